@@ -1,0 +1,53 @@
+"""The kernel command line of a boot, within the length that kernels take."""
+
+from __future__ import annotations
+
+from storeboot.errors import BootError
+
+# x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the closing zero; arm64 has the same.
+MAX_BYTES = 2047
+# Ours, so that they cannot be given by hand in kernel_params.
+RESERVED = ("init=", "initrd=", "BOOTIF=", "storeboot.url=", "storeboot.host=", "storeboot.view=")
+
+
+def command_line(
+    *,
+    init: str,
+    url: str,
+    host: str,
+    view: str,
+    hostname: str,
+    machine_id: str,
+    system_params: tuple[str, ...],
+    host_params: tuple[str, ...],
+) -> str:
+    """What the script hands to the kernel; BOOTIF is added by iPXE, which knows the NIC.
+
+    Raises BootError when it is too long, or a host's parameter is one of ours.
+    """
+    for param in host_params:
+        if param.startswith(RESERVED):
+            raise BootError(
+                f"host {host}: kernel parameter {param!r} is storeboot's own",
+                f"remove it from the kernel_params of {host}",
+            )
+    line = " ".join(
+        (
+            "initrd=initrd",  # UEFI kernels find it by this name only
+            f"init={init}",
+            f"storeboot.url={url}",
+            f"storeboot.host={host}",
+            f"storeboot.view={view}",
+            f"systemd.hostname={hostname}",
+            f"systemd.machine_id={machine_id}",
+            *system_params,
+            *host_params,
+        )
+    )
+    length = len(line.encode()) + len(" BOOTIF=01-00-00-00-00-00-00")
+    if length > MAX_BYTES:
+        raise BootError(
+            f"host {host}: the kernel command line has {length} bytes, at most {MAX_BYTES} fit",
+            f"shorten boot.kernelParams of the system or kernel_params of {host}",
+        )
+    return line

@@ -1,0 +1,50 @@
+"""What a host boots: everything that its script, its initrd and its mount are made from."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from storeboot.boot.commandline import command_line
+from storeboot.boot.script import boot_script
+from storeboot.hosts.host import Host
+from storeboot.nix.system import System
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A host's next boot. Pure: the same host, system and key give the same plan."""
+
+    host: Host
+    view: str  # 32 hexadecimal digits
+    init: str
+    system_params: tuple[str, ...]
+    machine_id: str
+
+    def command_line(self, url: str) -> str:
+        return command_line(
+            init=self.init,
+            url=url,
+            host=self.host.name,
+            view=self.view,
+            hostname=self.host.hostname,
+            machine_id=self.machine_id,
+            system_params=self.system_params,
+            host_params=self.host.kernel_params,
+        )
+
+    def script(self, url: str) -> str:
+        return boot_script(
+            url=url, view=self.view, command_line=self.command_line(url), host=self.host.name
+        )
+
+
+def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
+    return Plan(host, view, system.init, system.kernel_params, machine_id(host.name, key))
+
+
+def machine_id(host: str, key: bytes) -> str:
+    """A host's machine-id (machine-id(5)): the same at every boot, and told by nothing else."""
+    digest = blake2b(host.encode(), key=key, person=b"sb-machine-id", digest_size=16).digest()
+    return uuid.UUID(bytes=digest, version=4).hex

@@ -1,0 +1,111 @@
+"""What a machine reports of its own store, read and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MountStats:
+    """One NFS mount of /proc/self/mountstats: exact, however fast the machine is."""
+
+    version: str
+    rpcs: dict[str, int]  # by operation, those that were sent at least once
+    bytes_read: int  # file data that came over the network
+
+    @property
+    def total(self) -> int:
+        return sum(self.rpcs.values())
+
+
+def parse_mountstats(text: str, mount_point: str = "/nix/.ro-store") -> MountStats:
+    """The statistics of the mount at `mount_point`; zeros when there is none."""
+    version, bytes_read, rpcs, inside, operations = "", 0, dict[str, int](), False, False
+    for line in text.splitlines():
+        words = line.split()
+        if line.startswith("device "):
+            inside = " mounted on " in line and words[4] == mount_point
+            operations = False
+        elif not inside or not words:
+            continue
+        elif words[0] == "opts:":
+            options = words[1].split(",")
+            version = next((o[5:] for o in options if o.startswith("vers=")), "")
+        elif words[0] == "bytes:":
+            bytes_read = int(words[5])
+        elif line.strip() == "per-op statistics":
+            operations = True
+        elif operations and words[0].endswith(":") and int(words[1]):
+            rpcs[words[0][:-1]] = int(words[1])
+    return MountStats(version, dict(sorted(rpcs.items(), key=lambda item: -item[1])), bytes_read)
+
+
+def parse_facts(text: str) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+
+
+def parse_hashes(data: bytes) -> dict[bytes, str]:
+    """Lines of sha256sum: SHA-256 by path."""
+    hashes = {}
+    for line in data.split(b"\n"):
+        digest, separator, path = line.partition(b"  ")
+        if separator:
+            hashes[path] = digest.decode("ascii", "replace")
+    return hashes
+
+
+@dataclass(frozen=True, slots=True)
+class GuestReport:
+    """The machine's account, held against what the server knows."""
+
+    facts: Mapping[str, str]
+    files_hashed: int
+    mismatches: tuple[str, ...]  # paths whose content differs, is missing, or is too much
+    boot: MountStats
+    after: MountStats
+
+    @property
+    def overlay(self) -> bool:
+        return self.facts.get("store_fstype") == "overlay"
+
+    @property
+    def lower_fstype(self) -> str:
+        return self.facts.get("lower_fstype", "")
+
+    @property
+    def write_ok(self) -> bool:
+        return self.facts.get("write_ok") == "yes"
+
+    @property
+    def closure_valid(self) -> bool:
+        return self.facts.get("closure_valid") == "yes"
+
+    def faults(self, *, least_files: int, nix: bool) -> list[str]:
+        """Everything that is not as it should be, in words; `nix`: the system has Nix."""
+        faults = []
+        if not self.overlay:
+            faults.append(
+                f"/nix/store is {self.facts.get('store_fstype') or 'nothing'}, no overlay"
+            )
+        if self.lower_fstype not in ("nfs", "nfs4"):
+            faults.append(
+                f"the store below the overlay is {self.lower_fstype or 'nothing'}, not NFS"
+            )
+        if not self.write_ok:
+            faults.append("writing to the machine's store failed")
+        if self.mismatches:
+            faults.append(f"{len(self.mismatches)} files differ, first {self.mismatches[0]}")
+        if self.files_hashed < least_files:
+            faults.append(f"only {self.files_hashed} files were read, expected {least_files}")
+        if nix and not self.closure_valid:
+            faults.append("the machine's Nix does not take the closure as valid")
+        if self.facts.get("failed_units", "").strip():
+            faults.append(f"failed units: {self.facts['failed_units'].strip()}")
+        return faults
+
+
+def compare(theirs: Mapping[bytes, str], ours: Mapping[bytes, str]) -> tuple[str, ...]:
+    """Paths on which the two sides differ, sorted."""
+    differing = {path for path in theirs.keys() | ours.keys() if theirs.get(path) != ours.get(path)}
+    return tuple(path.decode(errors="backslashreplace") for path in sorted(differing))

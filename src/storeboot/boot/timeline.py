@@ -1,0 +1,85 @@
+"""A boot as stages with times: where a machine is, since when, and what it said last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from storeboot.hosts.boots import Event
+
+# In the order in which a boot passes them; source in brackets.
+STAGES = {
+    "script": "the server gave the boot script (server)",
+    "kernel": "the kernel was fetched (server)",
+    "initrd": "the initrd was fetched (server)",
+    "drivers": "the boot NIC is there (initrd)",
+    "network": "the machine has an address (initrd)",
+    "begin": "the boot has begun (initrd)",
+    "mount": "the store is mounted (initrd)",
+    "overlay": "the store can be written to (initrd)",
+    "prepare": "stage 2 is prepared (initrd)",
+    "switch-root": "stage 2 starts (initrd)",
+    "agent": "the agent runs (agent)",
+    "multi-user": "the machine is up (agent)",
+    "shutdown": "the machine goes down (agent)",
+}
+FAILED = "failed"
+UP = "multi-user"
+DOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage that was passed."""
+
+    stage: str
+    at: float  # seconds since 1970, UTC
+    seconds: float  # since the first step
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a machine is."""
+
+    stage: str
+    since: float | None
+    failure: str = ""
+
+    @property
+    def meaning(self) -> str:
+        return STAGES.get(self.stage, "nothing was heard of it" if not self.since else self.stage)
+
+
+def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
+    """Stages in the order in which they were passed, each once."""
+    seen: dict[str, Step] = {}
+    for event in events:
+        if event.stage in seen:
+            continue
+        start = event.at if start is None else start
+        seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
+    return sorted(seen.values(), key=lambda step: step.at)
+
+
+def state(events: Iterable[Event]) -> State:
+    """The last stage; a failure with the machine's own words."""
+    last = max(events, key=lambda event: event.at, default=None)
+    if last is None:
+        return State("never", None)
+    failure = last.detail.partition("\n")[0] if last.stage == FAILED else ""
+    return State(last.stage, last.at, failure)
+
+
+def last_boot(events: list[Event]) -> list[Event]:
+    """The events from the newest script on: what the firmware asked for, and what came of it."""
+    start = max((at for at, event in enumerate(events) if _starts(events, at)), default=0)
+    return events[start:]
+
+
+def _starts(events: list[Event], at: int) -> bool:
+    """A script starts a boot; asked for while a machine runs it does not, unless more follows."""
+    if events[at].stage != "script":
+        return False
+    following = events[at + 1].stage if at + 1 < len(events) else ""
+    return following in ("kernel", "script", "")

@@ -1,0 +1,45 @@
+"""The `storeboot` command."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from storeboot import __version__, log
+from storeboot.cli.completion import completion
+from storeboot.cli.demo import demo
+from storeboot.cli.serve import serve
+from storeboot.cli.status import status, timeline
+from storeboot.errors import StorebootError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="storeboot")
+@click.option("-v", "--verbose", is_flag=True, help="Log every command and packet worth a line.")
+def cli(verbose: bool) -> None:
+    """Boot diskless NixOS machines from one shared, read-only Nix store."""
+    log.set_up(verbose=verbose)
+
+
+for command in (completion, demo, serve, status, timeline):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Errors that the operator can act on end in two lines and exit status 1."""
+    try:
+        cli(standalone_mode=False)
+    except StorebootError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)

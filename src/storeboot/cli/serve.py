@@ -1,0 +1,27 @@
+"""`storeboot serve`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from storeboot import config
+from storeboot.cli.options import config_option, say
+from storeboot.serve import server
+
+
+@click.command(short_help="Serve the hosts of a configuration until stopped.")
+@config_option
+@click.option("--dry-run", is_flag=True, help="Check the configuration file and stop.")
+def serve(config_path: Path, dry_run: bool) -> None:
+    """Serve boot scripts, kernels, initrds and the store to the hosts of the configuration.
+
+    Ends cleanly on Ctrl-C and SIGTERM. Machines that are running wait for the next start.
+    """
+    loaded = config.load(config_path)
+    if dry_run:
+        say(f"{config_path} is right: {len(loaded.hosts)} hosts")
+        return
+    asyncio.run(server.serve(loaded, say))

@@ -1,0 +1,161 @@
+"""The configuration file: one TOML file, read here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from storeboot.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
+Port = Annotated[int, Field(ge=1, le=65535)]
+NfsVersion = Literal["3", "4.1", "4.2"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSection(_Section):
+    address: str = Field(description="IPv4 address under which the machines reach this server.")
+    state_directory: Path = Field(
+        default=Path("/var/lib/storeboot"),
+        description="Database, keys, built initrds, views and reports.",
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _is_ipv4(cls, value: str) -> str:
+        parts = value.split(".")
+        if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+            raise ValueError(f"{value!r} is not an IPv4 address")
+        return value
+
+
+class StoreSection(_Section):
+    root: Path = Field(default=Path("/"), description="Root of the Nix store (`nix --store`).")
+
+
+class HttpSection(_Section):
+    listen: str = Field(default="0.0.0.0", description="Address to listen on.")
+    port: Port = Field(default=8080, description="TCP port of the boot service.")
+
+
+class NfsSection(_Section):
+    listen: str = Field(default="0.0.0.0", description="Address to listen on.")
+    port: Port = Field(default=2049, description="TCP port of NFS and MOUNT.")
+    version: NfsVersion = Field(default="3", description="Protocol the machines mount with.")
+
+
+class InitrdSection(_Section):
+    busybox: Path | None = Field(
+        default=None, description="A static busybox; by default the one on PATH."
+    )
+    drivers: tuple[str, ...] = Field(
+        default=(), description="Network drivers to include; empty means every wired one."
+    )
+
+
+class HostSection(_Section):
+    """One machine; every matcher given must be this machine's alone."""
+
+    system: str = Field(description="Toplevel that it boots: /nix/store/…-nixos-system-….")
+    mac: tuple[str, ...] = Field(default=(), description="MAC addresses of its boot NICs.")
+    uuid: tuple[str, ...] = Field(default=(), description="SMBIOS UUIDs.")
+    serial: tuple[str, ...] = Field(default=(), description="SMBIOS serial numbers.")
+    hostname: str | None = Field(default=None, description="Host name; by default the key.")
+    kernel_params: tuple[str, ...] = Field(
+        default=(), description="Added behind the system's own kernel parameters."
+    )
+    overlay_size: str = Field(
+        default="50%", description="Size of the tmpfs above the store, as tmpfs(5) takes it."
+    )
+    nfs_version: NfsVersion | None = Field(
+        default=None, description="Overrides nfs.version for this machine."
+    )
+
+    @field_validator("mac")
+    @classmethod
+    def _are_macs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        lower = tuple(value.lower().replace("-", ":") for value in values)
+        for value in lower:
+            if _MAC.fullmatch(value) is None:
+                raise ValueError(f"{value!r} is not a MAC address like 52:54:00:12:34:56")
+        return lower
+
+    @field_validator("uuid")
+    @classmethod
+    def _lower(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower() for value in values)
+
+    @field_validator("overlay_size")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        if _SIZE.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not a tmpfs size like 50% or 8G")
+        return value
+
+    @field_validator("hostname")
+    @classmethod
+    def _is_host_name(cls, value: str | None) -> str | None:
+        if value is not None and _HOST_NAME.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not a host name")
+        return value
+
+
+class Config(_Section):
+    """The whole file."""
+
+    server: ServerSection
+    store: StoreSection = StoreSection()
+    http: HttpSection = HttpSection()
+    nfs: NfsSection = NfsSection()
+    initrd: InitrdSection = InitrdSection()
+    hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")
+
+    @field_validator("hosts")
+    @classmethod
+    def _names_and_matchers(cls, hosts: dict[str, HostSection]) -> dict[str, HostSection]:
+        owners: dict[str, str] = {}
+        for name, host in hosts.items():
+            if _HOST_NAME.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
+            if not (host.mac or host.uuid or host.serial):
+                raise ValueError(f"host {name!r} has no mac, uuid or serial to know it by")
+            for matcher in (*host.mac, *host.uuid, *host.serial):
+                other = owners.setdefault(matcher, name)
+                if other != name:
+                    raise ValueError(f"{matcher} belongs to both {other!r} and {name!r}")
+        return hosts
+
+
+def load(path: Path) -> Config:
+    """Every fault of the file in one ConfigError, each with its place."""
+    hint = f"see docs/reference/configuration.md; the file is {path}"
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", _missing_hint(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", hint) from None
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        faults = "".join(
+            f"\n  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: "
+            f"{fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise ConfigError(f"{path} has {error.error_count()} faults:{faults}", hint) from None
+
+
+def _missing_hint(path: Path) -> str:
+    return f"write {path}, or name another file with --config"

@@ -1,0 +1,1 @@
+"""Which machine is which, which system it boots, and every boot it has begun."""

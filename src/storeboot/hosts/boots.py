@@ -1,0 +1,130 @@
+"""Boots and their events, written as they happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+
+from storeboot.hosts.schema import boots, events
+
+MAX_EVENTS_PER_HOST = 2000  # the oldest go first: nobody can fill the disk by asking
+MAX_DETAIL = 16_384  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One boot: from its POST until it is superseded or shut down. Times in seconds since 1970."""
+
+    id: str
+    host: str
+    view: str
+    system: str
+    nonce: str
+    machine: str
+    address: str
+    began_at: float
+    seen_at: float
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was seen of a machine."""
+
+    host: str
+    source: str
+    stage: str
+    at: float
+    boot: str | None = None
+    uptime: float | None = None
+    detail: str = ""
+
+
+class Boots:
+    """The two tables, one method for each thing that is asked of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, boot: Boot) -> Boot:
+        """Record a boot; one with the same nonce is the same boot, sent again."""
+        with self._engine.begin() as connection:
+            known = connection.execute(select(boots).where(boots.c.nonce == boot.nonce)).first()
+            if known is not None:
+                return _boot(known)
+            connection.execute(
+                update(boots)
+                .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
+                .values(ended_at=boot.began_at)
+            )
+            connection.execute(
+                insert(boots).values(
+                    {name: getattr(boot, name) for name in Boot.__dataclass_fields__}
+                )
+            )
+        return boot
+
+    def get(self, boot_id: str) -> Boot | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(boots).where(boots.c.id == boot_id)).first()
+        return _boot(row) if row is not None else None
+
+    def latest(self, host: str) -> Boot | None:
+        query = select(boots).where(boots.c.host == host).order_by(boots.c.began_at.desc())
+        with self._engine.connect() as connection:
+            row = connection.execute(query.limit(1)).first()
+        return _boot(row) if row is not None else None
+
+    def touch(self, boot_id: str, now: float) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(update(boots).where(boots.c.id == boot_id).values(seen_at=now))
+
+    def end(self, boot_id: str, now: float) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(boots)
+                .where(boots.c.id == boot_id, boots.c.ended_at.is_(None))
+                .values(ended_at=now)
+            )
+
+    def record(self, event: Event) -> None:
+        values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
+        values["detail"] = event.detail[-MAX_DETAIL:]
+        with self._engine.begin() as connection:
+            result = connection.execute(insert(events).values(values))
+            number = result.inserted_primary_key
+            if number is not None and number[0] % 100 == 0:
+                self._trim(connection, event.host)
+
+    def _trim(self, connection: Connection, host: str) -> None:
+        query = (
+            select(events.c.id)
+            .where(events.c.host == host)
+            .order_by(events.c.id.desc())
+            .offset(MAX_EVENTS_PER_HOST)
+            .limit(1)
+        )
+        last = connection.execute(query).scalar()
+        if last is not None:
+            connection.execute(delete(events).where(events.c.host == host, events.c.id <= last))
+
+    def events_since(self, host: str, since: float) -> list[Event]:
+        query = select(events).where(events.c.host == host, events.c.at >= since)
+        with self._engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query.order_by(events.c.id))]
+
+    def events_of(self, boot_id: str) -> list[Event]:
+        query = select(events).where(events.c.boot == boot_id).order_by(events.c.id)
+        with self._engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+
+def _boot(row: Row[tuple[object, ...]]) -> Boot:
+    return Boot(**row._mapping)
+
+
+def _event(row: Row[tuple[object, ...]]) -> Event:
+    values = dict(row._mapping)
+    del values["id"]
+    return Event(**values)

@@ -1,0 +1,49 @@
+"""The database: SQLite in the state directory, or any URL that SQLAlchemy takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+HEAD = "0001"
+
+
+def open_database(url: str) -> Engine:
+    """An engine whose schema is up to date."""
+    engine = create_engine(url)
+    if make_url(url).get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+    with engine.begin() as connection:
+        if MigrationContext.configure(connection).get_current_revision() != HEAD:
+            upgrade(connection)
+    return engine
+
+
+def sqlite_url(state_directory: Path) -> str:
+    return f"sqlite:///{state_directory / 'storeboot.sqlite'}"
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    """WAL, so that `status` reads while `serve` writes."""
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "busy_timeout=5000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def upgrade(connection: Connection) -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

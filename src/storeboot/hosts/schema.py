@@ -1,0 +1,47 @@
+"""Tables: every boot that was begun, and every event that was seen.
+
+Changes to them go through `migrations/`; a test holds both against each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+boots = Table(
+    "boots",
+    metadata,
+    Column("id", String(16), primary_key=True),  # 8 random bytes, hexadecimal
+    Column("host", String(63), nullable=False),
+    Column("view", String(32), nullable=False),
+    Column("system", String(255), nullable=False),
+    Column("nonce", String(64), nullable=False, unique=True),
+    Column("machine", Text, nullable=False),  # mac, uuid and serial as it gave them
+    Column("address", String(45), nullable=False),
+    Column("began_at", Float, nullable=False),  # seconds since 1970, UTC
+    Column("seen_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index(None, "host", "began_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("host", String(63), nullable=False),
+    Column("boot", String(16), ForeignKey("boots.id", ondelete="CASCADE")),  # none before it began
+    Column("source", String(16), nullable=False),  # server, initrd, agent
+    Column("stage", String(32), nullable=False),
+    Column("at", Float, nullable=False),  # seconds since 1970, UTC, by the server's clock
+    Column("uptime", Float),  # seconds since the machine's kernel started
+    Column("detail", Text, nullable=False, server_default=""),
+    Index(None, "host", "at"),
+)

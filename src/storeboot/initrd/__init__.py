@@ -1,0 +1,1 @@
+"""The small initrd that storeboot brings for every system."""

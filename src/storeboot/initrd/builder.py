@@ -1,0 +1,217 @@
+"""Builds a system's initrd: static busybox, that system's modules, one script."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import structlog
+import zstandard
+
+from storeboot.errors import CommandError
+from storeboot.initrd import cpio, modules
+from storeboot.nix.fstab import FstabEntry
+from storeboot.nix.system import System
+from storeboot.process import find_program, run
+
+log = structlog.get_logger()
+
+FORMAT = 1  # part of every cache key; raise it when the layout below changes
+_SCRIPTS = ("init", "common.sh", "network.sh", "store.sh", "stage2.sh", "agent.sh", "report.sh",
+            "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
+_INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox-static)"
+_STATIC_ELF_TYPE = b"\x7fELF"
+# Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
+APPLETS = ("awk", "cat", "chroot", "cut", "date", "find", "grep", "ip", "kill", "mkfifo", "modprobe",
+           "mount", "nc", "poweroff", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort",
+           "switch_root", "tail", "timeout", "tr", "udhcpc", "umount", "unshare", "wget",
+           "xargs")  # fmt: skip
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Initrd:
+    """A built initrd, ready to be served."""
+
+    path: Path
+    size: int  # bytes
+    modules: int
+    firmware: int
+    missing_firmware: tuple[str, ...]
+
+
+def find_busybox(configured: Path | None) -> Path:
+    """A static busybox with every applet that the scripts call."""
+    busybox = configured or find_program("busybox", _INSTALL_BUSYBOX)
+    if not busybox.is_file():
+        raise CommandError(
+            f"{busybox} is not a file", "correct initrd.busybox in the configuration"
+        )
+    data = busybox.read_bytes()
+    if data[:4] != _STATIC_ELF_TYPE or b"ld-linux" in data[:4096] or b"ld-musl" in data[:4096]:
+        raise CommandError(f"{busybox} is not a static program", _INSTALL_BUSYBOX)
+    missing = sorted(set(APPLETS) - set(run([busybox, "--list"]).split()))
+    if missing:
+        raise CommandError(
+            f"{busybox} was built without {', '.join(missing)}",
+            "name another one: initrd.busybox in the configuration",
+        )
+    return busybox
+
+
+def build(
+    system: System,
+    *,
+    busybox: Path,
+    drivers: tuple[str, ...],
+    cache: Path,
+    progress: Progress = lambda _text: None,
+) -> Initrd:
+    """The initrd of a system, from the cache where it is there already.
+
+    The file depends on nothing but its inputs, and appears under its name only when it is whole.
+    """
+    scripts = {name: _script(name) for name in _SCRIPTS}
+    key = _cache_key(system, busybox, drivers, scripts)
+    image, facts = cache / f"{key}.img", cache / f"{key}.json"
+    if image.is_file() and facts.is_file():
+        return _from_facts(image, json.loads(facts.read_text()))
+    tree = modules.read_tree(system.modules)
+    files = modules.needed(tree, drivers, system.toplevel.text)
+    progress(f"initrd of {system.toplevel.name}: {len(files)} modules")
+    contents = _Contents(system, tree, files)
+    members = cpio.with_parents(
+        [*_base(busybox), *_script_members(scripts), *_mask_members(system), *contents.members()]
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    _write(image, cpio.archive(members))
+    found = {
+        "modules": len(files),
+        "firmware": contents.firmware,
+        "missing_firmware": sorted(contents.missing),
+    }
+    _write_whole(facts, json.dumps(found).encode())
+    log.info("initrd.built", system=system.toplevel.text, bytes=image.stat().st_size, **found)
+    return _from_facts(image, found)
+
+
+def _from_facts(image: Path, facts: dict[str, object]) -> Initrd:
+    return Initrd(
+        path=image,
+        size=image.stat().st_size,
+        modules=int(str(facts["modules"])),
+        firmware=int(str(facts["firmware"])),
+        missing_firmware=tuple(facts["missing_firmware"]),  # type: ignore[arg-type]
+    )
+
+
+def _cache_key(
+    system: System, busybox: Path, drivers: tuple[str, ...], scripts: dict[str, str]
+) -> str:
+    busybox_hash = hashlib.sha256(busybox.read_bytes()).hexdigest()
+    inputs = (FORMAT, system.toplevel.text, busybox_hash, drivers, sorted(scripts.items()))
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:32]
+
+
+def _script(name: str) -> str:
+    return resources.files("storeboot.initrd").joinpath("scripts", name).read_text()
+
+
+def _base(busybox: Path) -> list[cpio.Member]:
+    return [
+        cpio.regular("bin/busybox", busybox.read_bytes(), 0o755),
+        cpio.symlink("bin/sh", "busybox"),
+        cpio.symlink("sbin", "bin"),
+        cpio.symlink("init", "storeboot/init"),
+        # The kernel opens /dev/console before anything is mounted.
+        cpio.character_device("dev/console", 0o600, 5, 1),
+        cpio.character_device("dev/null", 0o666, 1, 3),
+        *[cpio.directory(path) for path in ("proc", "sys", "run", "sysroot", "tmp")],
+    ]
+
+
+def _script_members(scripts: dict[str, str]) -> list[cpio.Member]:
+    return [
+        cpio.regular(f"storeboot/{name}", text.encode(), 0o755) for name, text in scripts.items()
+    ]
+
+
+def _mask_members(system: System) -> list[cpio.Member]:
+    """Units that take the place of those made from fstab, and do nothing."""
+    return [
+        cpio.regular(f"storeboot/units/{entry.unit_name}", _mask(entry).encode())
+        for entry in system.masked
+    ]
+
+
+def _mask(entry: FstabEntry) -> str:
+    """A failed condition counts as success for whoever requires the unit; a masked unit does not."""
+    section, key = ("Swap", "What") if entry.fs_type == "swap" else ("Mount", "Where")
+    body = [f"{key}={entry.device if key == 'What' else entry.mount_point}"]
+    if key == "Where":
+        body.insert(0, f"What={entry.device}")
+    lines = [
+        "[Unit]",
+        f"Description={entry.mount_point} (not on this diskless machine)",
+        "ConditionPathExists=!/run/storeboot",
+        f"[{section}]",
+        *body,
+    ]
+    return "".join(line + "\n" for line in lines)
+
+
+class _Contents:
+    """Modules, their index and the firmware that they ask for."""
+
+    def __init__(self, system: System, tree: modules.ModuleTree, files: tuple[str, ...]) -> None:
+        self._system = system
+        self._tree = tree
+        self._files = files
+        self.firmware = 0
+        self.missing: set[str] = set()
+
+    def members(self) -> Iterator[cpio.Member]:
+        base = f"lib/modules/{self._system.kernel_version}"
+        wanted: set[str] = set()
+        for file in self._files:
+            data = modules.load(self._tree.directory / file)
+            wanted.update(modules.firmware_of(data))
+            yield cpio.regular(f"{base}/{modules.plain(file)}", data)
+        for name, text in modules.index_files(self._tree, self._files).items():
+            yield cpio.regular(f"{base}/{name}", text.encode())
+        for name in sorted(wanted):
+            yield from self._firmware(name)
+
+    def _firmware(self, name: str) -> Iterator[cpio.Member]:
+        """The kernel looks for a name as it is, then with .zst and .xz."""
+        base = self._system.firmware
+        for suffix in ("", ".zst", ".xz"):
+            if base is not None and (base / (name + suffix)).is_file():
+                self.firmware += 1
+                yield cpio.regular(
+                    f"lib/firmware/{name}{suffix}", (base / (name + suffix)).read_bytes()
+                )
+                return
+        self.missing.add(name)
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
+    """Zstandard, which every kernel since 5.9 unpacks (CONFIG_RD_ZSTD)."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    compressor = zstandard.ZstdCompressor(level=12, threads=-1)
+    with partial.open("wb") as stream, compressor.stream_writer(stream) as writer:
+        for piece in pieces:
+            writer.write(piece)
+    partial.replace(path)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

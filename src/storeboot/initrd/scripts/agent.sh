@@ -1,0 +1,129 @@
+#!/run/storeboot/bin/sh
+# shellcheck shell=sh
+# Lives in RAM from before stage 2 until the machine is off: renews the address, tells the server
+# where the machine is, carries out what it asks. Needs nothing from the store to do so.
+
+export PATH=/run/storeboot/bin
+# shellcheck disable=SC2034 # read by common.sh
+CONSOLE='' SOURCE=agent
+. /run/storeboot/common.sh
+
+SYSTEM_BIN=/run/current-system/sw/bin
+HEARTBEAT=20
+
+nic() {
+    for address in /sys/class/net/*/address; do
+        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
+            address=${address%/address}
+            echo "${address##*/}"
+        fi
+    done | head -n 1
+}
+
+# udhcpc ends when its interface is renamed or goes away: find it again by its MAC address.
+keep_lease() {
+    while :; do
+        udhcpc -f -i "$(nic)" -r "$(fact ip)" -t 5 -T 3 -A 10 -s /run/storeboot/dhcp.sh \
+            -V storeboot >/dev/null 2>&1
+        sleep 5
+    done
+}
+
+facts_of_machine() {
+    sed -n 's/^\(MemTotal\|MemAvailable\): *\([0-9]*\).*/\1=\2/p' /proc/meminfo
+    df -k /nix/.rw-store 2>/dev/null | awk 'NR == 2 { print "overlay_used=" $3 "\noverlay_size=" $2 }'
+}
+
+heartbeat() {
+    facts_of_machine >"$SB/heartbeat"
+    http_post 10 "/boots/$(fact boot)/heartbeat" "$SB/heartbeat" "$SB/command" || return 0
+    case "$(cat "$SB/command")" in
+    poweroff) power_off ;;
+    report)
+        make_report
+        heartbeat
+        ;;
+    esac
+}
+
+power_off() {
+    going_down poweroff
+    if [ -e /run/systemd/private ]; then
+        setsid "$SYSTEM_BIN/systemctl" poweroff </dev/null >/dev/null 2>&1 &
+    else
+        poweroff
+    fi
+}
+
+going_down() {
+    [ ! -e "$SB/watchdog-armed" ] || return 0
+    arm_watchdog "$1"
+    report shutdown
+}
+
+# arm_watchdog ACTION: from here on the machine goes down in bounded time, whatever hangs on NFS.
+arm_watchdog() {
+    : >"$SB/watchdog-armed"
+    cd "$SB" || return 0
+    setsid @bin/busybox sh watchdog.sh "$1" </dev/null >/dev/null 2>&1 &
+    cd /
+}
+
+# The registration makes the store's paths known to the machine's own Nix.
+load_registration() {
+    [ -x "$SYSTEM_BIN/nix-store" ] || return 0
+    wget -q -O "$SB/registration" "$(fact url)/views/$(fact view)/registration" 2>/dev/null || return 0
+    "$SYSTEM_BIN/nix-store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
+        say "nix-store --load-db failed"
+    rm "$SB/registration"
+}
+
+# What a shutdown executes for the first time is read once, so that it is there without a server.
+prefetch_shutdown() {
+    directory=$(readlink -f /run/current-system/systemd 2>/dev/null)
+    for file in "$directory"/lib/systemd/systemd-shutdown "$directory"/lib/systemd/systemd-executor; do
+        [ ! -e "$file" ] || cat "$file" >/dev/null
+    done
+}
+
+make_report() {
+    sh /run/storeboot/report.sh >>"$SB/agent.log" 2>&1
+}
+
+reached() {
+    case "$1" in
+    multi-user)
+        cat /proc/self/mountstats >"$SB/mountstats.boot"
+        report multi-user
+        load_registration
+        prefetch_shutdown
+        heartbeat
+        ;;
+    shutdown\ *) going_down "${1#shutdown }" ;;
+    esac
+}
+
+case "$1" in
+nic-env)
+    echo "STOREBOOT_NIC=$(nic)" >"$SB/nic.env"
+    exit 0
+    ;;
+run) ;;
+*)
+    echo "usage: agent.sh run|nic-env" >&2
+    exit 1
+    ;;
+esac
+
+report agent
+keep_lease &
+# Opened for reading and writing, so that nobody who writes ever waits for a reader.
+exec 3<>"$SB/events"
+while :; do
+    # shellcheck disable=SC3045 # busybox reads with a timeout
+    if read -r -t "$HEARTBEAT" line <&3; then
+        reached "$line"
+    else
+        heartbeat
+    fi
+done

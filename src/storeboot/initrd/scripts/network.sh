@@ -1,0 +1,61 @@
+# shellcheck shell=sh
+# The NIC that booted, its link, its address.
+
+load_drivers() {
+    # shellcheck disable=SC2046 # an alias has no white space
+    modprobe -a -q $(find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u) 2>/dev/null
+}
+
+# Names change between initrd and stage 2; the MAC address does not.
+nic_of_mac() {
+    for address in /sys/class/net/*/address; do
+        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
+            address=${address%/address}
+            echo "${address##*/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+first_nic() {
+    for device in /sys/class/net/*/device; do
+        [ -e "$device" ] || continue
+        cat "${device%/device}/address"
+        return 0
+    done
+    return 1
+}
+
+nic_is_there() {
+    load_drivers
+    [ -n "$(fact mac)" ] || fact mac "$(first_nic)"
+    nic_of_mac >/dev/null
+}
+
+find_nic() {
+    modprobe -a -q af_packet
+    # BOOTIF=01-<mac>, as PXELINUX and iPXE write it: 01 is Ethernet.
+    fact mac "$(param BOOTIF | sed 's/^01-//; s/-/:/g' | tr 'A-F' 'a-f')"
+    if ! wait_for 30 nic_is_there; then
+        fail "no network card with address '$(fact mac)' after 30 s; found: $(cat \
+            /sys/class/net/*/address | tr '\n' ' ') (is its driver among the initrd's?)"
+    fi
+    say "booting from $(nic_of_mac), $(fact mac)"
+}
+
+has_carrier() {
+    [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]
+}
+
+configure_network() {
+    nic=$(nic_of_mac)
+    ip link set lo up
+    ip link set "$nic" up || fail "cannot bring up $nic"
+    wait_for 60 has_carrier "$nic" || fail "$nic has no link after 60 s: check cable and switch port"
+    # A switch with spanning tree drops everything for 30-60 s after link-up: be patient.
+    udhcpc -q -n -f -i "$nic" -t 30 -T 3 -s /storeboot/dhcp.sh -V storeboot >>"$SB/log" 2>&1 ||
+        fail "$nic has a link, but no DHCP server answered in 90 s"
+    [ -n "$(fact ip)" ] || fail "the DHCP server of $nic gave no address"
+    say "address $(fact ip)/$(fact prefix) on $nic, router '$(fact router)'"
+}

@@ -1,0 +1,157 @@
+# shellcheck shell=sh
+# What stage 2 finds in /run, whatever init and network manager it has.
+
+UNITS=/run/systemd/system
+
+prepare_stage2() {
+    write_identity
+    write_networkd
+    keep_nic_name
+    write_network_manager
+    write_units
+    keep_in_ram
+    # From here on the initrd itself reaches these through the new root.
+    for name in dev proc sys run; do
+        mkdir -p "$SYSROOT/$name"
+        mount -o move "/$name" "$SYSROOT/$name" || fail "cannot move /$name into the new root"
+        rm -r "/${name:?}"
+        ln -s "$SYSROOT/$name" "/$name"
+    done
+    mkdir -p "$SYSROOT/tmp"
+    chmod 1777 "$SYSROOT/tmp"
+    write_dhcpcd
+    # The stage-2 script of a system with systemd stage 1; a scripted one runs it as its init.
+    if [ -e "$SYSROOT/nix/.ro-store/$(basename "$(fact toplevel)")/prepare-root" ]; then
+        chroot "$SYSROOT" /run/storeboot/bin/env -i IN_NIXOS_SYSTEMD_STAGE1=true \
+            "$(fact toplevel)/prepare-root" >>"$SB/log" 2>&1 ||
+            fail "$(fact toplevel)/prepare-root ended with status $?"
+    fi
+}
+
+write_identity() {
+    mkdir -p "$SYSROOT/etc"
+    [ -e "$SYSROOT/etc/machine-id" ] || fact machine_id >"$SYSROOT/etc/machine-id"
+    [ -e "$SYSROOT/etc/hostname" ] || fact hostname >"$SYSROOT/etc/hostname"
+    {
+        [ -z "$(fact domain)" ] || echo "search $(fact domain)"
+        for address in $(fact dns); do echo "nameserver $address"; done
+    } >"$SB/resolv.conf"
+    [ -e "$SYSROOT/etc/resolv.conf" ] || cat "$SB/resolv.conf" >"$SYSROOT/etc/resolv.conf"
+}
+
+# The address stays ours: the store hangs on it, and the agent renews its lease.
+write_networkd() {
+    mkdir -p /run/systemd/network
+    {
+        printf '[Match]\nMACAddress=%s\nType=ether\n\n' "$(fact mac)"
+        printf '[Network]\nDHCP=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n'
+        for address in $(fact dns); do echo "DNS=$address"; done
+        [ -z "$(fact domain)" ] || echo "Domains=$(fact domain)"
+    } >/run/systemd/network/00-storeboot.network
+}
+
+# Before Linux 6.2 an interface that is up cannot be renamed; udev tries, and networkd then keeps
+# the link "pending" for ever.
+keep_nic_name() {
+    version=$(uname -r)
+    minor=${version#*.}
+    [ $((${version%%.*} * 1000 + ${minor%%[!0-9]*})) -lt 6002 ] || return 0
+    printf '[Match]\nMACAddress=%s\nType=ether\n\n[Link]\nNamePolicy=keep\n' "$(fact mac)" \
+        >/run/systemd/network/00-storeboot.link
+}
+
+write_network_manager() {
+    mkdir -p /run/NetworkManager/conf.d
+    {
+        printf '[device-storeboot]\nmatch-device=mac:%s\nmanaged=0\n' "$(fact mac)"
+        if [ -n "$(fact dns)" ]; then
+            printf '\n[global-dns]\n\n[global-dns-domain-*]\nservers=%s\n' \
+                "$(fact dns | tr ' ' ',')"
+        fi
+    } >/run/NetworkManager/conf.d/00-storeboot.conf
+}
+
+# unit NAME [WANTED-BY…]: a unit from stdin, pulled in by targets.
+unit() {
+    name=$1
+    shift
+    cat >"$UNITS/$name"
+    for target in "$@"; do
+        mkdir -p "$UNITS/$target.wants"
+        ln -s "$UNITS/$name" "$UNITS/$target.wants/$name"
+    done
+}
+
+write_units() {
+    mkdir -p "$UNITS"
+    for file in /storeboot/units/*; do
+        [ -e "$file" ] || continue
+        cp "$file" "$UNITS/"
+        say "masked: ${file##*/} (there is no local disk)"
+    done
+    unit storeboot-multi-user.service multi-user.target <<END
+[Unit]
+Description=Tell storeboot that the machine is up
+DefaultDependencies=no
+After=multi-user.target
+Conflicts=shutdown.target
+Before=shutdown.target
+[Service]
+Type=oneshot
+ExecStart=$SB/bin/sh -c 'echo multi-user > $SB/events'
+END
+    for action in poweroff reboot halt kexec; do
+        unit "storeboot-$action.service" "$action.target" <<END
+[Unit]
+Description=Tell storeboot that the machine goes down
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=$SB/bin/sh -c 'echo shutdown $action > $SB/events'
+END
+    done
+}
+
+# dhcpcd has no configuration below /run, so its command line gets the boot NIC denied: by the
+# name that it has at that time.
+write_dhcpcd() {
+    command=$(chroot "$SYSROOT" "$SB/bin/sed" -n 's/^ExecStart=//p' \
+        "$(fact toplevel)/etc/systemd/system/dhcpcd.service" 2>/dev/null | head -n 1)
+    [ -n "$command" ] || return 0
+    mkdir -p "$UNITS/dhcpcd.service.d"
+    cat >"$UNITS/dhcpcd.service.d/50-storeboot.conf" <<END
+[Service]
+Environment=STOREBOOT_NIC=none
+EnvironmentFile=-$SB/nic.env
+ExecStartPre=$SB/bin/sh $SB/agent.sh nic-env
+ExecStart=
+ExecStart=$command --background --denyinterfaces \${STOREBOOT_NIC}
+END
+}
+
+# Agent and shutdown need neither the store nor the server: they live in RAM.
+keep_in_ram() {
+    mkdir -p "$SB/bin" "$SB/@bin" /run/initramfs/bin
+    cp /bin/busybox "$SB/bin/busybox"
+    "$SB/bin/busybox" --install -s "$SB/bin"
+    # systemd-shutdown spares processes whose command line starts with @ (ROOT_STORAGE_DAEMONS).
+    ln "$SB/bin/busybox" "$SB/@bin/busybox"
+    ln "$SB/bin/busybox" /run/initramfs/bin/busybox 2>/dev/null ||
+        cp "$SB/bin/busybox" /run/initramfs/bin/busybox
+    for file in common.sh agent.sh report.sh dhcp.sh watchdog.sh; do
+        cp "/storeboot/$file" "$SB/$file"
+    done
+    # NixOS would fill /run/initramfs from the store at shutdown; it leaves one with `shutdown` alone.
+    cp /storeboot/shutdown.sh /run/initramfs/shutdown
+    ln -s busybox /run/initramfs/bin/sh
+    mkfifo "$SB/events"
+}
+
+start_agent() {
+    setsid chroot "$SYSROOT" "$SB/bin/sh" "$SB/agent.sh" run </dev/null >>"$SB/agent.log" 2>&1 &
+}
+
+hand_over() {
+    say "starting $(fact init)"
+    exec env -i "TERM=${TERM:-linux}" /bin/switch_root "$SYSROOT" "$(fact init)"
+}

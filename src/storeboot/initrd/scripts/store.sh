@@ -1,0 +1,104 @@
+# shellcheck shell=sh
+# Begin the boot, mount the store, lay the overlay above it.
+
+answer() {
+    sed -n "s/^$1=//p" "$SB/answer"
+}
+
+post_boot() {
+    http_post 10 /boots "$SB/request" "$SB/answer" && return 0
+    case "$(http_error)" in
+    4??\ *) fail "the server refuses this boot: $(http_error)" ;;
+    esac
+    return 1
+}
+
+begin_boot() {
+    # The nonce makes a request that is sent twice one boot.
+    {
+        echo "host=$(fact host)"
+        echo "view=$(fact view)"
+        echo "nonce=$(head -c 16 /dev/urandom | xxd -p)"
+        echo "mac=$(fact mac)"
+        echo "uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
+        echo "serial=$(cat /sys/class/dmi/id/product_serial 2>/dev/null)"
+        echo "address=$(fact ip)"
+        echo "uptime=$(uptime_seconds)"
+        cat "$SB/early"
+    } >"$SB/request"
+    wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
+    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size; do
+        fact "$name" "$(answer $name)"
+    done
+    [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
+    date -s "@$(answer time)" >/dev/null || say "could not set the clock"
+    hostname "$(fact hostname)"
+    say "boot $(fact boot) as $(fact hostname) has begun"
+}
+
+# Everything is said to the kernel, so that it needs no rpcbind and no mount helper. Not noacl:
+# over NFSv3 without ACLs overlayfs refuses every user but root (EOPNOTSUPP).
+nfs_options() {
+    server=$(fact nfs_server) port=$(fact nfs_port) version=$(fact nfs_version)
+    options="ro,nosuid,nodev,noatime,nocto,actimeo=86400,hard,proto=tcp,addr=$server,port=$port"
+    case "$version" in
+    3) echo "$options,vers=3,nolock,mountaddr=$server,mountport=$port,mountproto=tcp" ;;
+    *) echo "$options,vers=$version,clientaddr=$(fact ip)" ;;
+    esac
+}
+
+# A client that only gets a refusal or silence would retry for minutes without a word.
+probe_nfs() {
+    timeout 10 nc -w 5 "$(fact nfs_server)" "$(fact nfs_port)" </dev/null 2>"$SB/nc-error" >/dev/null
+}
+
+mount_nfs() {
+    mkdir -p "$SYSROOT/nix/.ro-store"
+    timeout -s KILL 60 mount -i -t "$1" -o "$(nfs_options)" \
+        "$(fact nfs_server):/view/$(fact token)" "$SYSROOT/nix/.ro-store" 2>"$SB/mount-error"
+}
+
+SYSROOT=/sysroot
+
+mount_store() {
+    where="NFS server $(fact nfs_server) port $(fact nfs_port)"
+    wait_for 30 probe_nfs || fail "$where cannot be reached: $(cat "$SB/nc-error")"
+    modprobe -a -q nfs nfsv3 nfsv4 overlay
+    # Machines with one host name must not be one client to the server, so this comes first.
+    echo "storeboot-$(fact machine_id)" >/sys/module/nfs/parameters/nfs4_unique_id
+    mount -t tmpfs -o mode=0755 tmpfs "$SYSROOT" || fail "cannot mount a tmpfs as root"
+    type=nfs
+    [ "$(fact nfs_version)" = 3 ] || type=nfs4
+    mount_nfs "$type" ||
+        fail "$where does not let this boot mount its view: $(cat "$SB/mount-error") (status $?)"
+    [ -e "$SYSROOT/nix/.ro-store/$(basename "$(fact toplevel)")" ] ||
+        fail "the view has no $(fact toplevel)"
+}
+
+mount_overlay() {
+    mkdir -p "$SYSROOT/nix/.rw-store" "$SYSROOT/nix/store"
+    mount -t tmpfs -o "mode=0755,size=$(fact overlay_size)" tmpfs "$SYSROOT/nix/.rw-store" ||
+        fail "cannot mount a tmpfs of size $(fact overlay_size) for the overlay"
+    mkdir "$SYSROOT/nix/.rw-store/store" "$SYSROOT/nix/.rw-store/work"
+    mount -t overlay -o "lowerdir=$SYSROOT/nix/.ro-store,upperdir=$SYSROOT/nix/.rw-store/store,workdir=$SYSROOT/nix/.rw-store/work" \
+        overlay "$SYSROOT/nix/store" || fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
+    mount_etc_overlay
+}
+
+# system.etc.overlay.enable: what NixOS's own stage 1 does for it (etc-activation, etc.nix).
+mount_etc_overlay() {
+    system="$SYSROOT$(fact toplevel)"
+    [ -L "$system/etc-metadata-image" ] || return 0
+    image=$(chroot_path "$(readlink "$system/etc-metadata-image")")
+    base=$(chroot_path "$(readlink "$system/etc-basedir")")
+    modprobe -a -q erofs loop
+    mkdir -p /run/nixos-etc-metadata "$SYSROOT/etc" "$SYSROOT/.rw-etc/upper" "$SYSROOT/.rw-etc/work"
+    mount -t erofs -o ro,loop "$image" /run/nixos-etc-metadata ||
+        fail "cannot mount the system's etc-metadata-image"
+    mount -t overlay -o "lowerdir=/run/nixos-etc-metadata::$base,redirect_dir=on,metacopy=on,upperdir=$SYSROOT/.rw-etc/upper,workdir=$SYSROOT/.rw-etc/work" \
+        overlay "$SYSROOT/etc" || fail "cannot lay the system's etc overlay: $(dmesg | tail -n 1)"
+}
+
+chroot_path() {
+    echo "$SYSROOT$1"
+}

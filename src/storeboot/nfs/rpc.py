@@ -1,0 +1,159 @@
+"""ONC RPC version 2: record marking, call headers, reply headers (RFC 5531)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from storeboot.nfs.xdr import Reader, Segment, Writer, XdrError
+
+MAX_AUTH_BODY = 400  # RFC 5531 section 8.2
+MAX_FRAGMENTS = 16
+
+
+class RpcError(ValueError):
+    """What the peer sent cannot be answered at all; the connection ends."""
+
+
+class AuthFlavor(IntEnum):
+    NONE = 0
+    SYS = 1
+
+
+class AcceptStat(IntEnum):
+    """RFC 5531 section 9, accept_stat."""
+
+    SUCCESS = 0
+    PROG_UNAVAIL = 1
+    PROG_MISMATCH = 2
+    PROC_UNAVAIL = 3
+    GARBAGE_ARGS = 4
+    SYSTEM_ERR = 5
+
+
+AUTH_BADCRED = 1  # RFC 5531 section 9, auth_stat
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The header of one call; its arguments follow in `arguments`."""
+
+    xid: int
+    program: int
+    version: int
+    procedure: int
+    flavor: int
+    arguments: Reader
+
+
+class RpcMismatchError(ValueError):
+    """The call is of another RPC version than 2."""
+
+    def __init__(self, xid: int) -> None:
+        super().__init__("RPC version is not 2")
+        self.xid = xid
+
+
+def read_call(record: bytes) -> Call:
+    """Parse the header of a call.
+
+    Raises RpcError when there is nothing to answer to, RpcMismatchError for another RPC version.
+    """
+    try:
+        reader = Reader(record)
+        xid = reader.uint32()
+        if reader.uint32() != 0:
+            raise RpcError("not an RPC call")
+        if reader.uint32() != 2:
+            raise RpcMismatchError(xid)
+        program, version, procedure = reader.uint32(), reader.uint32(), reader.uint32()
+        flavor = reader.uint32()
+        reader.opaque(MAX_AUTH_BODY)
+        reader.uint32()
+        reader.opaque(MAX_AUTH_BODY)
+    except XdrError as error:
+        raise RpcError(f"broken RPC header: {error}") from None
+    return Call(xid, program, version, procedure, flavor, reader)
+
+
+def accepted(xid: int, stat: AcceptStat = AcceptStat.SUCCESS) -> Writer:
+    """A reply that starts with an accepted header; results are written behind it."""
+    writer = Writer()
+    for value in (xid, 1, 0, AuthFlavor.NONE, 0, stat):
+        writer.uint32(value)
+    return writer
+
+
+def version_mismatch(xid: int, low: int, high: int) -> Writer:
+    """The program is known, but not in that version."""
+    writer = accepted(xid, AcceptStat.PROG_MISMATCH)
+    writer.uint32(low)
+    writer.uint32(high)
+    return writer
+
+
+def denied_credential(xid: int) -> Writer:
+    """MSG_DENIED, AUTH_ERROR, AUTH_BADCRED."""
+    writer = Writer()
+    for value in (xid, 1, 1, 1, AUTH_BADCRED):
+        writer.uint32(value)
+    return writer
+
+
+def denied_rpc_version(xid: int) -> Writer:
+    """MSG_DENIED, RPC_MISMATCH: only version 2 is spoken."""
+    writer = Writer()
+    for value in (xid, 1, 1, 0, 2, 2):
+        writer.uint32(value)
+    return writer
+
+
+def framed(segments: list[Segment]) -> list[Segment]:
+    """One reply as one record of one fragment (RFC 5531 section 11)."""
+    size = sum(len(part) if isinstance(part, bytes) else part.count for part in segments)
+    mark = (0x8000_0000 | size).to_bytes(4, "big")
+    first = segments[0]
+    if isinstance(first, bytes):
+        return [mark + first, *segments[1:]]
+    return [mark, *segments]
+
+
+class RecordReader:
+    """Cuts a TCP stream into records; never holds more than one record of `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._record = bytearray()
+        self._fragments = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Records completed by `data`; raises RpcError when one is over the limit."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            mark = int.from_bytes(self._buffer[:4], "big")
+            size = mark & 0x7FFF_FFFF
+            self._check(size)
+            if len(self._buffer) < 4 + size:
+                return
+            self._record += self._buffer[4 : 4 + size]
+            del self._buffer[: 4 + size]
+            self._fragments += 1
+            if mark & 0x8000_0000:
+                record = bytes(self._record)
+                self._record.clear()
+                self._fragments = 0
+                yield record
+
+    @property
+    def partial(self) -> bool:
+        """Whether a record has begun to arrive and is not complete."""
+        return bool(self._buffer or self._record)
+
+    def _check(self, size: int) -> None:
+        total = len(self._record) + size
+        if total > self._limit:
+            raise RpcError(f"record of {total} bytes is over the limit of {self._limit}")
+        if self._fragments >= MAX_FRAGMENTS:
+            raise RpcError(f"record of more than {MAX_FRAGMENTS} fragments")

@@ -1,0 +1,1 @@
+"""NFS version 3 and its MOUNT protocol (RFC 1813)."""

@@ -1,0 +1,198 @@
+"""Operations on names, attributes and data (RFC 8881 section 18)."""
+
+from __future__ import annotations
+
+from storeboot.nfs.limits import MAX_READ
+from storeboot.nfs.rpc import AuthFlavor
+from storeboot.nfs.status import NfsError, Status
+from storeboot.nfs.v3.procedures import granted
+from storeboot.nfs.v4 import attributes
+from storeboot.nfs.v4.constants import MAX_HANDLE, MAX_OPAQUE
+from storeboot.nfs.v4.state import Compound
+from storeboot.nfs.views import Entry, Kind
+from storeboot.nfs.xdr import FileSlice, Reader, Writer
+
+_ACCESS_BITS = 0x3F  # RFC 8276's bits for extended attributes are not answered
+_FIRST_COOKIE = 3  # 0 is the start, 1 and 2 are reserved (section 18.23.3)
+MAX_FATTR = 4096
+
+
+def op_access(compound: Compound, arguments: Reader, results: Writer) -> None:
+    wanted = arguments.uint32() & _ACCESS_BITS
+    results.uint32(wanted)
+    results.uint32(wanted & granted(compound.current.node))
+
+
+def op_getattr(compound: Compound, arguments: Reader, results: Writer) -> None:
+    wanted = arguments.bitmap()
+    attributes.encode(results, _subject(compound, compound.current), wanted)
+
+
+def _subject(compound: Compound, entry: Entry) -> attributes.Subject:
+    return attributes.Subject(compound.catalogue, entry, compound.minor)
+
+
+def op_getfh(compound: Compound, _arguments: Reader, results: Writer) -> None:
+    results.opaque(compound.catalogue.raw(compound.current))
+
+
+def op_lookup(compound: Compound, arguments: Reader, _results: Writer) -> None:
+    name = arguments.opaque(MAX_OPAQUE)
+    compound.current_or_none = lookup(compound, compound.current_directory, name)
+
+
+def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
+    """A component4 as the RFC wants it: not empty, and no `.` and `..` (section 14.5)."""
+    if not name:
+        raise NfsError(Status.INVAL)
+    if name in (b".", b"..") or b"/" in name:
+        raise NfsError(Status.BADNAME)
+    return compound.catalogue.lookup(directory, name)
+
+
+def op_lookupp(compound: Compound, _arguments: Reader, _results: Writer) -> None:
+    compound.current_or_none = compound.catalogue.parent(compound.current_directory)
+
+
+def op_putfh(compound: Compound, arguments: Reader, _results: Writer) -> None:
+    compound.current_or_none = compound.catalogue.resolve(arguments.opaque(MAX_HANDLE))
+
+
+def op_putrootfh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
+    compound.current_or_none = compound.catalogue.root()
+
+
+def op_savefh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
+    compound.saved = compound.current
+
+
+def op_restorefh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
+    if compound.saved is None:
+        raise NfsError(Status.NOFILEHANDLE)
+    compound.current_or_none = compound.saved
+
+
+def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
+    """Any stateid will do: there is nothing that an open could protect a reader from."""
+    arguments.take(16)
+    offset, wanted = arguments.uint64(), arguments.uint32()
+    entry = compound.current
+    _require_regular(entry)
+    count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
+    results.boolean(offset + count >= entry.node.size)
+    results.file(FileSlice(entry.store_name, entry.relative, offset, count))
+
+
+def _require_regular(entry: Entry) -> None:
+    match entry.node.kind:
+        case Kind.REGULAR:
+            return
+        case Kind.DIRECTORY:
+            raise NfsError(Status.ISDIR)
+        case Kind.SYMLINK:
+            raise NfsError(Status.SYMLINK)
+
+
+def op_readlink(compound: Compound, _arguments: Reader, results: Writer) -> None:
+    node = compound.current.node
+    if node.kind is not Kind.SYMLINK:
+        raise NfsError(Status.WRONG_TYPE)
+    results.opaque(node.target)
+
+
+def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
+    """Section 18.23; cookies are positions in the sorted names, good for ever."""
+    cookie = arguments.uint64()
+    arguments.take(8)
+    arguments.uint32()  # dircount: a hint
+    room = min(arguments.uint32(), MAX_READ)
+    wanted = arguments.bitmap()
+    directory = compound.current_directory
+    names = compound.catalogue.names(directory)
+    if cookie and not _FIRST_COOKIE <= cookie < _FIRST_COOKIE + max(1, len(names)):
+        raise NfsError(Status.BAD_COOKIE)
+    start = cookie - _FIRST_COOKIE + 1 if cookie else 0
+    listing, end = _entries(compound, directory, names[start:], start, room, wanted)
+    results.raw(bytes(8))
+    results.raw(listing)
+    results.boolean(False)
+    results.boolean(end)
+
+
+_LIST_OVERHEAD = 8 + 4 + 4  # verifier, end of list, end of directory
+
+
+def _entries(
+    compound: Compound,
+    directory: Entry,
+    names: tuple[bytes, ...],
+    start: int,
+    room: int,
+    wanted: frozenset[int],
+) -> tuple[bytes, bool]:
+    """As many entries as fit into `room` bytes, and whether they are the last ones."""
+    listing = Writer()
+    for position, name in enumerate(names, start):
+        one = Writer()
+        one.boolean(True)
+        one.uint64(position + _FIRST_COOKIE)
+        one.opaque(name)
+        entry = compound.catalogue.lookup(directory, name)
+        attributes.encode(one, _subject(compound, entry), wanted)
+        if _LIST_OVERHEAD + len(listing) + len(one) > room:
+            if not len(listing):
+                raise NfsError(Status.TOOSMALL)
+            return listing.getvalue(), False
+        listing.raw(one.getvalue())
+    if room < _LIST_OVERHEAD:
+        raise NfsError(Status.TOOSMALL)
+    return listing.getvalue(), True
+
+
+def op_verify(compound: Compound, arguments: Reader, _results: Writer) -> None:
+    if not _same(compound, arguments):
+        raise NfsError(Status.NOT_SAME)
+
+
+def op_nverify(compound: Compound, arguments: Reader, _results: Writer) -> None:
+    if _same(compound, arguments):
+        raise NfsError(Status.SAME)
+
+
+def _same(compound: Compound, arguments: Reader) -> bool:
+    """Whether the given fattr4 is the current one's, attribute by attribute."""
+    given, values = arguments.bitmap(), arguments.opaque(MAX_FATTR)
+    if given - attributes.supported(compound.minor):
+        raise NfsError(Status.ATTRNOTSUPP)
+    if attributes.Attr.RDATTR_ERROR in given:
+        raise NfsError(Status.INVAL)
+    own, theirs = Writer(), Writer()
+    attributes.encode(own, _subject(compound, compound.current), given)
+    theirs.bitmap(given)
+    theirs.opaque(values)
+    return own.getvalue() == theirs.getvalue()
+
+
+def op_secinfo(compound: Compound, arguments: Reader, results: Writer) -> None:
+    name = arguments.opaque(MAX_OPAQUE)
+    lookup(compound, compound.current_directory, name)
+    _write_flavors(compound, results)
+
+
+def op_secinfo_no_name(compound: Compound, arguments: Reader, results: Writer) -> None:
+    parent = arguments.uint32()
+    if parent > 1:
+        raise NfsError(Status.BADXDR)
+    if parent:
+        compound.catalogue.parent(compound.current_directory)
+    else:
+        _ = compound.current
+    _write_flavors(compound, results)
+
+
+def _write_flavors(compound: Compound, results: Writer) -> None:
+    """SECINFO eats the current filehandle (section 2.6.3.1.1.8)."""
+    compound.current_or_none = None
+    results.uint32(2)
+    results.uint32(AuthFlavor.SYS)
+    results.uint32(AuthFlavor.NONE)

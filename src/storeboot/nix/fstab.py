@@ -1,0 +1,74 @@
+"""The file systems that a system wants to mount (fstab(5)), seen from a machine without disks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# What a storeboot initrd puts in their place whatever the system says.
+PROVIDED = frozenset({"/", "/nix", "/nix/store", "/nix/.ro-store", "/nix/.rw-store"})
+_TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
+
+
+@dataclass(frozen=True, slots=True)
+class FstabEntry:
+    """One line of fstab."""
+
+    device: str
+    mount_point: str
+    fs_type: str
+    options: tuple[str, ...]
+
+    @property
+    def on_local_disk(self) -> bool:
+        return self.device.startswith(("/dev/", *_TAGS)) or self.fs_type in ("zfs", "bcachefs")
+
+    @property
+    def needed_for_boot(self) -> bool:
+        """`neededForBoot`: NixOS writes it as this option (nixos/modules/tasks/filesystems.nix)."""
+        return "x-initrd.mount" in self.options
+
+    @property
+    def unit_name(self) -> str:
+        if self.fs_type == "swap":
+            return escape_path(self.device) + ".swap"
+        return escape_path(self.mount_point) + ".mount"
+
+
+def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
+    entries = []
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        device, mount_point, fs_type = (_unescape(field) for field in fields[:3])
+        options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
+        entries.append(FstabEntry(device, mount_point, fs_type, options))
+    return tuple(entries)
+
+
+def _unescape(field: str) -> str:
+    """fstab writes space, tab and backslash in octal."""
+    for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\134", "\\")):
+        field = field.replace(code, letter)
+    return field
+
+
+def escape_path(path: str) -> str:
+    """A path as a unit name, as `systemd-escape --path` does it (systemd.unit(5))."""
+    for tag in _TAGS:
+        if path.startswith(tag):
+            path = f"/dev/disk/by-{tag[:-1].lower()}/{path[len(tag) :]}"
+    trimmed = "/".join(part for part in path.split("/") if part)
+    if not trimmed:
+        return "-"
+    return "".join(_escape_byte(byte, first=not at) for at, byte in enumerate(trimmed.encode()))
+
+
+def _escape_byte(byte: int, *, first: bool) -> str:
+    letter = chr(byte)
+    if letter == "/":
+        return "-"
+    if letter not in _PLAIN or (first and letter == "."):
+        return f"\\x{byte:02x}"
+    return letter

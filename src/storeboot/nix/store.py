@@ -1,0 +1,177 @@
+"""A Nix store, asked through Nix's command line only.
+
+A store may live below another root (`--store ROOT`). A `StorePath` is the name by which Nix and
+the machines know a path; `Store.physical` says where its bytes are on this disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storeboot.errors import CommandError, StoreError
+from storeboot.process import run
+
+STORE_DIR = "/nix/store"
+_PATH = re.compile(r"/nix/store/([0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211})")
+_INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin) and try again"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class StorePath:
+    """A logical store path: `/nix/store/<hash>-<name>`."""
+
+    text: str
+
+    @classmethod
+    def from_arg(cls, text: str) -> StorePath:
+        if _PATH.fullmatch(text.rstrip("/")) is None:
+            raise StoreError(
+                f"{text!r} is not a store path",
+                "give the path of a built system: /nix/store/<hash>-nixos-system-…",
+            )
+        return cls(text.rstrip("/"))
+
+    @property
+    def base_name(self) -> str:
+        return self.text.rpartition("/")[2]
+
+    @property
+    def name(self) -> str:
+        """The part behind the hash."""
+        return self.base_name[33:]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """What Nix's database says of a valid path."""
+
+    path: StorePath
+    nar_hash: str  # SRI form, "sha256-…"
+    nar_size: int  # bytes
+    references: tuple[StorePath, ...]
+    deriver: str
+
+
+class Store:
+    """The store below `root`; the root directory `/` is the machine's own."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.directory = root / STORE_DIR.lstrip("/")
+
+    def physical(self, path: StorePath) -> Path:
+        return self.directory / path.base_name
+
+    def arguments(self) -> list[str]:
+        """Options that make a Nix command use this store."""
+        features = ["--extra-experimental-features", "nix-command"]
+        return features if self.root == Path("/") else ["--store", str(self.root), *features]
+
+    def closure(self, path: StorePath) -> tuple[PathInfo, ...]:
+        """The path and all it refers to, sorted by path."""
+        self.require(path)
+        argv = ["nix", "path-info", "--json", "--recursive", *self.arguments(), path.text]
+        try:
+            output = run(argv, hint=_INSTALL_NIX)
+        except CommandError as error:
+            if "is not valid" in error.message:
+                raise StoreError(
+                    f"{path} is not valid in Nix's database",
+                    f"copy it properly: nix copy --to {self.root} {path}",
+                ) from None
+            raise
+        return tuple(sorted(parse_path_info(output), key=lambda info: info.path))
+
+    def require(self, path: StorePath) -> None:
+        if not self.physical(path).exists() and not self.physical(path).is_symlink():
+            raise StoreError(
+                f"{path} does not exist in the store {self.directory}",
+                "build or copy it there first",
+            )
+
+    def add_root(self, link: Path, path: StorePath) -> None:
+        """An indirect garbage collection root: as long as `link` is there, `path` stays."""
+        link.parent.mkdir(parents=True, exist_ok=True)
+        options = [] if self.root == Path("/") else ["--store", str(self.root)]
+        run(["nix-store", *options, "--realise", path.text, "--indirect", "--add-root", link])
+
+    def follow(self, path: StorePath, relative: str = "") -> Path | None:
+        """Where `relative` inside `path` really is, every symlink followed.
+
+        None when it does not exist, or leads out of the store.
+        """
+        pending = [path.base_name, *relative.split("/")]
+        done: list[str] = []
+        for _ in range(4096):
+            while pending and pending[0] in ("", "."):
+                pending.pop(0)
+            if not pending:
+                return self.directory.joinpath(*done)
+            step = pending.pop(0)
+            if step == "..":
+                done = done[:-1]
+                continue
+            place = self.directory.joinpath(*done, step)
+            if place.is_symlink():
+                target = str(place.readlink())
+                if target.startswith("/"):
+                    if not target.startswith(STORE_DIR + "/"):
+                        return None
+                    done, target = [], target[len(STORE_DIR) + 1 :]
+                pending = [*target.split("/"), *pending]
+            elif place.exists():
+                done.append(step)
+            else:
+                return None
+        return None
+
+
+def parse_path_info(output: str) -> list[PathInfo]:
+    """Both shapes of `nix path-info --json`: a list (to 2.18), an object by path (from 2.19)."""
+    document: Any = json.loads(output)
+    if isinstance(document, dict):
+        document = document.get("info", document)
+        items = [(path, info) for path, info in document.items()]
+    else:
+        items = [(info["path"], info) for info in document]
+    return [_path_info(path, info) for path, info in items]
+
+
+def _path_info(path: str, info: dict[str, Any] | None) -> PathInfo:
+    if info is None or not info.get("valid", True):
+        raise StoreError(f"{path} is not valid in Nix's database", "build or copy it first")
+    nar_hash = info["narHash"]
+    if isinstance(nar_hash, dict):
+        nar_hash = f"{nar_hash['algorithm']}-{nar_hash['hash']}"
+    return PathInfo(
+        path=StorePath.from_arg(_absolute(path)),
+        nar_hash=nar_hash,
+        nar_size=info["narSize"],
+        references=tuple(sorted(StorePath(_absolute(ref)) for ref in info["references"])),
+        deriver=info.get("deriver") or "",
+    )
+
+
+def _absolute(path: str) -> str:
+    """The newest Nix leaves the store directory out."""
+    return path if path.startswith("/") else f"{STORE_DIR}/{path}"
+
+
+def registration(closure: Iterable[PathInfo]) -> str:
+    """Text for `nix-store --load-db`: per path its name, hash, size, deriver and references."""
+    lines: list[str] = []
+    for info in closure:
+        digest = base64.b64decode(info.nar_hash.removeprefix("sha256-")).hex()
+        references = [ref.text for ref in info.references]
+        lines += [info.path.text, digest, str(info.nar_size), "", str(len(references))]
+        lines += references
+    return "".join(line + "\n" for line in lines)

@@ -1,0 +1,117 @@
+"""The one place that starts other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from storeboot.errors import CommandError
+
+log = structlog.get_logger()
+
+Argument = str | os.PathLike[str]
+
+
+def run(
+    argv: Sequence[Argument],
+    *,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+    stdin: bytes | None = None,
+    hint: str | None = None,
+) -> str:
+    """Standard output of a program that must succeed; its stdin is closed unless given."""
+    words = [os.fspath(word) for word in argv]
+    log.debug("process.run", command=shlex.join(words))
+    try:
+        done = subprocess.run(
+            words,
+            cwd=cwd,
+            env={**os.environ, **environment} if environment else None,
+            input=stdin if stdin is not None else b"",
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise CommandError(
+            f"program {words[0]!r} is not installed", hint or f"install {words[0]} and try again"
+        ) from None
+    if done.returncode:
+        raise CommandError(_failure(words, done.returncode, done.stderr), hint)
+    return done.stdout.decode(errors="surrogateescape")
+
+
+def _failure(words: list[str], status: int, stderr: bytes) -> str:
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    last = next((line for line in reversed(lines) if line.strip()), "no message")
+    command = shlex.join(words)
+    if len(command) > 300:
+        command = command[:300] + "…"
+    return f"`{command}` ended with status {status}: {last}"
+
+
+def find_program(name: str, hint: str) -> Path:
+    """Where a program is; an error that says how to get it where it is not."""
+    found = shutil.which(name)
+    if found is None:
+        raise CommandError(f"program {name!r} is not installed", hint)
+    return Path(found)
+
+
+class Child:
+    """A long-lived program in its own session; ended with SIGTERM, then SIGKILL."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self._process = process
+        self.name = name
+
+    @classmethod
+    async def start(cls, argv: Sequence[Argument], *, output: Path) -> Child:
+        """Output of both kinds goes to the file `output`."""
+        words = [os.fspath(word) for word in argv]
+        log.debug("process.start", command=shlex.join(words))
+        with output.open("wb") as stream:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *words,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    start_new_session=True,
+                )
+            except FileNotFoundError:
+                raise CommandError(f"program {words[0]!r} is not installed") from None
+        return cls(process, Path(words[0]).name)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def stop(self, patience: float = 10.0) -> None:
+        """`patience` in seconds between asking and killing."""
+        if self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(patience):
+                await self._process.wait()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()

@@ -1,0 +1,1 @@
+"""The asyncio shells: sockets, files and clocks around the cores."""

@@ -1,0 +1,219 @@
+"""The boot service over HTTP.
+
+GET  /boot.ipxe                        the script that finds out who a machine is
+GET  /boot?mac=&uuid=&serial=          a host's boot script; asking changes nothing
+GET  /views/VIEW/kernel|initrd         files of assigned systems
+GET  /views/VIEW/registration|paths    what Nix on the machine needs
+POST /boots                            a boot begins: key=value lines in and out
+POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from aiohttp import web
+
+from storeboot.boot.script import entry_script, refusal_script
+from storeboot.boot.timeline import FAILED, STAGES
+from storeboot.hosts.boots import Boot, Event
+from storeboot.hosts.host import Machine
+from storeboot.serve.boot_service import Assignment, BootService, RefusedError
+
+MAX_EVENT = 64 << 10  # bytes
+MAX_BEGIN = 8 << 10
+MAX_REPORT = 64 << 20
+REPORT_PARTS = frozenset({"mountstats", "hashes", "mountstats-after", "agent-log", "failed-units", "facts"})
+SERVICE = web.AppKey("service", BootService)
+_WORD = re.compile(r"[!-~]{0,200}")
+_STAGE_NAMES = frozenset(STAGES) | {FAILED}
+routes = web.RouteTableDef()
+
+
+def make_app(service: BootService) -> web.Application:
+    app = web.Application(client_max_size=MAX_REPORT, middlewares=[_refusals])
+    app[SERVICE] = service
+    app.add_routes(routes)
+    return app
+
+
+@web.middleware
+async def _refusals(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:  # type: ignore[type-arg]
+    """busybox's wget shows the status line only, so the reason goes there."""
+    try:
+        response: web.StreamResponse = await handler(request)  # type: ignore[operator]
+        return response
+    except RefusedError as error:
+        return web.Response(status=403, reason=_one_line(str(error)), text=f"{error}\n")
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[^ -~]", "?", text)[:200]
+
+
+@routes.get("/boot.ipxe")
+async def entry(request: web.Request) -> web.Response:
+    return web.Response(text=entry_script(request.app[SERVICE].url))
+
+
+@routes.get("/boot")
+async def boot_script(request: web.Request) -> web.Response:
+    """Pure but for a line in the timeline of a machine that is known."""
+    service = request.app[SERVICE]
+    query = request.query
+    words = (query.get("mac", ""), query.get("uuid", ""), query.get("serial", ""))
+    try:
+        host, text = service.script(Machine.from_words(*words))
+    except RefusedError as error:
+        return web.Response(text=refusal_script(_one_line(str(error))))
+    await service.record(Event(host.name, "server", "script", service.clock()))
+    return web.Response(text=text)
+
+
+@routes.get("/views/{view}/kernel")
+async def kernel(request: web.Request) -> web.StreamResponse:
+    assignment = _assignment(request)
+    await _fetched(request, "kernel", assignment)
+    return web.FileResponse(assignment.system.kernel)
+
+
+@routes.get("/views/{view}/initrd")
+async def initrd(request: web.Request) -> web.StreamResponse:
+    assignment = _assignment(request)
+    await _fetched(request, "initrd", assignment)
+    return web.FileResponse(assignment.initrd.path)
+
+
+@routes.get("/views/{view}/registration")
+async def registration(request: web.Request) -> web.Response:
+    return web.Response(text=_assignment(request).view.registration)
+
+
+@routes.get("/views/{view}/paths")
+async def paths(request: web.Request) -> web.Response:
+    return web.Response(text="".join(path + "\n" for path in _assignment(request).view.paths))
+
+
+def _assignment(request: web.Request) -> Assignment:
+    assignment = request.app[SERVICE].by_view(request.match_info["view"])
+    if assignment is None:
+        raise web.HTTPNotFound(reason="no host boots this view")
+    return assignment
+
+
+async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> None:
+    """Which host fetched a file is told by the script, which names it."""
+    service = request.app[SERVICE]
+    host = request.query.get("host", "")
+    known = service.hosts.by_name.get(host)
+    if request.method == "GET" and known is not None and known.system == assignment.system.toplevel:
+        await service.record(Event(host, "server", stage, service.clock()))
+
+
+@routes.post("/boots")
+async def begin(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    fields, early = _read_begin(await _body(request, MAX_BEGIN))
+    machine = Machine.from_words(
+        fields.get("mac", ""), fields.get("uuid", ""), fields.get("serial", "")
+    )
+    if not re.fullmatch(r"[0-9a-f]{32}", fields.get("nonce", "")):
+        raise web.HTTPBadRequest(reason="nonce is not 32 hexadecimal digits")
+    boot = service.begin(
+        host_name=fields.get("host", ""),
+        view=fields.get("view", ""),
+        nonce=fields["nonce"],
+        machine=machine,
+        address=request.remote or "",
+    )
+    if service.is_replay(boot):
+        raise web.HTTPConflict(reason="this boot has begun already")
+    with suppress(ValueError):
+        await _record_early(service, boot, early, float(fields.get("uptime", "0")))
+    lines = (f"{name}={value}\n" for name, value in service.answer(boot).items())
+    return web.Response(text="".join(lines))
+
+
+async def _record_early(
+    service: BootService, boot: Boot, early: list[tuple[str, float]], uptime: float
+) -> None:
+    """Stages that were reached before the boot began, told with the machine's own clock."""
+    known = {event.stage for event in service.boots.events_of(boot.id)}
+    for stage, reached in early:
+        if stage in _STAGE_NAMES and stage not in known:
+            at = service.clock() - max(0.0, uptime - reached)
+            await service.record(Event(boot.host, "server", stage, at, boot.id, reached))
+
+
+def _read_begin(body: str) -> tuple[dict[str, str], list[tuple[str, float]]]:
+    fields: dict[str, str] = {}
+    early: list[tuple[str, float]] = []
+    for line in body.splitlines():
+        name, _, value = line.partition("=")
+        if name == "stage":
+            stage, _, uptime = value.partition(" ")
+            with suppress(ValueError):
+                early.append((stage, float(uptime)))
+        elif _WORD.fullmatch(value):
+            fields[name] = value
+    return fields, early[: len(STAGES)]
+
+
+@routes.post("/boots/{boot}/events")
+async def event(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    boot = _own_boot(request)
+    stage = request.query.get("stage", "")
+    if stage not in _STAGE_NAMES:
+        raise web.HTTPBadRequest(reason="unknown stage")
+    source = "agent" if request.query.get("source") == "agent" else "initrd"
+    detail = await _body(request, MAX_EVENT)
+    uptime = None
+    with suppress(ValueError):
+        uptime = float(request.query.get("uptime", ""))
+    now = service.clock()
+    await service.record(Event(boot.host, source, stage, now, boot.id, uptime, detail))
+    return web.Response()
+
+
+@routes.post("/boots/{boot}/heartbeat")
+async def heartbeat(request: web.Request) -> web.Response:
+    """The answer is what the agent is to do, one word, or nothing."""
+    service = request.app[SERVICE]
+    boot = _own_boot(request)
+    await _body(request, MAX_EVENT)
+    service.boots.touch(boot.id, service.clock())
+    return web.Response(text=service.commands.pop(boot.id, ""))
+
+
+@routes.post("/boots/{boot}/reports/{part}")
+async def report(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    boot = _own_boot(request)
+    part = request.match_info["part"]
+    if part not in REPORT_PARTS:
+        raise web.HTTPNotFound(reason="no such part of a report")
+    file = service.state.report(boot.id, part)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(await request.read())
+    await service.notify()
+    return web.Response()
+
+
+def _own_boot(request: web.Request) -> Boot:
+    service = request.app[SERVICE]
+    boot_id = request.match_info["boot"]
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme != "Bearer" or not service.authorised(boot_id, key):
+        raise web.HTTPForbidden(reason="wrong agent key")
+    boot = service.boots.get(boot_id)
+    if boot is None:
+        raise web.HTTPNotFound(reason="no such boot")
+    return boot
+
+
+async def _body(request: web.Request, limit: int) -> str:
+    if request.content_length is None or request.content_length > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    return (await request.read()).decode(errors="replace")

@@ -1,0 +1,112 @@
+"""The state directory: the server's key and the views it has promised.
+
+server.key          32 random bytes, readable by the owner alone
+storeboot.sqlite    boots and events
+views/ID.json       toplevels and closure of a view; written once, never changed
+initrds/            built initrds, by the hash of all that went into them
+roots/ID            garbage collection roots of the views
+reports/BOOT/       what machines reported of themselves
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from storeboot.errors import StorebootError
+from storeboot.nfs.views import view_id
+from storeboot.nix.store import Store, StorePath, registration
+
+KEY_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """A view as it is kept: its id, what it boots, and every path in it."""
+
+    view_id: str
+    toplevels: tuple[str, ...]
+    paths: tuple[str, ...]
+    registration: str
+
+
+class StateDirectory:
+    """Files below one directory; each appears under its name only when it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            for name in ("views", "initrds", "roots", "reports"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorebootError(
+                f"cannot write to the state directory {path}: {error.strerror}",
+                "set server.state_directory to one that this user may write",
+            ) from None
+
+    def key(self) -> bytes:
+        """The secret behind filehandles, tokens and agent keys; made at the first start."""
+        file = self.path / "server.key"
+        if not file.exists():
+            partial = file.with_suffix(f".{os.getpid()}")
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_bytes(KEY_SIZE))
+            try:
+                os.link(partial, file)
+            except FileExistsError:
+                pass  # another process was first, and its key counts
+            finally:
+                partial.unlink()
+        key = file.read_bytes()
+        if len(key) != KEY_SIZE:
+            raise StorebootError(
+                f"{file} has {len(key)} bytes instead of {KEY_SIZE}",
+                "restore it from a backup; a new one makes every running machine's handles stale",
+            )
+        return key
+
+    def add_view(self, store: Store, toplevel: StorePath) -> ViewRecord:
+        """The view of one system: rooted first, then written down."""
+        identity = view_id([toplevel.text]).hex()
+        known = self.view(identity)
+        if known is not None and (self.path / "roots" / identity).is_symlink():
+            return known
+        store.add_root(self.path / "roots" / identity, toplevel)
+        closure = store.closure(toplevel)
+        document = {
+            "toplevels": [toplevel.text],
+            "paths": [info.path.text for info in closure],
+            "registration": registration(closure),
+        }
+        file = self._view_file(identity)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(document))
+        partial.replace(file)
+        return self._record(identity, document)
+
+    def view(self, identity: str) -> ViewRecord | None:
+        try:
+            document = json.loads(self._view_file(identity).read_text())
+        except FileNotFoundError:
+            return None
+        return self._record(identity, document)
+
+    def _view_file(self, identity: str) -> Path:
+        return self.path / "views" / f"{identity}.json"
+
+    def _record(self, identity: str, document: dict[str, object]) -> ViewRecord:
+        toplevels, paths = document["toplevels"], document["paths"]
+        assert isinstance(toplevels, list)
+        assert isinstance(paths, list)
+        return ViewRecord(identity, tuple(toplevels), tuple(paths), str(document["registration"]))
+
+    @property
+    def initrds(self) -> Path:
+        return self.path / "initrds"
+
+    def report(self, boot: str, part: str) -> Path:
+        return self.path / "reports" / boot / part

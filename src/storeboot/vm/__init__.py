@@ -1,0 +1,1 @@
+"""Virtual machines without disks, and the systems to boot in them."""

@@ -1,0 +1,152 @@
+"""Build the demo system with Nix into a chroot store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from storeboot.nix.store import Store, StorePath
+from storeboot.process import run
+from storeboot.vm.demo.debian import fetch
+from storeboot.vm.demo.packages import PACKAGES, Suite
+from storeboot.vm.demo.unpack import Tree, Trees, unpack
+
+HERE = Path(__file__).with_name("system")
+Kind = Literal["demo", "micro"]
+Flavour = Literal["systemd", "scripted"]
+NetworkManager = Literal["networkd", "NetworkManager", "dhcpcd"]
+
+KERNEL_PARAMS = ("console=ttyS0", "loglevel=4", "root=fstab", "panic=10")
+# A store of its own needs no daemon, no build users and no substituters; the sandbox is what lets
+# a builder see it as /nix/store.
+_OPTIONS = (
+    ("build-users-group", ""),
+    ("sandbox", "true"),
+    ("sandbox-fallback", "false"),
+    ("substituters", ""),
+)
+_INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin)"
+LEAST_FILES = {"demo": 5000, "micro": 1000}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSystem:
+    """A built system and the store it is in."""
+
+    store: Store
+    toplevel: StorePath
+    least_files: int  # regular files in its closure, at least
+    has_nix: bool
+
+
+def build_demo(
+    directory: Path,
+    *,
+    kind: Kind = "demo",
+    flavour: Flavour = "systemd",
+    suite: Suite = "trixie",
+    network: NetworkManager = "networkd",
+    progress: Progress = lambda _text: None,
+) -> DemoSystem:
+    """Download, unpack and build below `directory`; what is there already is not done again.
+
+    The same packages give the same store path.
+    """
+    work = directory / suite
+    store = Store(directory / "store")
+    store.root.mkdir(parents=True, exist_ok=True)
+    progress(f"packages of Debian {suite}")
+    debs = fetch(PACKAGES, suite, work)
+    progress(f"unpacking {len(debs)} packages")
+    trees = unpack(debs, work / "trees")
+    progress(f"building the {kind} system with Nix in {store.root}")
+    if kind == "micro":
+        text = _build_micro(store, trees, suite, work)
+    else:
+        spec = _spec(trees, suite)
+        text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
+    return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES[kind], has_nix=kind == "demo")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the Nix expression reads: trees by name and place, and the words of a system."""
+
+    packages: tuple[Tree, ...]
+    busybox: Tree
+    systemd: Tree
+    kernel: Tree
+    modules: Tree
+    hostname: str
+    label: str
+    kernelVersion: str  # noqa: N815
+    systemdVersion: str  # noqa: N815
+    kernelParams: tuple[str, ...]  # noqa: N815
+
+    def json(self) -> str:
+        """Return the specification as the expression reads it."""
+        return json.dumps(asdict(self), default=str, sort_keys=True)
+
+
+def _spec(trees: Trees, suite: Suite) -> Spec:
+    """Describe a system made of a suite's packages."""
+    package = next(tree for tree in trees.packages if re.match(r"systemd-\d", tree.name))
+    version = package.name.removeprefix("systemd-").split("-")[0]
+    return Spec(
+        packages=trees.packages,
+        busybox=trees.busybox,
+        systemd=Tree(f"systemd-{version}-usr", package.path / "usr"),
+        kernel=trees.kernel,
+        modules=trees.modules,
+        hostname="demo",
+        label=f"{suite}-{version}",
+        kernelVersion=trees.kernel_version,
+        systemdVersion=version,
+        kernelParams=KERNEL_PARAMS,
+    )
+
+
+def _build_micro(store: Store, trees: Trees, suite: Suite, work: Path) -> str:
+    """The micro system needs the kernel and busybox only."""
+    fields = {
+        "busybox": asdict(trees.busybox),
+        "kernel": asdict(trees.kernel),
+        "modules": asdict(trees.modules),
+        "hostname": "micro",
+        "label": f"{suite}-micro",
+        "kernelVersion": trees.kernel_version,
+        "kernelParams": KERNEL_PARAMS,
+    }
+    inputs = json.dumps(fields, default=str, sort_keys=True)
+    return _instantiate(store, "micro.nix", inputs, work)
+
+
+def _instantiate(
+    store: Store,
+    expression: str,
+    inputs: str,
+    work: Path,
+    flavour: Flavour | None = None,
+    network: NetworkManager | None = None,
+) -> str:
+    """Evaluate one of the expressions and build it; the toplevel's store path."""
+    file = work / f"inputs-{expression}.json"
+    file.write_text(inputs)
+    words = ["--argstr", "inputs", str(file)]
+    if flavour is not None and network is not None:
+        words += ["--argstr", "flavour", flavour, "--argstr", "network", network]
+    options = [word for name, value in _OPTIONS for word in ("--option", name, value)]
+    common: list[str | Path] = ["--store", str(store.root), *options]
+    derivation = _nix(["nix-instantiate", *common, HERE / expression, *words])
+    return _nix(["nix-store", *common, "--realise", derivation])
+
+
+def _nix(argv: list[str | Path]) -> str:
+    """The last word that a Nix command prints."""
+    return run(argv, environment={"NIX_REMOTE": ""}, hint=_INSTALL_NIX).split()[-1]

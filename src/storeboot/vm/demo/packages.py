@@ -1,0 +1,19 @@
+"""Which Debian packages make the demo system."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Suite = Literal["trixie", "bookworm"]
+KERNEL = "linux-image-cloud-amd64"
+BUSYBOX = "busybox-static"
+PACKAGES = (
+    "base-files", "bash", "ca-certificates", "coreutils", "curl", "dash", "debianutils",
+    "diffutils", "findutils", "grep", "gzip", "hostname", "init-system-helpers", "iputils-ping",
+    "less", "libc-bin", "login", "mawk", "mount", "ncurses-base", "ncurses-bin", "netbase",
+    "psmisc", "sed", "tar", "util-linux", "xz-utils", "zstd",
+    "dbus", "dbus-daemon", "dhcpcd-base", "iproute2", "kmod", "libnss-systemd", "libpam-modules",
+    "libpam-modules-bin", "libpam-runtime", "libpam-systemd", "network-manager", "nix-bin",
+    "openssh-client", "openssh-server", "passwd", "procps", "systemd", "systemd-sysv", "udev",
+    KERNEL, BUSYBOX,
+)  # fmt: skip

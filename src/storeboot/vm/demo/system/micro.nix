@@ -1,0 +1,30 @@
+# The micro system: the same contract with busybox as init; half a dozen store paths.
+{ inputs }:
+let
+  spec = builtins.fromJSON (builtins.readFile inputs);
+  add = tree: builtins.path { inherit (tree) name path; };
+  busybox = add spec.busybox;
+  kernel = add spec.kernel;
+  modules = add spec.modules;
+  etc = builtins.path { name = "micro-etc"; path = ./micro; };
+  build = name: script: env: derivation ({
+    inherit name busybox etc;
+    system = "x86_64-linux";
+    builder = "${busybox}/bin/busybox";
+    args = [ "sh" "-eu" script ];
+    PATH = "${busybox}/bin";
+  } // env);
+in
+build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
+  flavour = "scripted";
+  inherit kernel modules;
+  inherit (spec) label kernelVersion;
+  systemd = "";
+  initInterface = "busybox 1";
+  initProgram = "${busybox}/bin/init";
+  systemPath = busybox;
+  activate = build "activate" ./substitute.sh { src = ./micro-activate.sh; systemPath = busybox; nssUsers = ""; };
+  kernelParams = builtins.concatStringsSep " " spec.kernelParams;
+  kernelParamsJson = builtins.toJSON spec.kernelParams;
+  stage2 = ./stage2.sh;
+}

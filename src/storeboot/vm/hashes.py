@@ -1,0 +1,34 @@
+"""SHA-256 of every regular file of a closure, on the server's side."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from storeboot.nix.store import Store, StorePath
+
+
+def closure_hashes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
+    """By logical path, as a machine sees it."""
+    hashes = {}
+    for text in paths:
+        base = store.physical(StorePath(text))
+        for file in _regular_files(base):
+            logical = os.fsencode(text) + os.fsencode(file)[len(os.fsencode(base)) :]
+            with file.open("rb") as stream:
+                hashes[logical] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
+
+
+def _regular_files(base: Path) -> Iterable[Path]:
+    if not base.is_dir():
+        if base.is_file() and not base.is_symlink():
+            yield base
+        return
+    for directory, _, names in os.walk(base):
+        for name in names:
+            file = Path(directory, name)
+            if not file.is_symlink():
+                yield file

@@ -1,0 +1,165 @@
+"""A diskless machine in QEMU: user networking (no root), iPXE from the NIC's own ROM, no disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+from qemu.qmp import QMPClient, QMPError
+
+from storeboot.errors import BootError, CommandError
+from storeboot.process import Child
+
+log = structlog.get_logger()
+
+QEMU = "qemu-system-x86_64"
+_INSTALL_QEMU = "install QEMU (on Debian: apt-get install qemu-system-x86)"
+_INSTALL_ROM = "install the ROMs (on Debian: apt-get install ipxe-qemu)"
+_ROM_PLACES = ("/usr/share/qemu", "/usr/lib/ipxe/qemu", "/usr/share/ipxe/qemu")
+HOST_ADDRESS = "10.0.2.2"  # of the host's loopback, seen by a guest with user networking
+_DEBUG_PORT = 0x402  # where SeaBIOS writes what it does
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """What a virtual machine is made of."""
+
+    url: str  # of the iPXE script that its firmware loads
+    mac: str = "52:54:00:12:34:56"
+    memory: int = 2048  # MiB
+    cpus: int = 2
+    disk: Path | None = None  # raw; only for tests that show it is left alone
+    uuid: str | None = None
+
+
+def require_rom() -> None:
+    """iPXE for the virtio NIC, for BIOS and UEFI in one file, with HTTP.
+
+    QEMU finds it by itself, and must: it fits the ROM's PCI ids to the card only then.
+    """
+    for place in _ROM_PLACES:
+        if Path(place, "efi-virtio.rom").is_file():
+            return
+    raise CommandError("the iPXE ROM efi-virtio.rom is not installed", _INSTALL_ROM)
+
+
+def find_qemu() -> str:
+    if shutil.which(QEMU) is None:
+        raise CommandError(f"program {QEMU!r} is not installed", _INSTALL_QEMU)
+    return QEMU
+
+
+def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list[str]:
+    """QEMU's command line. Pure."""
+    network = f"user,id=boot,ipv6=off,bootfile={spec.url}"
+    argv = [
+        QEMU,
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-machine", "pc,graphics=off",  # firmware and iPXE write to the serial port
+        "-accel", "kvm" if kvm else "tcg,thread=multi",
+        "-cpu", "host" if kvm else "max",
+        "-m", str(spec.memory),
+        "-smp", str(spec.cpus),
+        "-serial", f"file:{console}",
+        "-qmp", f"unix:{qmp},server=on,wait=off",
+        "-netdev", network,
+        "-device", f"virtio-net-pci,netdev=boot,mac={spec.mac}",
+        "-device", "virtio-rng-pci",
+        "-boot", "n",
+    ]  # fmt: skip
+    if spec.uuid is not None:
+        argv += ["-uuid", spec.uuid]
+    if spec.disk is not None:
+        argv += ["-drive", f"file={spec.disk},format=raw,if=virtio"]
+    return argv
+
+
+async def kvm_works(directory: Path) -> bool:
+    """Whether KVM runs a guest with this machine's CPU: /dev/kvm alone proves nothing.
+
+    The firmware's first words on its debug port are awaited.
+    """
+    if not Path("/dev/kvm").exists():
+        return False
+    words = directory / "kvm-probe"
+    words.touch()
+    argv = [find_qemu(), "-nodefaults", "-display", "none", "-accel", "kvm", "-cpu", "host",
+            "-debugcon", f"file:{words}",
+            "-global", f"isa-debugcon.iobase={_DEBUG_PORT:#x}"]  # fmt: skip
+    probe = await Child.start(argv, output=directory / "kvm-probe.log")
+    try:
+        async with asyncio.timeout(10):
+            while probe.status is None and not words.stat().st_size:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return False
+    finally:
+        await probe.stop(1)
+    return words.stat().st_size > 0
+
+
+class VirtualMachine:
+    """A running machine."""
+
+    def __init__(self, child: Child, qmp: QMPClient, console: Path) -> None:
+        self._child = child
+        self._qmp = qmp
+        self.console = console
+
+    async def wait(self) -> None:
+        """Until it is off."""
+        status = await self._child.wait()
+        if status:
+            raise BootError(
+                f"QEMU ended with status {status}", f"see {self.console.parent}/qemu.log"
+            )
+
+    @property
+    def is_off(self) -> bool:
+        return self._child.status is not None
+
+    async def press_power_button(self) -> None:
+        await self._qmp.execute("system_powerdown")
+
+    def console_tail(self, lines: int = 20) -> str:
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return "\n".join(text.replace("\r", "").splitlines()[-lines:])
+
+
+@asynccontextmanager
+async def running(
+    spec: MachineSpec, directory: Path, *, kvm: bool
+) -> AsyncIterator[VirtualMachine]:
+    """A machine with power on; off for good at the end of the block."""
+    console = directory / "console.log"
+    # A socket's path is short (108 bytes), the directory's may not be.
+    with TemporaryDirectory(prefix="storeboot-") as short:
+        socket = Path(short, "qmp")
+        argv = arguments(spec, kvm=kvm, console=console, qmp=socket)
+        require_rom()
+        child = await Child.start([find_qemu(), *argv[1:]], output=directory / "qemu.log")
+        qmp = QMPClient("storeboot")
+        qmp.logger.disabled = True
+        try:
+            await _connect(qmp, socket, child, directory)
+            yield VirtualMachine(child, qmp, console)
+        finally:
+            with suppress(QMPError, OSError, EOFError):
+                await qmp.disconnect()
+            await child.stop()
+
+
+async def _connect(qmp: QMPClient, socket: Path, child: Child, directory: Path) -> None:
+    async with asyncio.timeout(30):
+        while child.status is None and not socket.exists():
+            await asyncio.sleep(0.02)
+        if child.status is not None:
+            words = (directory / "qemu.log").read_text(errors="replace").strip()
+            raise BootError(f"QEMU did not start: {words.splitlines()[-1] if words else 'no word'}")
+        await qmp.connect(str(socket))

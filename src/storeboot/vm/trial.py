@@ -1,0 +1,227 @@
+"""A trial: a server and a virtual machine, from power on to a verified report and off again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from storeboot.boot.report import (
+    GuestReport,
+    compare,
+    parse_facts,
+    parse_hashes,
+    parse_mountstats,
+)
+from storeboot.boot.timeline import Step, steps
+from storeboot.config import (
+    Config,
+    HostSection,
+    HttpSection,
+    InitrdSection,
+    NfsSection,
+    NfsVersion,
+    ServerSection,
+    StoreSection,
+)
+from storeboot.errors import BootError
+from storeboot.hosts.boots import Boot
+from storeboot.nix.store import Store, StorePath
+from storeboot.serve import server
+from storeboot.vm import qemu
+from storeboot.vm.hashes import closure_hashes
+
+HOST = "demo"
+BOOT_SECONDS = 420.0  # until multi-user; emulation on a busy machine is slow
+REPORT_SECONDS = 600.0
+POWEROFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """What is tried."""
+
+    store: Store
+    system: StorePath
+    directory: Path  # for state, console and logs
+    nfs_version: NfsVersion = "3"
+    least_files: int = 5000
+    has_nix: bool = True
+    memory: int = 2048  # MiB
+    kernel_params: tuple[str, ...] = ("console=ttyS0",)
+    drivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a trial ended; times in seconds since power on."""
+
+    steps: list[Step]
+    report: GuestReport
+    poweroff_seconds: float
+    boot: Boot
+
+
+Progress = Callable[[str], None]
+
+
+def free_port() -> int:
+    """A port that nobody listens on; a moment later somebody may, and binding says so."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config:
+    """The server of a trial: on loopback, which a guest's user networking sees as 10.0.2.2."""
+    return Config(
+        server=ServerSection(address=qemu.HOST_ADDRESS, state_directory=spec.directory / "state"),
+        store=StoreSection(root=spec.store.root),
+        http=HttpSection(listen="127.0.0.1", port=free_port()),
+        nfs=NfsSection(listen="127.0.0.1", port=free_port(), version=spec.nfs_version),
+        initrd=InitrdSection(drivers=spec.drivers),
+        hosts={
+            HOST: HostSection(system=spec.system.text, mac=(mac,), kernel_params=spec.kernel_params)
+        },
+    )
+
+
+class Trial:
+    """A running server and machine, and what is awaited of them."""
+
+    def __init__(
+        self, running: server.Server, machine: qemu.VirtualMachine, power_on: float
+    ) -> None:
+        self.server = running
+        self.service = running.service
+        self.machine = machine
+        self.power_on = power_on
+
+    def boot(self) -> Boot | None:
+        found = self.service.boots.latest(HOST)
+        return found if found is not None and found.began_at >= self.power_on else None
+
+    def stages(self) -> list[Step]:
+        events = self.service.boots.events_since(HOST, self.power_on)
+        return steps(events, self.power_on)
+
+    async def reach(self, stage: str, seconds: float = BOOT_SECONDS) -> Boot:
+        """Until the machine reports a stage; BootError when it fails, dies or stays away."""
+        await self._until(lambda: self._has_reached(stage), seconds, f"stage {stage}")
+        boot = self.boot()
+        if boot is None:
+            raise BootError(f"stage {stage} was reached without a boot")
+        return boot
+
+    def _has_reached(self, stage: str) -> bool:
+        passed = {step.stage: step for step in self.stages()}
+        if "failed" in passed and stage != "failed":
+            words = passed["failed"].detail.partition("\n")[0]
+            raise BootError(f"the machine failed: {words}", f"console: {self.machine.console}")
+        return stage in passed
+
+    async def report(self, boot: Boot, expected: dict[bytes, str]) -> GuestReport:
+        """Ask the machine for its account and hold it against the server's hashes."""
+        self.service.commands[boot.id] = "report"
+        facts = self.service.state.report(boot.id, "facts")
+        await self._until(facts.exists, REPORT_SECONDS, "the machine's report")
+        part = self.service.state.report
+        theirs = parse_hashes(part(boot.id, "hashes").read_bytes())
+        return GuestReport(
+            facts=parse_facts(facts.read_text()),
+            files_hashed=len(theirs),
+            mismatches=compare(theirs, expected),
+            boot=parse_mountstats(part(boot.id, "mountstats").read_text()),
+            after=parse_mountstats(part(boot.id, "mountstats-after").read_text()),
+        )
+
+    async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
+        """Ask for it; returns the seconds it took."""
+        self.service.commands[boot.id] = "poweroff"
+        await self.reach("shutdown", 60)
+        return await self.wait_off(seconds)
+
+    async def wait_off(self, seconds: float) -> float:
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.machine.wait()
+        except TimeoutError:
+            raise BootError(
+                f"the machine is still on {seconds:.0f} s after it was asked to power off",
+                f"console: {self.machine.console}",
+            ) from None
+        return time.monotonic() - start
+
+    async def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Woken by every event of the server, and now and then to see whether QEMU lives."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.machine.is_off:
+                raise BootError(
+                    f"the machine went off before {what}:\n{self.machine.console_tail()}",
+                    f"console: {self.machine.console}",
+                )
+            if time.monotonic() > deadline:
+                at = self.stages()[-1].stage if self.stages() else "power on"
+                raise BootError(
+                    f"no {what} within {seconds:.0f} s; the machine is at {at!r}:\n"
+                    f"{self.machine.console_tail()}",
+                    f"console: {self.machine.console}",
+                )
+            try:
+                async with asyncio.timeout(1), self.service.changed:
+                    await self.service.changed.wait()
+            except TimeoutError:
+                continue
+
+
+async def run_trial(spec: TrialSpec, progress: Progress) -> Outcome:
+    """Boot, verify, power off."""
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    kvm = await qemu.kvm_works(spec.directory)
+    progress("acceleration: KVM" if kvm else "acceleration: none (software emulation)")
+    config = trial_config(spec)
+    async with server.running(config, progress) as running:
+        url = f"{running.service.url}/boot.ipxe"
+        machine_spec = qemu.MachineSpec(url=url, memory=spec.memory)
+        power_on = time.time()
+        async with qemu.running(machine_spec, spec.directory, kvm=kvm) as machine:
+            trial = Trial(running, machine, power_on)
+            watcher = asyncio.create_task(_tell(trial, progress))
+            try:
+                return await _verify(spec, trial, progress)
+            finally:
+                watcher.cancel()
+
+
+async def _verify(spec: TrialSpec, trial: Trial, progress: Progress) -> Outcome:
+    boot = await trial.reach("multi-user")
+    record = trial.service.state.view(boot.view)
+    assert record is not None
+    expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
+    progress(f"the machine reads and hashes {len(expected)} files through its mount")
+    report = await trial.report(boot, expected)
+    faults = report.faults(least_files=spec.least_files, nix=spec.has_nix)
+    if (spec.store.directory / f"storeboot-write-test-{boot.id}").exists():
+        faults.append("what the machine wrote has reached the server's store")
+    if faults:
+        raise BootError("the machine's report does not check out: " + "; ".join(faults))
+    seconds = await trial.power_off(boot)
+    return Outcome(trial.stages(), report, seconds, boot)
+
+
+async def _tell(trial: Trial, progress: Progress) -> None:
+    """Each stage as it is passed."""
+    told = 0
+    while True:
+        passed = trial.stages()
+        for step in passed[told:]:
+            progress(f"{step.seconds:7.1f} s  {step.stage}")
+        told = len(passed)
+        async with trial.service.changed:
+            await trial.service.changed.wait()
