@@ -64,6 +64,12 @@ class InitrdSection(_Section):
     )
 
 
+class AgentSection(_Section):
+    heartbeat: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=20, description="Seconds between a running machine's signs of life."
+    )
+
+
 class HostSection(_Section):
     """One machine; every matcher given must be this machine's alone."""
 
@@ -119,6 +125,7 @@ class Config(_Section):
     http: HttpSection = HttpSection()
     nfs: NfsSection = NfsSection()
     initrd: InitrdSection = InitrdSection()
+    agent: AgentSection = AgentSection()
     hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")
 
     @field_validator("hosts")

@@ -17,8 +17,8 @@ def boot_script(*, url: str, view: str, command_line: str, host: str) -> str:
     return _retrying(
         f"echo storeboot: {host}",
         "imgfree",
-        f"kernel {url}/views/{view}/kernel?host={host} {command_line} BOOTIF=01-${{netX/mac:hexhyp}} "
-        "|| goto failed",
+        f"kernel {url}/views/{view}/kernel?host={host} {command_line} "
+        "BOOTIF=01-${netX/mac:hexhyp} || goto failed",
         f"initrd --name initrd {url}/views/{view}/initrd?host={host} || goto failed",
         "boot || goto failed",
     )

@@ -27,10 +27,12 @@ _SCRIPTS = ("init", "common.sh", "network.sh", "store.sh", "stage2.sh", "agent.s
 _INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox-static)"
 _STATIC_ELF_TYPE = b"\x7fELF"
 # Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
-APPLETS = ("awk", "cat", "chroot", "cut", "date", "find", "grep", "ip", "kill", "mkfifo", "modprobe",
-           "mount", "nc", "poweroff", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort",
-           "switch_root", "tail", "timeout", "tr", "udhcpc", "umount", "unshare", "wget",
-           "xargs")  # fmt: skip
+APPLETS = (
+    "awk", "cat", "chroot", "cut", "date", "dmesg", "env", "find", "head", "hostname", "ip",
+    "mkfifo", "modprobe", "mount", "nc", "poweroff", "readlink", "reboot", "sed", "setsid", "sh",
+    "sha256sum", "sleep", "sort", "switch_root", "tail", "timeout", "tr", "udhcpc", "umount",
+    "unshare", "wget", "xxd",
+)  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -151,7 +153,7 @@ def _mask_members(system: System) -> list[cpio.Member]:
 
 
 def _mask(entry: FstabEntry) -> str:
-    """A failed condition counts as success for whoever requires the unit; a masked unit does not."""
+    """Whoever requires a unit with a failed condition goes on; with a masked one it fails."""
     section, key = ("Swap", "What") if entry.fs_type == "swap" else ("Mount", "Where")
     body = [f"{key}={entry.device if key == 'What' else entry.mount_point}"]
     if key == "Where":

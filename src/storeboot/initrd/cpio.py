@@ -11,7 +11,7 @@ _TRAILER = b"TRAILER!!!"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file, directory, symlink or device; owner 0:0 and time 0, so archives are reproducible."""
+    """One file, directory, symlink or device; owner 0:0 and time 0, to be reproducible."""
 
     path: str  # relative, without a leading slash
     mode: int  # type and permission bits

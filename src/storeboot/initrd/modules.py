@@ -160,7 +160,7 @@ def index_files(tree: ModuleTree, files: tuple[str, ...]) -> dict[str, str]:
     """modules.dep and modules.alias of a subset, for busybox's modprobe."""
     names = {module_name(file) for file in files}
     dep = [
-        f"{plain(file)}: {' '.join(plain(need) for need in tree.dependencies.get(file, ()))}".rstrip()
+        " ".join((plain(file) + ":", *(plain(need) for need in tree.dependencies.get(file, ()))))
         for file in files
     ]
     alias = [f"alias {pattern} {name}" for pattern, name in tree.aliases if name in names]

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from storeboot.errors import CommandError, StoreError
 from storeboot.process import run
 
@@ -46,6 +48,7 @@ class StorePath:
         """The part behind the hash."""
         return self.base_name[33:]
 
+    @override
     def __str__(self) -> str:
         return self.text
 

@@ -150,6 +150,7 @@ class BootService:
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
             "overlay_size": host.overlay_size,
+            "heartbeat": str(self.config.agent.heartbeat),
         }
 
     def agent_key(self, boot: str) -> str:

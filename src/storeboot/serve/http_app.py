@@ -11,6 +11,7 @@ POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with i
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aiohttp import web
@@ -24,7 +25,10 @@ from storeboot.serve.boot_service import Assignment, BootService, RefusedError
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
 MAX_REPORT = 64 << 20
-REPORT_PARTS = frozenset({"mountstats", "hashes", "mountstats-after", "agent-log", "failed-units", "facts"})
+REPORT_PARTS = frozenset(
+    {"mountstats", "hashes", "mountstats-after", "agent-log", "failed-units", "facts"}
+)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
 _WORD = re.compile(r"[!-~]{0,200}")
 _STAGE_NAMES = frozenset(STAGES) | {FAILED}
@@ -39,11 +43,10 @@ def make_app(service: BootService) -> web.Application:
 
 
 @web.middleware
-async def _refusals(request: web.Request, handler: web.RequestHandler) -> web.StreamResponse:  # type: ignore[type-arg]
+async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     """busybox's wget shows the status line only, so the reason goes there."""
     try:
-        response: web.StreamResponse = await handler(request)  # type: ignore[operator]
-        return response
+        return await handler(request)
     except RefusedError as error:
         return web.Response(status=403, reason=_one_line(str(error)), text=f"{error}\n")
 

@@ -77,7 +77,7 @@ class StateDirectory:
             return known
         store.add_root(self.path / "roots" / identity, toplevel)
         closure = store.closure(toplevel)
-        document = {
+        document: dict[str, object] = {
             "toplevels": [toplevel.text],
             "paths": [info.path.text for info in closure],
             "registration": registration(closure),

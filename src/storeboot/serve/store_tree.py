@@ -51,7 +51,7 @@ class StoreTree:
             relative = pending.pop()
             node = self._node(store_name, relative)
             if node.kind is Kind.DIRECTORY:
-                names = sorted(os.listdir(self.path(store_name, relative)))  # noqa: PTH208
+                names = sorted(os.listdir(self.path(store_name, relative)))  # noqa: PTH208 (names are bytes here)
                 node = Node(node.kind, node.fileid, names=tuple(names))
                 pending += [relative + b"/" + name if relative else name for name in names]
             nodes[relative] = node
@@ -64,7 +64,7 @@ class StoreTree:
         if stat.S_ISDIR(found.st_mode):
             return Node(Kind.DIRECTORY, number)
         if stat.S_ISLNK(found.st_mode):
-            target = os.readlink(path)
+            target = os.readlink(path)  # noqa: PTH115 (names are bytes here)
             return Node(Kind.SYMLINK, number, size=len(target), target=target)
         if stat.S_ISREG(found.st_mode):
             executable = bool(found.st_mode & stat.S_IXUSR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -57,7 +58,7 @@ def find_qemu() -> str:
 
 def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list[str]:
     """QEMU's command line. Pure."""
-    network = f"user,id=boot,ipv6=off,bootfile={spec.url}"
+    network = f"user,id=boot,bootfile={spec.url}"
     argv = [
         QEMU,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
@@ -67,8 +68,8 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
         "-m", str(spec.memory),
         "-smp", str(spec.cpus),
         "-serial", f"file:{console}",
-        "-qmp", f"unix:{qmp},server=on,wait=off",
-        "-netdev", network,
+        "-qmp", f"unix:{qmp}",
+        "-netdev", network,  # with IPv6: iPXE waits 16 s for a router otherwise
         "-device", f"virtio-net-pci,netdev=boot,mac={spec.mac}",
         "-device", "virtio-rng-pci",
         "-boot", "n",
@@ -85,7 +86,7 @@ async def kvm_works(directory: Path) -> bool:
 
     The firmware's first words on its debug port are awaited.
     """
-    if not Path("/dev/kvm").exists():
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     words = directory / "kvm-probe"
     words.touch()
@@ -95,7 +96,8 @@ async def kvm_works(directory: Path) -> bool:
     probe = await Child.start(argv, output=directory / "kvm-probe.log")
     try:
         async with asyncio.timeout(10):
-            while probe.status is None and not words.stat().st_size:
+            # QEMU writes to a file and tells nobody: look.
+            while probe.status is None and not words.stat().st_size:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
         return False
@@ -143,11 +145,12 @@ async def running(
         socket = Path(short, "qmp")
         argv = arguments(spec, kvm=kvm, console=console, qmp=socket)
         require_rom()
-        child = await Child.start([find_qemu(), *argv[1:]], output=directory / "qemu.log")
         qmp = QMPClient("storeboot")
         qmp.logger.disabled = True
+        await qmp.start_server(str(socket))
+        child = await Child.start([find_qemu(), *argv[1:]], output=directory / "qemu.log")
         try:
-            await _connect(qmp, socket, child, directory)
+            await _accept(qmp, child, directory)
             yield VirtualMachine(child, qmp, console)
         finally:
             with suppress(QMPError, OSError, EOFError):
@@ -155,11 +158,14 @@ async def running(
             await child.stop()
 
 
-async def _connect(qmp: QMPClient, socket: Path, child: Child, directory: Path) -> None:
-    async with asyncio.timeout(30):
-        while child.status is None and not socket.exists():
-            await asyncio.sleep(0.02)
-        if child.status is not None:
-            words = (directory / "qemu.log").read_text(errors="replace").strip()
-            raise BootError(f"QEMU did not start: {words.splitlines()[-1] if words else 'no word'}")
-        await qmp.connect(str(socket))
+async def _accept(qmp: QMPClient, child: Child, directory: Path) -> None:
+    """QEMU calls back, or ends with a word of why."""
+    accepting = asyncio.create_task(qmp.accept())
+    ending = asyncio.create_task(child.wait())
+    await asyncio.wait({accepting, ending}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not accepting.done():
+        accepting.cancel()
+        words = (directory / "qemu.log").read_text(errors="replace").strip().splitlines()
+        raise BootError(f"QEMU did not start: {words[-1] if words else 'no word from it'}")
+    await accepting

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from storeboot.boot.report import (
 )
 from storeboot.boot.timeline import Step, steps
 from storeboot.config import (
+    AgentSection,
     Config,
     HostSection,
     HttpSection,
@@ -53,6 +55,7 @@ class TrialSpec:
     memory: int = 2048  # MiB
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
     drivers: tuple[str, ...] = ()
+    disk: Path | None = None  # a local disk, to show that it is left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         http=HttpSection(listen="127.0.0.1", port=free_port()),
         nfs=NfsSection(listen="127.0.0.1", port=free_port(), version=spec.nfs_version),
         initrd=InitrdSection(drivers=spec.drivers),
+        agent=AgentSection(heartbeat=3),
         hosts={
             HOST: HostSection(system=spec.system.text, mac=(mac,), kernel_params=spec.kernel_params)
         },
@@ -182,25 +186,40 @@ class Trial:
 
 async def run_trial(spec: TrialSpec, progress: Progress) -> Outcome:
     """Boot, verify, power off."""
+    async with started(spec, progress) as trial:
+        boot = await trial.reach("multi-user")
+        report = await verify(spec, trial, boot, progress)
+        seconds = await trial.power_off(boot)
+        return Outcome(trial.stages(), report, seconds, boot)
+
+
+@asynccontextmanager
+async def started(
+    spec: TrialSpec,
+    progress: Progress = lambda _text: None,
+    prepare: Callable[[server.Server], object] = lambda _server: None,
+) -> AsyncIterator[Trial]:
+    """A server and, once `prepare` has had it, a machine with power on."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     kvm = await qemu.kvm_works(spec.directory)
     progress("acceleration: KVM" if kvm else "acceleration: none (software emulation)")
-    config = trial_config(spec)
-    async with server.running(config, progress) as running:
-        url = f"{running.service.url}/boot.ipxe"
-        machine_spec = qemu.MachineSpec(url=url, memory=spec.memory)
+    async with server.running(trial_config(spec), progress) as running:
+        prepare(running)
+        machine_spec = qemu.MachineSpec(
+            url=f"{running.service.url}/boot.ipxe", memory=spec.memory, disk=spec.disk
+        )
         power_on = time.time()
         async with qemu.running(machine_spec, spec.directory, kvm=kvm) as machine:
             trial = Trial(running, machine, power_on)
             watcher = asyncio.create_task(_tell(trial, progress))
             try:
-                return await _verify(spec, trial, progress)
+                yield trial
             finally:
                 watcher.cancel()
 
 
-async def _verify(spec: TrialSpec, trial: Trial, progress: Progress) -> Outcome:
-    boot = await trial.reach("multi-user")
+async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) -> GuestReport:
+    """The machine's report; BootError unless everything in it is as it should be."""
     record = trial.service.state.view(boot.view)
     assert record is not None
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
@@ -210,9 +229,11 @@ async def _verify(spec: TrialSpec, trial: Trial, progress: Progress) -> Outcome:
     if (spec.store.directory / f"storeboot-write-test-{boot.id}").exists():
         faults.append("what the machine wrote has reached the server's store")
     if faults:
-        raise BootError("the machine's report does not check out: " + "; ".join(faults))
-    seconds = await trial.power_off(boot)
-    return Outcome(trial.stages(), report, seconds, boot)
+        raise BootError(
+            "the machine's report does not check out: " + "; ".join(faults),
+            f"its parts are in {trial.service.state.report(boot.id, '').parent}",
+        )
+    return report
 
 
 async def _tell(trial: Trial, progress: Progress) -> None:

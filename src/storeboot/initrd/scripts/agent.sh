@@ -9,7 +9,7 @@ CONSOLE='' SOURCE=agent
 . /run/storeboot/common.sh
 
 SYSTEM_BIN=/run/current-system/sw/bin
-HEARTBEAT=20
+HEARTBEAT=$(fact heartbeat)
 
 nic() {
     for address in /sys/class/net/*/address; do

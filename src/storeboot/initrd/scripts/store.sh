@@ -27,7 +27,8 @@ begin_boot() {
         cat "$SB/early"
     } >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
-    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size; do
+    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size \
+        heartbeat; do
         fact "$name" "$(answer $name)"
     done
     [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
@@ -63,7 +64,7 @@ SYSROOT=/sysroot
 mount_store() {
     where="NFS server $(fact nfs_server) port $(fact nfs_port)"
     wait_for 30 probe_nfs || fail "$where cannot be reached: $(cat "$SB/nc-error")"
-    modprobe -a -q nfs nfsv3 nfsv4 overlay
+    wait "$STORE_MODULES"
     # Machines with one host name must not be one client to the server, so this comes first.
     echo "storeboot-$(fact machine_id)" >/sys/module/nfs/parameters/nfs4_unique_id
     mount -t tmpfs -o mode=0755 tmpfs "$SYSROOT" || fail "cannot mount a tmpfs as root"

@@ -7,7 +7,7 @@ from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3.procedures import granted
 from storeboot.nfs.v4 import attributes
-from storeboot.nfs.v4.constants import MAX_HANDLE, MAX_OPAQUE
+from storeboot.nfs.v4.constants import MAX_HANDLE, MAX_OPAQUE, Attr
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.views import Entry, Kind
 from storeboot.nfs.xdr import FileSlice, Reader, Writer
@@ -164,7 +164,7 @@ def _same(compound: Compound, arguments: Reader) -> bool:
     given, values = arguments.bitmap(), arguments.opaque(MAX_FATTR)
     if given - attributes.supported(compound.minor):
         raise NfsError(Status.ATTRNOTSUPP)
-    if attributes.Attr.RDATTR_ERROR in given:
+    if Attr.RDATTR_ERROR in given:
         raise NfsError(Status.INVAL)
     own, theirs = Writer(), Writer()
     attributes.encode(own, _subject(compound, compound.current), given)

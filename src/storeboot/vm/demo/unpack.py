@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from storeboot.vm.demo.packages import BUSYBOX
 from storeboot.errors import CommandError
 from storeboot.process import run
+from storeboot.vm.demo.packages import BUSYBOX
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _KEPT = frozenset({"usr", "etc"})

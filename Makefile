@@ -1,0 +1,27 @@
+# Every target sets up what it needs by itself; .venv/bin/storeboot exists after any of them.
+
+.PHONY: setup demo check test test-all lock
+
+setup:
+	@scripts/setup
+
+demo: setup
+	.venv/bin/storeboot demo
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/* .ci/run
+
+test: setup
+	.venv/bin/pytest
+
+test-all: setup
+	.venv/bin/pytest -m "long or not long"
+
+# Needs uv; the lock has hashes and no address.
+lock:
+	uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -1,0 +1,83 @@
+"""A small store in memory, and builders for calls to a server of it."""
+
+from __future__ import annotations
+
+from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.program import Programs
+from storeboot.nfs.views import Index, Kind, Node, View, fileid
+from storeboot.nfs.xdr import FileSlice, Reader, Writer
+
+KEY = bytes(range(32))
+VIEW = bytes(range(16))
+HELLO = b"0" * 32 + b"-hello"
+OTHER = b"1" * 32 + b"-other"
+HIDDEN = b"2" * 32 + b"-not-in-the-view"
+LONG = b"n" * 255
+ODD = b"caf\xe9"  # not UTF-8
+
+
+def _node(store_name: bytes, relative: bytes, kind: Kind, **fields: object) -> Node:
+    return Node(kind, fileid(store_name, relative), **fields)  # type: ignore[arg-type]
+
+
+def _hello() -> dict[bytes, Node]:
+    files = {
+        b"bin/hello": _node(HELLO, b"bin/hello", Kind.REGULAR, size=10, executable=True),
+        b"empty": _node(HELLO, b"empty", Kind.REGULAR, size=0),
+        b"link": _node(HELLO, b"link", Kind.SYMLINK, size=9, target=b"bin/hello"),
+        b"up": _node(HELLO, b"up", Kind.SYMLINK, size=12, target=b"../../../etc"),
+        LONG: _node(HELLO, LONG, Kind.REGULAR, size=1),
+        ODD: _node(HELLO, ODD, Kind.REGULAR, size=1),
+    }
+    top = tuple(sorted([b"bin", *(name for name in files if b"/" not in name)]))
+    files[b""] = _node(HELLO, b"", Kind.DIRECTORY, names=top)
+    files[b"bin"] = _node(HELLO, b"bin", Kind.DIRECTORY, names=(b"hello",))
+    return files
+
+
+def loaded_programs() -> Programs:
+    """A server with everything in its catalogue."""
+    programs = Programs(KEY)
+    top = Node(Kind.DIRECTORY, fileid(HELLO, b""))
+    other = _node(OTHER, b"", Kind.REGULAR, size=3)
+    programs.catalogue.add_view(View(VIEW, {HELLO: top, OTHER: other}))
+    programs.catalogue.add_index(HELLO, Index.of(_hello()))
+    programs.catalogue.add_index(OTHER, Index.of({b"": other}))
+    hidden = _node(HIDDEN, b"", Kind.REGULAR, size=3)
+    programs.catalogue.add_index(HIDDEN, Index.of({b"": hidden}))
+    return programs
+
+
+def token() -> str:
+    return HandleCodec(KEY).encode_token(MountToken(VIEW, bytes(8)))
+
+
+def call(program: int, version: int, procedure: int, arguments: bytes, flavor: int = 0) -> bytes:
+    writer = Writer()
+    for value in (7, 0, 2, program, version, procedure, flavor, 0, 0, 0):
+        writer.uint32(value)
+    writer.raw(arguments)
+    return writer.getvalue()
+
+
+def opaque(data: bytes) -> bytes:
+    writer = Writer()
+    writer.opaque(data)
+    return writer.getvalue()
+
+
+def reply(programs: Programs, record: bytes) -> Reader:
+    """The results of a call, behind record mark and header; file data shows as `x`s."""
+    answer = programs.answer(record)
+    parts = [
+        b"x" * part.count if isinstance(part, FileSlice) else part for part in answer.segments
+    ]
+    data = b"".join(parts)
+    assert int.from_bytes(data[:4], "big") == 0x8000_0000 | len(data) - 4
+    return Reader(data[4:])
+
+
+def accepted(programs: Programs, record: bytes) -> Reader:
+    reader = reply(programs, record)
+    assert [reader.uint32() for _ in range(6)] == [7, 1, 0, 0, 0, 0]
+    return reader
