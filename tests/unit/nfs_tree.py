@@ -69,9 +69,7 @@ def opaque(data: bytes) -> bytes:
 def reply(programs: Programs, record: bytes) -> Reader:
     """The results of a call, behind record mark and header; file data shows as `x`s."""
     answer = programs.answer(record)
-    parts = [
-        b"x" * part.count if isinstance(part, FileSlice) else part for part in answer.segments
-    ]
+    parts = [b"x" * part.count if isinstance(part, FileSlice) else part for part in answer.segments]
     data = b"".join(parts)
     assert int.from_bytes(data[:4], "big") == 0x8000_0000 | len(data) - 4
     return Reader(data[4:])

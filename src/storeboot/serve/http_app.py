@@ -187,6 +187,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     boot = _own_boot(request)
     await _body(request, MAX_EVENT)
     service.boots.touch(boot.id, service.clock())
+    await service.notify()
     return web.Response(text=service.commands.pop(boot.id, ""))
 
 

@@ -33,6 +33,12 @@ class Server:
 
     service: BootService
     nfs: NfsListener
+    runner: web.AppRunner
+
+    async def stop(self) -> None:
+        """Close every listener and connection."""
+        await self.runner.cleanup()
+        await self.nfs.stop()
 
 
 @asynccontextmanager
@@ -44,14 +50,15 @@ async def running(
     engine = open_database(sqlite_url(state.path))
     service = open_service(config, Boots(engine), time.time)
     nfs = NfsListener(Programs(service.key), StoreTree(service.store, service.state))
-    runner = web.AppRunner(make_app(service), handle_signals=False, access_log=None)
+    app = make_app(service)
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
     try:
         await asyncio.to_thread(service.assign, progress)
         await nfs.start(config.nfs.listen, config.nfs.port)
         await runner.setup()
         await _listen_http(runner, config)
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(config.hosts))
-        yield Server(service, nfs)
+        yield Server(service, nfs, runner)
     finally:
         await runner.cleanup()
         await nfs.stop()
@@ -61,7 +68,7 @@ async def running(
 async def _listen_http(runner: web.AppRunner, config: Config) -> None:
     listen, port = config.http.listen, config.http.port
     try:
-        await web.TCPSite(runner, listen, port, shutdown_timeout=2).start()
+        await web.TCPSite(runner, listen, port).start()
     except OSError as error:
         raise StorebootError(
             f"cannot listen for HTTP on {listen} port {port}: {error.strerror}",

@@ -126,6 +126,14 @@ class VirtualMachine:
     def is_off(self) -> bool:
         return self._child.status is not None
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def freeze(self) -> None:
+        """Its processors stop; it looks like a hang from outside."""
+        await self._qmp.execute("stop")
+
     async def press_power_button(self) -> None:
         await self._qmp.execute("system_powerdown")
 

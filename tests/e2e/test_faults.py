@@ -1,0 +1,133 @@
+"""Every check can fail: what is broken on purpose must be found, by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from e2e.systems import spec, system
+from storeboot.config import NfsVersion
+from storeboot.errors import BootError
+from storeboot.serve.server import Server
+from storeboot.vm.trial import Trial, started, verify
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path) -> None:
+    """One bit of a file that no boot reads, so that only the verification can see it."""
+    trial_spec = spec(system(), tmp_path)
+
+    def flip(server: Server) -> None:
+        files = server.nfs._files
+        honest = files.descriptor
+        altered = tmp_path / "altered"
+
+        def descriptor(store_name: bytes, relative: bytes) -> int:
+            if not relative.endswith(b"/modules.builtin.modinfo"):
+                return honest(store_name, relative)
+            if not altered.exists():
+                data = bytearray(
+                    Path(os.fsdecode(server.nfs._tree.path(store_name, relative))).read_bytes()
+                )
+                data[len(data) // 2] ^= 1
+                altered.write_bytes(data)
+            return os.open(altered, os.O_RDONLY)
+
+        files.descriptor = descriptor  # type: ignore[method-assign]
+
+    async with started(trial_spec, print, flip) as trial:
+        boot = await trial.reach("multi-user")
+        with pytest.raises(BootError, match=r"1 files differ, first .*modules.builtin.modinfo"):
+            await verify(trial_spec, trial, boot, print)
+
+
+async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> None:
+    async def close(server: Server) -> None:
+        await server.nfs.stop()
+
+    closing: list[asyncio.Task[None]] = []
+    trial_spec = spec(system(), tmp_path, kernel_params=("console=ttyS0", "storeboot.retry=1"))
+    async with started(
+        trial_spec, print, lambda server: closing.append(asyncio.create_task(close(server)))
+    ) as trial:
+        with pytest.raises(
+            BootError, match=r"mount: NFS server 10.0.2.2 port \d+ cannot be reached"
+        ):
+            await trial.reach("multi-user")
+        passed = [step.stage for step in trial.stages()]
+        assert "mount" not in passed
+        assert passed[-1] == "failed"
+        # It tries again instead of waiting for ever: with -no-reboot that ends QEMU.
+        await trial.wait_off(60)
+
+
+async def test_strangers_cannot_disturb_a_running_machine(tmp_path: Path) -> None:
+    """A curl of its script, its POST sent again, one with another nonce, and forged events."""
+    trial_spec = spec(system(), tmp_path)
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        await _disturb(trial)
+        report = await verify(trial_spec, trial, boot, print)
+        assert f"{boot.view}{boot.id}" in report.facts["lower_source"]
+        await trial.power_off(boot)
+
+
+async def _disturb(trial: Trial) -> None:
+    service = trial.service
+    boot = trial.boot()
+    assert boot is not None
+    url = f"http://127.0.0.1:{service.config.http.port}"
+    mac = service.config.hosts["demo"].mac[0]
+    words = f"host=demo\nview={boot.view}\nmac={mac}\n"
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{url}/boot", params={"mac": mac}) as response:
+            assert response.status == 200
+        async with http.post(f"{url}/boots", data=f"{words}nonce={boot.nonce}\n") as response:
+            assert response.status == 409
+            assert "key=" not in await response.text()
+        events = f"{url}/boots/{boot.id}/events?stage=shutdown"
+        async with http.post(events, data=b"", headers={"Authorization": "Bearer 0"}) as response:
+            assert response.status == 403
+        async with http.post(f"{url}/boots", data=f"{words}nonce={'0' * 32}\n") as response:
+            assert response.status == 200
+
+
+async def test_a_machine_that_dies_is_said_with_its_last_words(tmp_path: Path) -> None:
+    async with started(spec(system(), tmp_path), print) as trial:
+        await trial.reach("kernel")
+        os.kill(trial.machine.pid, signal.SIGKILL)
+        with pytest.raises(BootError, match="went off before stage multi-user"):
+            await trial.reach("multi-user")
+
+
+async def test_a_machine_that_hangs_is_said_with_the_stage_it_is_in(tmp_path: Path) -> None:
+    async with started(spec(system(), tmp_path), print) as trial:
+        await trial.reach("network")
+        await trial.machine.freeze()
+        with pytest.raises(BootError, match=r"no stage multi-user within 5 s; the machine is at"):
+            await trial.reach("multi-user", 5)
+
+
+@pytest.mark.parametrize("nfs", ["3", "4.1", "4.2"])
+async def test_the_server_may_be_away_for_a_while(nfs: NfsVersion, tmp_path: Path) -> None:
+    """Closed in the middle of a verified read of everything, and opened again."""
+    trial_spec = spec(system(), tmp_path, nfs)
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        verifying = asyncio.create_task(verify(trial_spec, trial, boot, print))
+        calls = trial.server.nfs.calls
+        already = calls.total()
+        async with asyncio.timeout(120):
+            while calls.total() < already + 300:  # noqa: ASYNC110 (a counter tells nobody)
+                await asyncio.sleep(0.05)
+        nfs_config = trial.service.config.nfs
+        await trial.server.nfs.stop()
+        await trial.server.nfs.start(nfs_config.listen, nfs_config.port)
+        report = await verifying
+        assert not report.mismatches

@@ -1,0 +1,109 @@
+"""Toplevels as NixOS writes them, and what of them is refused or masked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from storeboot.errors import UnbootableError
+from storeboot.nix.store import Store, StorePath
+from storeboot.nix.system import Stage1, System, Treatment, read_system
+
+TOP = "/nix/store/" + "0" * 32 + "-nixos-system-lab1-26.05"
+BOOTSPEC = {
+    "kernelParams": ["loglevel=4", "root=fstab"],
+    "label": "NixOS 26.05",
+    "init": TOP + "/init",
+}
+
+
+class Toplevel:
+    """A toplevel that is right, to be spoilt."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+        self.path = self.store.directory / StorePath(TOP).base_name
+        modules = self.path / "kernel-modules" / "lib" / "modules" / "6.12.1"
+        modules.mkdir(parents=True)
+        (modules / "modules.dep").write_text("")
+        (self.path / "etc").mkdir()
+        self.write("init", "#!/nix/store/x/bin/sh\n")
+        self.write("kernel", "")
+        self.write("boot.json", json.dumps({"org.nixos.bootspec.v1": BOOTSPEC}))
+
+    def write(self, name: str, text: str) -> None:
+        (self.path / name).write_text(text)
+
+    def read(self) -> System:
+        return read_system(self.store, StorePath(TOP))
+
+
+@pytest.fixture
+def toplevel(tmp_path: Path) -> Toplevel:
+    return Toplevel(tmp_path)
+
+
+def test_scripted_system(toplevel: Toplevel) -> None:
+    system = toplevel.read()
+    assert system.stage1 is Stage1.SCRIPTED
+    assert system.kernel_params == ("loglevel=4", "root=fstab")
+    assert (system.init, system.kernel_version) == (f"{TOP}/init", "6.12.1")
+
+
+def test_systemd_system(toplevel: Toplevel) -> None:
+    toplevel.write("prepare-root", "#!/bin/sh\n")
+    toplevel.write("init", "\x7fELF")
+    assert toplevel.read().stage1 is Stage1.SYSTEMD
+
+
+def test_bootspec_preview_and_none_at_all(toplevel: Toplevel) -> None:
+    toplevel.write("boot.json", json.dumps({"v1": {**BOOTSPEC, "kernelParams": ["preview"]}}))
+    assert toplevel.read().kernel_params == ("preview",)
+    (toplevel.path / "boot.json").unlink()
+    toplevel.write("kernel-params", "a b=c")
+    assert toplevel.read().kernel_params == ("a", "b=c")
+
+
+def test_local_disks_are_masked_and_said(toplevel: Toplevel) -> None:
+    toplevel.write("etc/fstab", "/dev/sda1 /data ext4\n/dev/sda2 / ext4 x-initrd.mount\n")
+    system = toplevel.read()
+    assert [entry.mount_point for entry in system.masked] == ["/data"]
+    assert [trait.treatment for trait in system.traits] == [Treatment.MASKED]
+    assert "/data" in system.traits[0].name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("etc/fstab", "/dev/sda1 /var ext4 x-initrd.mount", "neededForBoot"),
+        ("etc/crypttab", "root /dev/sda1", "LUKS"),
+        ("append-initrd-secrets", "#!/bin/sh\n  cp -a /etc/secret x\n", "secret files"),
+        ("boot.json", json.dumps({"org.nixos.bootspec.v1": {}, "org.nixos.nixos-init.v1": {}}),
+         "nixos-init"),
+        ("boot.json", "{", "not JSON"),
+        ("init", "\x7fELF", "neither a stage-2 script"),
+    ],
+)  # fmt: skip
+def test_what_cannot_boot_without_a_disk_is_refused_by_name(
+    toplevel: Toplevel, name: str, text: str, said: str
+) -> None:
+    toplevel.write(name, text)
+    with pytest.raises(UnbootableError, match=said) as caught:
+        toplevel.read()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["init", "kernel", "kernel-modules/lib/modules/6.12.1/modules.dep"]
+)
+def test_a_path_that_is_no_system_is_refused(toplevel: Toplevel, name: str) -> None:
+    (toplevel.path / name).unlink()
+    with pytest.raises(UnbootableError):
+        toplevel.read()
+
+
+def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:
+    toplevel.write("append-initrd-secrets", "#!/bin/sh\nmkdir -p x\n")
+    assert toplevel.read().traits == ()
