@@ -21,14 +21,17 @@ def null(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
 
 
 def mnt(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    """Section 5.2.1. A path that is no view's is refused like a wrong token: ACCESS."""
+    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS."""
     path = arguments.opaque(MAX_PATH)
     arguments.end()
-    directory, _, token = path.strip(b"/").partition(b"/")
+    directory, _, below = path.strip(b"/").partition(b"/")
+    token, *names = below.split(b"/")
     try:
         if directory != VIEW_DIRECTORY_NAME:
             raise NfsError(Status.ACCESS)
         root = catalogue.mount(token)
+        for name in names:
+            root = catalogue.lookup(root, name)
     except NfsError:
         results.uint32(Status.ACCESS)
         return

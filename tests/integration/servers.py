@@ -1,0 +1,51 @@
+"""A whole server on loopback, over a small real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from integration.stores import add, toplevel_tree
+from storeboot.config import (
+    Config,
+    HostSection,
+    HttpSection,
+    NfsSection,
+    ServerSection,
+    StoreSection,
+)
+from storeboot.nix.store import Store
+from storeboot.vm.trial import free_port
+
+MAC = "52:54:00:00:00:01"
+
+
+def make_config(directory: Path, *, http_port: int = 0, nfs_port: int = 0) -> Config:
+    store = Store(directory / "root")
+    system = add(store, toplevel_tree(directory))
+    return Config(
+        server=ServerSection(address="127.0.0.1", state_directory=directory / "state"),
+        store=StoreSection(root=store.root),
+        http=HttpSection(listen="127.0.0.1", port=http_port or free_port()),
+        nfs=NfsSection(listen="127.0.0.1", port=nfs_port or free_port()),
+        hosts={"lab1": HostSection(system=system.text, mac=(MAC,))},
+    )
+
+
+def as_toml(config: Config) -> str:
+    host = config.hosts["lab1"]
+    return f"""
+[server]
+address = "{config.server.address}"
+state_directory = "{config.server.state_directory}"
+[store]
+root = "{config.store.root}"
+[http]
+listen = "127.0.0.1"
+port = {config.http.port}
+[nfs]
+listen = "127.0.0.1"
+port = {config.nfs.port}
+[hosts.lab1]
+mac = ["{host.mac[0]}"]
+system = "{host.system}"
+"""

@@ -1,0 +1,148 @@
+"""The commands as an operator types them: every wrong input in two lines and exit status 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from integration.servers import MAC, as_toml, make_config
+from storeboot.config import Config
+from storeboot.process import Child, run
+
+STOREBOOT = Path(sys.executable).with_name("storeboot")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return make_config(tmp_path)
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "storeboot.toml"
+    path.write_text(text)
+    return path
+
+
+async def fails(directory: Path, *words: object, environment: dict[str, str] | None = None) -> str:
+    """What a command says that must end with status 1."""
+    output = directory / "output"
+    env = [f"{name}={value}" for name, value in (environment or {}).items()]
+    child = await Child.start(["/usr/bin/env", *env, STOREBOOT, *map(str, words)], output=output)
+    assert await child.wait() == 1
+    text = output.read_text()
+    assert "Traceback" not in text
+    assert "\nhint: " in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ("hello", "'hello' is not a store path"),
+        ("/nix/store/" + "0" * 32 + "-none", f"/nix/store/{'0' * 32}-none does not exist in"),
+    ],
+)
+async def test_serve__a_system_that_is_none(
+    config: Config, tmp_path: Path, system: str, said: str
+) -> None:
+    text = as_toml(config).replace(config.hosts["lab1"].system, system)
+    output = await fails(tmp_path, "serve", "-c", write(tmp_path, text))
+    assert f"error: {said}" in output
+
+
+async def test_serve__ports_that_are_taken(config: Config, tmp_path: Path) -> None:
+    path = write(tmp_path, as_toml(config))
+    for port, kind in ((config.nfs.port, "NFS"), (config.http.port, "HTTP")):
+        with socket.create_server(("127.0.0.1", port)):
+            said = await fails(tmp_path, "serve", "-c", path)
+        assert f"error: cannot listen for {kind} on 127.0.0.1 port {port}" in said
+
+
+async def test_serve__configuration_faults(config: Config, tmp_path: Path) -> None:
+    said = await fails(tmp_path, "serve", "-c", tmp_path / "none.toml")
+    assert "error: cannot read" in said
+    said = await fails(tmp_path, "serve", "-c", write(tmp_path, "[server]\nadress = 1\n"))
+    assert "server.adress" in said
+    assert "server.address" in said
+
+
+async def test_serve__a_command_line_that_is_too_long(config: Config, tmp_path: Path) -> None:
+    text = as_toml(config) + f'kernel_params = ["{"x" * 2000}"]\n'
+    said = await fails(tmp_path, "serve", "-c", write(tmp_path, text))
+    assert "at most 2047 fit" in said
+
+
+@pytest.mark.parametrize("program", ["nix", "busybox"])
+async def test_serve__programs_that_are_missing(
+    config: Config, tmp_path: Path, program: str
+) -> None:
+    directory = _path_without(tmp_path, program)
+    path = write(tmp_path, as_toml(config))
+    said = await fails(tmp_path, "serve", "-c", path, environment={"PATH": str(directory)})
+    assert f"error: program '{program}' is not installed" in said
+
+
+@pytest.mark.parametrize("program", ["nix-instantiate", "qemu-system-x86_64"])
+async def test_demo__programs_that_are_missing(tmp_path: Path, program: str) -> None:
+    directory = _path_without(tmp_path, program)
+    cache = os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo")
+    said = await fails(
+        tmp_path, "demo", "--system", "micro", "--directory", cache,
+        environment={"PATH": str(directory)},
+    )  # fmt: skip
+    assert f"error: program '{program}' is not installed" in said
+
+
+def _path_without(directory: Path, program: str) -> Path:
+    """A PATH with everything but one program."""
+    made = directory / "bin"
+    made.mkdir()
+    for place in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
+        for file in Path(place).iterdir():
+            link = made / file.name
+            if file.name != program and not link.is_symlink():
+                link.symlink_to(file)
+    return made
+
+
+async def test_timeline__an_unknown_host_and_no_database(config: Config, tmp_path: Path) -> None:
+    path = write(tmp_path, as_toml(config))
+    assert "no host 'lab9'" in await fails(tmp_path, "timeline", "lab9", "-c", path)
+    assert "no database" in await fails(tmp_path, "status", "-c", path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_serve__runs_shows_its_status_and_ends_cleanly(
+    config: Config, tmp_path: Path, number: signal.Signals
+) -> None:
+    path = write(tmp_path, as_toml(config))
+    notify = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+        ready.bind(str(notify))
+        ready.settimeout(60)
+        child = await Child.start(
+            ["/usr/bin/env", f"NOTIFY_SOCKET={notify}", STOREBOOT, "serve", "-c", path],
+            output=tmp_path / "output",
+        )
+        try:
+            assert ready.recv(100).startswith(b"READY=1")
+            run(["busybox", "wget", "-q", "-O", "/dev/null",
+                 f"http://127.0.0.1:{config.http.port}/boot?mac={MAC}"])  # fmt: skip
+            status = json.loads(run([STOREBOOT, "status", "--json", "-c", path]))
+            assert status["lab1"]["stage"] == "script"
+            assert "script" in run([STOREBOOT, "timeline", "lab1", "-c", path])
+        finally:
+            os.kill(child.pid, number)
+            assert await child.wait() == 0
+    assert "serve.stopped" in (tmp_path / "output").read_text()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    assert "_STOREBOOT_COMPLETE" in run([STOREBOOT, "completion", shell])
