@@ -100,7 +100,7 @@ async def _disturb(trial: Trial) -> None:
 
 async def test_a_machine_that_dies_is_said_with_its_last_words(tmp_path: Path) -> None:
     async with started(spec(system(), tmp_path), print) as trial:
-        await trial.reach("kernel")
+        await trial.reach("begin")
         os.kill(trial.machine.pid, signal.SIGKILL)
         with pytest.raises(BootError, match="went off before stage multi-user"):
             await trial.reach("multi-user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -30,6 +31,8 @@ for command in (completion, demo, serve, status, timeline):
 
 def main() -> None:
     """Errors that the operator can act on end in two lines and exit status 1."""
+    # Asked to end, a command cleans up behind it as on Ctrl-C: no virtual machine stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except StorebootError as error:

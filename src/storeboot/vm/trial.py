@@ -114,7 +114,7 @@ class Trial:
         return steps(events, self.power_on)
 
     async def reach(self, stage: str, seconds: float = BOOT_SECONDS) -> Boot:
-        """Until the machine reports a stage; BootError when it fails, dies or stays away."""
+        """Until the machine reports a stage from `begin` on; BootError when it fails or dies."""
         await self._until(lambda: self._has_reached(stage), seconds, f"stage {stage}")
         boot = self.boot()
         if boot is None:

@@ -1,0 +1,93 @@
+"""Initrds of a real kernel and of one that asks for firmware, looked into with cpio itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from e2e.systems import system
+from integration.stores import add, toplevel_tree
+from storeboot.errors import CommandError
+from storeboot.initrd.builder import APPLETS, Initrd, build, find_busybox
+from storeboot.nix.store import Store
+from storeboot.nix.system import System, read_system
+from storeboot.process import run
+
+
+def contents(initrd: Initrd) -> set[str]:
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(initrd.path.read_bytes())
+    return set(run(["cpio", "-t", "--quiet"], stdin=data).split())
+
+
+def make(made: System, cache: Path, drivers: tuple[str, ...] = ()) -> Initrd:
+    return build(made, busybox=find_busybox(None), drivers=drivers, cache=cache)
+
+
+@pytest.fixture(scope="module")
+def micro() -> System:
+    built = system()
+    return read_system(built.store, built.toplevel)
+
+
+@pytest.mark.timeout(600)
+def test_it_holds_what_the_boot_needs(micro: System, tmp_path: Path) -> None:
+    names = contents(make(micro, tmp_path))
+    base = f"lib/modules/{micro.kernel_version}"
+    for module in ("fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "fs/overlayfs/overlay",
+                   "drivers/net/virtio_net", "net/sunrpc/sunrpc"):  # fmt: skip
+        assert f"{base}/kernel/{module}.ko" in names
+    assert {"init", "bin/busybox", "storeboot/init", "storeboot/agent.sh", "dev/console"} <= names
+
+
+def test_the_same_inputs_give_the_same_file(micro: System, tmp_path: Path) -> None:
+    first, second = make(micro, tmp_path / "a"), make(micro, tmp_path / "b")
+    assert first.path.name == second.path.name
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_a_built_one_is_not_built_again(micro: System, tmp_path: Path) -> None:
+    first = make(micro, tmp_path)
+    before = first.path.stat().st_mtime_ns
+    assert make(micro, tmp_path) == first
+    assert first.path.stat().st_mtime_ns == before
+
+
+def test_narrowed_drivers_are_another_and_smaller_file(micro: System, tmp_path: Path) -> None:
+    every, one = make(micro, tmp_path), make(micro, tmp_path, ("virtio_net",))
+    assert one.path != every.path
+    assert one.modules < every.modules
+
+
+def test_firmware_that_a_driver_asks_for_comes_along_and_missing_is_told(tmp_path: Path) -> None:
+    tree = toplevel_tree(tmp_path)
+    modules = tree / "kernel-modules/lib/modules/6.12.1"
+    driver = modules / "kernel/drivers/net/ethernet/x.ko"
+    driver.parent.mkdir(parents=True)
+    driver.write_bytes(b"\x7fELF\0firmware=x/have.fw\0firmware=x/have-not.fw\0")
+    (modules / "modules.dep").write_text("kernel/drivers/net/ethernet/x.ko:\n")
+    (tree / "firmware/x").mkdir(parents=True)
+    (tree / "firmware/x/have.fw.xz").write_text("bytes")
+    (tree / "etc").mkdir()
+    (tree / "etc/fstab").write_text("/dev/sda1 /data ext4\n")
+    store = Store(tmp_path / "root")
+    initrd = make(read_system(store, add(store, tree)), tmp_path / "cache")
+    assert (initrd.firmware, initrd.missing_firmware) == (1, ("x/have-not.fw",))
+    names = contents(initrd)
+    assert "lib/firmware/x/have.fw.xz" in names
+    assert "storeboot/units/data.mount" in names
+
+
+def test_a_busybox_that_is_not_static_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="not a static program"):
+        find_busybox(Path(shutil.which("cat") or ""))
+
+
+def test_a_busybox_without_an_applet_is_refused(tmp_path: Path) -> None:
+    """A static program that lists none of them: busybox itself, told to be `true`."""
+    fake = tmp_path / "true"
+    shutil.copy2(find_busybox(None), fake)
+    with pytest.raises(CommandError, match=f"without .*{APPLETS[0]}"):
+        find_busybox(fake)

@@ -1,0 +1,52 @@
+"""What the documents say, held against the code."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from storeboot.boot.timeline import STAGES
+from storeboot.config import Config
+from storeboot.process import run
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/reference/storeboot.example.toml"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def test_the_reference_is_what_the_code_has() -> None:
+    run([sys.executable, ROOT / "scripts/reference", "--check"], hint="run scripts/reference")
+
+
+def test_the_example_names_every_section_and_setting() -> None:
+    text = EXAMPLE.read_text()
+    document = tomllib.loads(text)
+    assert set(document) == set(Config.model_fields)
+    for section in Config.model_json_schema()["$defs"].values():
+        for name in section["properties"]:
+            assert re.search(rf"^#? ?{name} = ", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_commands_of_the_readme_are_targets() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    wanted = re.findall(r"^    make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert wanted
+    assert set(wanted) <= set(targets)
+
+
+def test_every_stage_that_the_initrd_reports_is_known() -> None:
+    scripts = (ROOT / "src/storeboot/initrd/scripts").glob("*")
+    text = "".join(path.read_text() for path in scripts)
+    reported = set(re.findall(r"^(?:\s*report|step) ([a-z-]+)", text, re.MULTILINE))
+    assert reported - {"failed"} <= set(STAGES)
+    assert {"network", "begin", "mount", "multi-user", "shutdown"} <= reported
