@@ -48,13 +48,10 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
 
 
 async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> None:
-    async def close(server: Server) -> None:
-        await server.nfs.stop()
-
     closing: list[asyncio.Task[None]] = []
     trial_spec = spec(system(), tmp_path, kernel_params=("console=ttyS0", "storeboot.retry=1"))
     async with started(
-        trial_spec, print, lambda server: closing.append(asyncio.create_task(close(server)))
+        trial_spec, print, lambda server: closing.append(asyncio.create_task(server.nfs.stop()))
     ) as trial:
         with pytest.raises(
             BootError, match=r"mount: NFS server 10.0.2.2 port \d+ cannot be reached"
@@ -65,6 +62,22 @@ async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> Non
         assert passed[-1] == "failed"
         # It tries again instead of waiting for ever: with -no-reboot that ends QEMU.
         await trial.wait_off(60)
+
+
+async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path) -> None:
+    closing: list[asyncio.Task[None]] = []
+    params = ("console=ttyS0", "storeboot.debug=shell")
+    async with started(
+        spec(system(), tmp_path, kernel_params=params),
+        print,
+        lambda server: closing.append(asyncio.create_task(server.nfs.stop())),
+    ) as trial:
+        await trial.reach("failed")
+        async with asyncio.timeout(60):
+            while "~ # " not in trial.machine.console_tail():  # noqa: ASYNC110 (QEMU's own file)
+                await asyncio.sleep(0.2)
+        assert not trial.machine.is_off
+        assert "FAILED in step 'mount'" in trial.machine.console.read_text(errors="replace")
 
 
 async def test_strangers_cannot_disturb_a_running_machine(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from storeboot.boot.commandline import MAX_BYTES, command_line
@@ -9,7 +11,7 @@ from storeboot.boot.plan import machine_id
 from storeboot.boot.script import boot_script, entry_script, refusal_script
 from storeboot.boot.timeline import last_boot, state, steps
 from storeboot.errors import BootError
-from storeboot.hosts.boots import Event
+from storeboot.hosts.boots import Boot, Event
 
 URL = "http://192.168.1.1:8080"
 
@@ -99,7 +101,23 @@ def test_state_of_a_machine_that_was_never_seen() -> None:
     assert state([]).stage == "never"
 
 
+EVENTS = [
+    event("script", 1),
+    event("kernel", 2),
+    replace(event("multi-user", 3), boot="b"),
+    event("script", 9),
+]
+
+
+def boot(seen_at: float, ended_at: float | None = None) -> Boot:
+    return Boot("b", "lab1", "v", "s", "n", "m", "a", 2.5, seen_at, ended_at)
+
+
 def test_a_stray_script_does_not_hide_the_boot_that_runs() -> None:
-    events = [event("script", 1), event("kernel", 2), event("multi-user", 3), event("script", 9),
-              event("shutdown", 10)]  # fmt: skip
-    assert [each.stage for each in last_boot(events)][0:2] == ["script", "kernel"]
+    assert state(last_boot(EVENTS, boot(seen_at=20))).stage == "multi-user"
+
+
+def test_a_machine_that_was_not_heard_since_is_booting_again() -> None:
+    assert state(last_boot(EVENTS, boot(seen_at=8))).stage == "script"
+    assert state(last_boot(EVENTS, boot(seen_at=20, ended_at=19))).stage == "script"
+    assert state(last_boot(EVENTS, None)).stage == "script"

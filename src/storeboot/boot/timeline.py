@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storeboot.hosts.boots import Event
+from storeboot.hosts.boots import Boot, Event
 
 # In the order in which a boot passes them; source in brackets.
 STAGES = {
@@ -71,15 +71,18 @@ def state(events: Iterable[Event]) -> State:
     return State(last.stage, last.at, failure)
 
 
-def last_boot(events: list[Event]) -> list[Event]:
-    """The events from the newest script on: what the firmware asked for, and what came of it."""
-    start = max((at for at, event in enumerate(events) if _starts(events, at)), default=0)
-    return events[start:]
+def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:
+    """The events from the newest script on: what the firmware asked for, and what came of it.
+
+    A machine that has given a sign of life since is still in its boot, whoever asked the server
+    for its script meanwhile.
+    """
+    own = [event for event in events if not _is_strangers(event, boot)]
+    starts = [at for at, event in enumerate(own) if event.stage == "script"]
+    return own[starts[-1] :] if starts else own
 
 
-def _starts(events: list[Event], at: int) -> bool:
-    """A script starts a boot; asked for while a machine runs it does not, unless more follows."""
-    if events[at].stage != "script":
+def _is_strangers(event: Event, boot: Boot | None) -> bool:
+    if boot is None or event.boot is not None:
         return False
-    following = events[at + 1].stage if at + 1 < len(events) else ""
-    return following in ("kernel", "script", "")
+    return boot.ended_at is None and boot.began_at < event.at <= boot.seen_at

@@ -25,7 +25,7 @@ def status(config_path: Path, as_json: bool) -> None:
     """Show for each host the stage it is in, since when, and its own words if it failed."""
     loaded = config.load(config_path)
     boots = _boots(loaded)
-    states = {name: state(last_boot(boots.events_since(name, 0))) for name in loaded.hosts}
+    states = {name: state(_last_boot(boots, name)) for name in loaded.hosts}
     if as_json:
         hosts = {
             name: {**asdict(each), "boot": boot.id if (boot := boots.latest(name)) else None}
@@ -58,8 +58,7 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
         raise StorebootError(
             f"no host {host!r} in {config_path}", f"known: {', '.join(sorted(loaded.hosts))}"
         )
-    events: list[Event] = last_boot(_boots(loaded).events_since(host, 0))
-    passed = steps(events)
+    passed = steps(_last_boot(_boots(loaded), host))
     if as_json:
         click.echo(json.dumps([asdict(step) for step in passed], indent=2))
         return
@@ -70,6 +69,10 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
             for step in passed
         ],
     )
+
+
+def _last_boot(boots: Boots, host: str) -> list[Event]:
+    return last_boot(boots.events_since(host, 0), boots.latest(host))
 
 
 def _boots(loaded: config.Config) -> Boots:
