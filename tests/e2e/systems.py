@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 
 from storeboot.config import NfsVersion
-from storeboot.vm.demo.build import DemoSystem, Flavour, Kind, NetworkManager, build_demo
+from storeboot.vm.demo.build import (
+    DemoSystem,
+    EtcOverlay,
+    Flavour,
+    Kind,
+    NetworkManager,
+    build_demo,
+)
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import TrialSpec
 
@@ -19,8 +26,11 @@ def system(
     flavour: Flavour = "systemd",
     suite: Suite = "trixie",
     network: NetworkManager = "networkd",
+    etc_overlay: EtcOverlay | None = None,
 ) -> DemoSystem:
-    return build_demo(CACHE, kind=kind, flavour=flavour, suite=suite, network=network)
+    return build_demo(
+        CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay
+    )
 
 
 def spec(

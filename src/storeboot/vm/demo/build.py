@@ -36,6 +36,14 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class EtcOverlay:
+    """What `system.etc.overlay.enable` adds to a toplevel, for the micro system."""
+
+    image: Tree  # EROFS with the metadata
+    base: Tree  # directory with the content
+
+
+@dataclass(frozen=True, slots=True)
 class DemoSystem:
     """A built system and the store it is in."""
 
@@ -52,6 +60,7 @@ def build_demo(
     flavour: Flavour = "systemd",
     suite: Suite = "trixie",
     network: NetworkManager = "networkd",
+    etc_overlay: EtcOverlay | None = None,
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
@@ -67,7 +76,7 @@ def build_demo(
     trees = unpack(debs, work / "trees")
     progress(f"building the {kind} system with Nix in {store.root}")
     if kind == "micro":
-        text = _build_micro(store, trees, suite, work)
+        text = _build_micro(store, trees, suite, work, etc_overlay)
     else:
         spec = _spec(trees, suite)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
@@ -112,13 +121,16 @@ def _spec(trees: Trees, suite: Suite) -> Spec:
     )
 
 
-def _build_micro(store: Store, trees: Trees, suite: Suite, work: Path) -> str:
+def _build_micro(
+    store: Store, trees: Trees, suite: Suite, work: Path, etc_overlay: EtcOverlay | None
+) -> str:
     """The micro system needs the kernel and busybox only."""
     fields = {
         "busybox": asdict(trees.busybox),
         "kernel": asdict(trees.kernel),
         "modules": asdict(trees.modules),
         "hostname": "micro",
+        "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
         "label": f"{suite}-micro",
         "kernelVersion": trees.kernel_version,
         "kernelParams": KERNEL_PARAMS,

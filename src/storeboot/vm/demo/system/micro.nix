@@ -6,6 +6,11 @@ let
   busybox = add spec.busybox;
   kernel = add spec.kernel;
   modules = add spec.modules;
+  # Image and base directory of system.etc.overlay, where a test gives them.
+  overlay = if spec.etcOverlay == null then { } else {
+    etcImage = add spec.etcOverlay.image;
+    etcBase = add spec.etcOverlay.base;
+  };
   etc = builtins.path { name = "micro-etc"; path = ./micro; };
   build = name: script: env: derivation ({
     inherit name busybox etc;
@@ -15,7 +20,7 @@ let
     PATH = "${busybox}/bin";
   } // env);
 in
-build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
+build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (overlay // {
   flavour = "scripted";
   inherit kernel modules;
   inherit (spec) label kernelVersion;
@@ -27,4 +32,4 @@ build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
   kernelParams = builtins.concatStringsSep " " spec.kernelParams;
   kernelParamsJson = builtins.toJSON spec.kernelParams;
   stage2 = ./stage2.sh;
-}
+})

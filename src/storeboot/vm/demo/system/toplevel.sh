@@ -6,6 +6,11 @@ ln -s "$modules" kernel-modules
 mkdir firmware
 ln -s "$etc" etc
 ln -s "$systemPath" sw
+if [ -n "${etcImage:-}" ]; then
+    # system.etc.overlay.enable
+    ln -s "$etcImage" etc-metadata-image
+    ln -s "$etcBase" etc-basedir
+fi
 [ -z "$systemd" ] || ln -s "$systemd" systemd
 ln -s "$activate" activate
 printf %s "$kernelParams" >kernel-params
