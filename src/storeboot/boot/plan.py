@@ -41,7 +41,10 @@ class Plan:
 
 
 def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
-    return Plan(host, view, system.init, system.kernel_params, machine_id(host.name, key))
+    params = system.kernel_params
+    if any(entry.is_swap for entry in system.masked):
+        params = (*params, "systemd.swap=no")  # systemd-fstab-generator(8)
+    return Plan(host, view, system.init, params, machine_id(host.name, key))
 
 
 def machine_id(host: str, key: bytes) -> str:

@@ -145,26 +145,32 @@ def _script_members(scripts: dict[str, str]) -> list[cpio.Member]:
 
 
 def _mask_members(system: System) -> list[cpio.Member]:
-    """Units that take the place of those made from fstab, and do nothing."""
+    """Units that take the place of those made from fstab, and do nothing.
+
+    Swap has none: its unit would wait for its device whatever its condition says, so the kernel
+    command line has `systemd.swap=no` instead.
+    """
     return [
         cpio.regular(f"storeboot/units/{entry.unit_name}", _mask(entry).encode())
         for entry in system.masked
+        if not entry.is_swap
     ]
 
 
 def _mask(entry: FstabEntry) -> str:
-    """Whoever requires a unit with a failed condition goes on; with a masked one it fails."""
-    section, key = ("Swap", "What") if entry.fs_type == "swap" else ("Mount", "Where")
-    body = [f"{key}={entry.device if key == 'What' else entry.mount_point}"]
-    if key == "Where":
-        body.insert(0, f"What={entry.device}")
-    lines = [
+    """Whoever requires a unit with a failed condition goes on; with a masked one it fails.
+
+    It names no device, because systemd would wait for that before it looks at the condition.
+    """
+    lines = (
         "[Unit]",
         f"Description={entry.mount_point} (not on this diskless machine)",
         "ConditionPathExists=!/run/storeboot",
-        f"[{section}]",
-        *body,
-    ]
+        "[Mount]",
+        "What=storeboot",
+        f"Where={entry.mount_point}",
+        "Type=tmpfs",
+    )
     return "".join(line + "\n" for line in lines)
 
 

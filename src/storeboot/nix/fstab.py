@@ -24,13 +24,17 @@ class FstabEntry:
         return self.device.startswith(("/dev/", *_TAGS)) or self.fs_type in ("zfs", "bcachefs")
 
     @property
+    def is_swap(self) -> bool:
+        return self.fs_type == "swap"
+
+    @property
     def needed_for_boot(self) -> bool:
         """`neededForBoot`: NixOS writes it as this option (nixos/modules/tasks/filesystems.nix)."""
         return "x-initrd.mount" in self.options
 
     @property
     def unit_name(self) -> str:
-        if self.fs_type == "swap":
+        if self.is_swap:
             return escape_path(self.device) + ".swap"
         return escape_path(self.mount_point) + ".mount"
 

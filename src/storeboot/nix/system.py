@@ -217,7 +217,7 @@ def _file_system_traits(fstab: tuple[FstabEntry, ...]) -> list[Trait]:
         if not _is_masked(entry):
             continue
         name = f"fileSystems.{json.dumps(entry.mount_point)} on {entry.device}"
-        if entry.fs_type == "swap":
+        if entry.is_swap:
             name = f"swapDevices {entry.device}"
         if entry.needed_for_boot:
             traits.append(
