@@ -14,19 +14,20 @@ from storeboot.config import (
     StoreSection,
 )
 from storeboot.nix.store import Store
-from storeboot.vm.trial import free_port
+from storeboot.vm.trial import free_ports
 
 MAC = "52:54:00:00:00:01"
 
 
-def make_config(directory: Path, *, http_port: int = 0, nfs_port: int = 0) -> Config:
+def make_config(directory: Path) -> Config:
+    http_port, nfs_port = free_ports(2)
     store = Store(directory / "root")
     system = add(store, toplevel_tree(directory))
     return Config(
         server=ServerSection(address="127.0.0.1", state_directory=directory / "state"),
         store=StoreSection(root=store.root),
-        http=HttpSection(listen="127.0.0.1", port=http_port or free_port()),
-        nfs=NfsSection(listen="127.0.0.1", port=nfs_port or free_port()),
+        http=HttpSection(listen="127.0.0.1", port=http_port),
+        nfs=NfsSection(listen="127.0.0.1", port=nfs_port),
         hosts={"lab1": HostSection(system=system.text, mac=(MAC,))},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ import pytest
 
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config
+from storeboot.errors import CommandError
 from storeboot.process import Child, run
 
+ROOT = Path(__file__).parents[2]
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
 
@@ -91,7 +94,7 @@ async def test_serve__programs_that_are_missing(
 @pytest.mark.parametrize("program", ["nix-instantiate", "qemu-system-x86_64"])
 async def test_demo__programs_that_are_missing(tmp_path: Path, program: str) -> None:
     directory = _path_without(tmp_path, program)
-    cache = os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo")
+    cache = os.environ.get("STOREBOOT_TEST_CACHE", ROOT / ".cache" / "demo")
     said = await fails(
         tmp_path, "demo", "--system", "micro", "--directory", cache,
         environment={"PATH": str(directory)},
@@ -109,6 +112,22 @@ def _path_without(directory: Path, program: str) -> Path:
             if file.name != program and not link.is_symlink():
                 link.symlink_to(file)
     return made
+
+
+@pytest.mark.timeout(300)
+async def test_demo__asked_to_end_it_leaves_no_machine_behind(tmp_path: Path) -> None:
+    directory = Path(os.environ.get("STOREBOOT_TEST_CACHE", ROOT / ".cache" / "demo"))
+    child = await Child.start(
+        [STOREBOOT, "demo", "--system", "micro", "--directory", directory],
+        output=tmp_path / "output",
+    )
+    async with asyncio.timeout(240):
+        while " script\n" not in (tmp_path / "output").read_text():  # noqa: ASYNC110 (a file)
+            await asyncio.sleep(0.1)
+    os.kill(child.pid, signal.SIGTERM)
+    assert await child.wait() == 130
+    with pytest.raises(CommandError):
+        run(["pgrep", "--full", f"file:{directory}/run/console.log"])
 
 
 async def test_timeline__an_unknown_host_and_no_database(config: Config, tmp_path: Path) -> None:

@@ -160,6 +160,23 @@ async def test_a_report_is_kept_by_its_known_parts_only(
     assert running.service.state.report(answer["boot"], "facts").read_text() == "a=b\n"
 
 
+async def test_boots_and_reports_of_one_host_never_grow_without_bound(
+    running: server.Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storeboot.hosts.boots.MAX_BOOTS_PER_HOST", 10)
+    answer: dict[str, str] = {}
+    for number in range(30):
+        answer = await begin(http, request(running, nonce=f"{number:032x}"))
+        url = f"/boots/{answer['boot']}/reports/facts"
+        headers = {"Authorization": f"Bearer {answer['key']}"}
+        async with http.post(url, data=b"a=b\n", headers=headers) as response:
+            assert response.status == 200
+    assert len(running.service.boots.newest("lab1", 100)) == 10
+    reports = list((running.service.state.path / "reports").iterdir())
+    assert len(reports) <= 5
+    assert running.service.state.report(answer["boot"], "facts").exists()
+
+
 async def test_events_of_one_host_never_grow_without_bound(
     running: server.Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 from storeboot.hosts.schema import boots, events
 
 MAX_EVENTS_PER_HOST = 2000  # the oldest go first: nobody can fill the disk by asking
+MAX_BOOTS_PER_HOST = 200
 MAX_DETAIL = 16_384  # characters
 
 
@@ -58,12 +59,25 @@ class Boots:
                 .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
                 .values(ended_at=boot.began_at)
             )
+            self._forget_old_boots(connection, boot.host)
             connection.execute(
                 insert(boots).values(
                     {name: getattr(boot, name) for name in Boot.__dataclass_fields__}
                 )
             )
         return boot
+
+    def _forget_old_boots(self, connection: Connection, host: str) -> None:
+        """With their events; the newest stay, and so does any that was heard of lately."""
+        newest = select(boots.c.id).where(boots.c.host == host).order_by(boots.c.seen_at.desc())
+        kept = newest.limit(MAX_BOOTS_PER_HOST - 1).scalar_subquery()
+        connection.execute(delete(boots).where(boots.c.host == host, boots.c.id.not_in(kept)))
+
+    def newest(self, host: str, count: int) -> set[str]:
+        """Ids of the boots that were heard of last."""
+        query = select(boots.c.id).where(boots.c.host == host).order_by(boots.c.seen_at.desc())
+        with self._engine.connect() as connection:
+            return set(connection.execute(query.limit(count)).scalars())
 
     def get(self, boot_id: str) -> Boot | None:
         with self._engine.connect() as connection:

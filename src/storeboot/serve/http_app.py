@@ -24,7 +24,8 @@ from storeboot.serve.boot_service import Assignment, BootService, RefusedError
 
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
-MAX_REPORT = 64 << 20
+MAX_REPORT = 32 << 20
+REPORTS_PER_HOST = 4
 REPORT_PARTS = frozenset(
     {"mountstats", "hashes", "mountstats-after", "agent-log", "failed-units", "facts"}
 )
@@ -198,9 +199,8 @@ async def report(request: web.Request) -> web.Response:
     part = request.match_info["part"]
     if part not in REPORT_PARTS:
         raise web.HTTPNotFound(reason="no such part of a report")
-    file = service.state.report(boot.id, part)
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(await request.read())
+    service.state.keep_reports(boot.host, service.boots.newest(boot.host, REPORTS_PER_HOST))
+    service.state.save_report(boot.host, boot.id, part, await request.read())
     await service.notify()
     return web.Response()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +111,19 @@ class StateDirectory:
 
     def report(self, boot: str, part: str) -> Path:
         return self.path / "reports" / boot / part
+
+    def keep_reports(self, host: str, boots: set[str]) -> None:
+        """Reports of other boots of this host go; each directory says whose it is."""
+        for directory in (self.path / "reports").iterdir():
+            owner = directory / "host"
+            if directory.name not in boots and owner.is_file() and owner.read_text() == host:
+                shutil.rmtree(directory)
+
+    def save_report(self, host: str, boot: str, part: str, data: bytes) -> None:
+        """A part appears under its name only when it is whole."""
+        file = self.report(boot, part)
+        file.parent.mkdir(exist_ok=True)
+        (file.parent / "host").write_text(host)
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(data)
+        partial.replace(file)

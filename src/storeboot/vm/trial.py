@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,21 +71,23 @@ class Outcome:
 Progress = Callable[[str], None]
 
 
-def free_port() -> int:
-    """A port that nobody listens on; a moment later somebody may, and binding says so."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on; a moment later somebody may, and binding says so."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config:
     """The server of a trial: on loopback, which a guest's user networking sees as 10.0.2.2."""
+    http_port, nfs_port = free_ports(2)
     return Config(
         server=ServerSection(address=qemu.HOST_ADDRESS, state_directory=spec.directory / "state"),
         store=StoreSection(root=spec.store.root),
-        http=HttpSection(listen="127.0.0.1", port=free_port()),
-        nfs=NfsSection(listen="127.0.0.1", port=free_port(), version=spec.nfs_version),
+        http=HttpSection(listen="127.0.0.1", port=http_port),
+        nfs=NfsSection(listen="127.0.0.1", port=nfs_port, version=spec.nfs_version),
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
         hosts={

@@ -77,13 +77,14 @@ def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
     arguments.take(16)
     offset, wanted = arguments.uint64(), arguments.uint32()
     entry = compound.current
-    _require_regular(entry)
+    require_regular(entry)
     count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
     results.boolean(offset + count >= entry.node.size)
     results.file(FileSlice(entry.store_name, entry.relative, offset, count))
 
 
-def _require_regular(entry: Entry) -> None:
+def require_regular(entry: Entry) -> None:
+    """Data is read from regular files, and only they are opened (sections 18.16.3 and 18.22.3)."""
     match entry.node.kind:
         case Kind.REGULAR:
             return

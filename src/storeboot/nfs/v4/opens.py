@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.constants import MAX_OPAQUE, Claim, Delegation, OpenResult, ShareAccess
-from storeboot.nfs.v4.files import lookup
+from storeboot.nfs.v4.files import lookup, require_regular
 from storeboot.nfs.v4.state import Compound
-from storeboot.nfs.views import Entry, Kind
+from storeboot.nfs.views import Entry
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
 _OPEN4_NOCREATE = 0
@@ -32,7 +32,7 @@ def op_open(compound: Compound, arguments: Reader, results: Writer) -> None:
         raise NfsError(Status.ROFS)
     if not access & ShareAccess.READ:
         raise NfsError(Status.INVAL)
-    _require_openable(entry)
+    require_regular(entry)
     compound.current_or_none = entry
     _grant(compound, results, entry, access)
 
@@ -58,16 +58,6 @@ def _claimed(compound: Compound, arguments: Reader) -> Entry:
         case Claim.NULL | Claim.DELEGATE_PREV:
             pass
     return lookup(compound, compound.current_directory, arguments.opaque(MAX_OPAQUE))
-
-
-def _require_openable(entry: Entry) -> None:
-    match entry.node.kind:
-        case Kind.REGULAR:
-            return
-        case Kind.DIRECTORY:
-            raise NfsError(Status.ISDIR)
-        case Kind.SYMLINK:
-            raise NfsError(Status.SYMLINK)
 
 
 def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAccess) -> None:
