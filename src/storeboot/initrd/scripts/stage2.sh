@@ -152,6 +152,10 @@ start_agent() {
 }
 
 hand_over() {
+    chroot "$SYSROOT" "$SB/bin/test" -x "$(fact init)" ||
+        fail "$(fact init) is not there, or cannot be executed"
+    # Should switch_root or init end, the kernel panics: it shall not sit there for ever.
+    [ "$(cat /proc/sys/kernel/panic)" != 0 ] || echo 30 >/proc/sys/kernel/panic
     say "starting $(fact init)"
     exec env -i "TERM=${TERM:-linux}" /bin/switch_root "$SYSROOT" "$(fact init)"
 }
