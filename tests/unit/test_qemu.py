@@ -23,7 +23,7 @@ def test_a_machine_has_no_disk_unless_given_one() -> None:
 
 def test_kvm_brings_the_hosts_processor() -> None:
     assert "-accel kvm -cpu host" in arguments(kvm=True)
-    assert "-accel tcg,thread=multi -cpu max" in arguments()
+    assert "-accel tcg -cpu max" in arguments()
 
 
 def test_a_missing_rom_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
