@@ -130,10 +130,12 @@ class NfsListener:
         A file that is shorter than its index says has been changed in place, which a store
         forbids: there is no honest answer any more, so the connection ends.
         """
-        descriptor = self._files.descriptor(data.store_path, data.relative)
         offset, left = data.offset, data.count
         while left:
             size = min(left, READ_CHUNK)
+            # Asked for anew each time: while a thread reads, another connection's file may have
+            # pushed this one out, and its number may be another file's by now.
+            descriptor = self._files.descriptor(data.store_path, data.relative)
             piece = _read_cached(descriptor, size, offset)
             if piece is None:
                 piece = await asyncio.to_thread(_read_disk, os.dup(descriptor), size, offset)
