@@ -74,7 +74,7 @@ async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path)
     ) as trial:
         await trial.reach("failed")
         async with asyncio.timeout(60):
-            while "~ # " not in trial.machine.console_tail():  # noqa: ASYNC110 (QEMU's own file)
+            while "/ # " not in trial.machine.console_tail():  # noqa: ASYNC110 (QEMU's own file)
                 await asyncio.sleep(0.2)
         assert not trial.machine.is_off
         assert "FAILED in step 'mount'" in trial.machine.console.read_text(errors="replace")

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from integration.servers import MAC, make_config
+from storeboot.config import HostSection
 from storeboot.serve import server
 
 
@@ -57,6 +58,20 @@ async def test_asking_for_a_script_begins_no_boot(
         async with http.get("/boot", params={"mac": MAC}) as response:
             assert response.status == 200
     assert running.service.boots.latest("lab1") is None
+
+
+async def test_one_bad_host_does_not_take_the_others_down(tmp_path: Path) -> None:
+    good = make_config(tmp_path)
+    bad = HostSection(system=f"/nix/store/{'0' * 32}-gone", mac=("52:54:00:00:00:02",))
+    config = good.model_copy(update={"hosts": {**good.hosts, "lab2": bad}})
+    async with (
+        server.running(config) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+        async with http.get("/boot", params={"mac": MAC}) as response:
+            assert "kernel" in await response.text()
+        async with http.get("/boot", params={"mac": "52:54:00:00:00:02"}) as response:
+            assert "host lab2 cannot boot: /nix/store/" in await response.text()
 
 
 async def test_an_unknown_machine_gets_a_script_that_says_so(http: aiohttp.ClientSession) -> None:

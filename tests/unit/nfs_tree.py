@@ -11,6 +11,7 @@ KEY = bytes(range(32))
 VIEW = bytes(range(16))
 HELLO = b"0" * 32 + b"-hello"
 OTHER = b"1" * 32 + b"-other"
+BIG = b"3" * 32 + b"-one-large-file"
 HIDDEN = b"2" * 32 + b"-not-in-the-view"
 LONG = b"n" * 255
 ODD = b"caf\xe9"  # not UTF-8
@@ -40,7 +41,9 @@ def loaded_programs() -> Programs:
     programs = Programs(KEY)
     top = Node(Kind.DIRECTORY, fileid(HELLO, b""))
     other = _node(OTHER, b"", Kind.REGULAR, size=3)
-    programs.catalogue.add_view(View(VIEW, {HELLO: top, OTHER: other}))
+    big = _node(BIG, b"", Kind.REGULAR, size=8 << 20)
+    programs.catalogue.add_view(View(VIEW, {HELLO: top, OTHER: other, BIG: big}))
+    programs.catalogue.add_index(BIG, Index.of({b"": big}))
     programs.catalogue.add_index(HELLO, Index.of(_hello()))
     programs.catalogue.add_index(OTHER, Index.of({b"": other}))
     hidden = _node(HIDDEN, b"", Kind.REGULAR, size=3)

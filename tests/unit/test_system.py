@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
+from storeboot.hosts.host import Host
 from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import Stage1, System, Treatment, read_system
 
@@ -72,6 +74,13 @@ def test_local_disks_are_masked_and_said(toplevel: Toplevel) -> None:
     assert [entry.mount_point for entry in system.masked] == ["/data"]
     assert [trait.treatment for trait in system.traits] == [Treatment.MASKED]
     assert "/data" in system.traits[0].name
+
+
+def test_a_swap_file_is_masked_too(toplevel: Toplevel) -> None:
+    """In a tmpfs it would take the memory that it is to spare."""
+    toplevel.write("etc/fstab", "/var/swapfile none swap defaults\n")
+    plan = make_plan(Host("lab1", StorePath(TOP)), toplevel.read(), "0" * 32, bytes(32))
+    assert "systemd.swap=no" in plan.command_line("http://192.168.1.1:8080").split()
 
 
 @pytest.mark.parametrize(

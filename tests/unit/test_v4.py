@@ -12,7 +12,18 @@ from storeboot.nfs.v4.attributes import ENCODERS
 from storeboot.nfs.v4.compound import _OPERATIONS_42, OPERATIONS
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.xdr import Reader, Writer
-from unit.nfs_tree import HELLO, HIDDEN, ODD, accepted, call, loaded_programs, opaque, reply, token
+from unit.nfs_tree import (
+    BIG,
+    HELLO,
+    HIDDEN,
+    ODD,
+    accepted,
+    call,
+    loaded_programs,
+    opaque,
+    reply,
+    token,
+)
 
 PROGRAMS = loaded_programs()
 
@@ -229,3 +240,15 @@ def test_any_operations_with_any_arguments_get_an_answer(ops: list[Op], data: by
     reader = reply(PROGRAMS, call(100003, 4, 1, packed(steps, minor=2)))
     assert [reader.uint32() for _ in range(5)] == [7, 1, 0, 0, 0]
     assert reader.uint32() in (0, 4)
+
+
+def test_compound__replies_stay_within_what_the_session_promised() -> None:
+    """Many large listings in one call: the one that no longer fits is REP_TOO_BIG."""
+    large = Writer()
+    large.bitmap(frozenset(Attr))
+    many = [op(Op.GETATTR, large.getvalue())] * 55
+    assert compound(*walk(HELLO), *many).status == Status.OK
+    read = op(Op.READ, bytes(16) + bytes(8) + (1 << 20).to_bytes(4, "big"))
+    reply = compound(*walk(BIG), *[read] * 3)
+    assert reply.status == Status.REP_TOO_BIG
+    assert reply.count == 5 + 2

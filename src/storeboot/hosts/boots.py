@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, delete, insert, not_, select, update
 
 from storeboot.hosts.schema import boots, events
 
+TRIM_EVERY = 100
 MAX_EVENTS_PER_HOST = 2000  # the oldest go first: nobody can fill the disk by asking
 MAX_BOOTS_PER_HOST = 200
+RUNNING = 600.0  # seconds: who was heard of since is taken as running
 MAX_DETAIL = 16_384  # characters
 
 
@@ -47,6 +50,7 @@ class Boots:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._untrimmed: Counter[str] = Counter()
 
     def begin(self, boot: Boot) -> Boot:
         """Record a boot; one with the same nonce is the same boot, sent again."""
@@ -59,7 +63,7 @@ class Boots:
                 .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
                 .values(ended_at=boot.began_at)
             )
-            self._forget_old_boots(connection, boot.host)
+            self._forget_old_boots(connection, boot)
             connection.execute(
                 insert(boots).values(
                     {name: getattr(boot, name) for name in Boot.__dataclass_fields__}
@@ -67,11 +71,13 @@ class Boots:
             )
         return boot
 
-    def _forget_old_boots(self, connection: Connection, host: str) -> None:
-        """With their events; the newest stay, and so does any that was heard of lately."""
-        newest = select(boots.c.id).where(boots.c.host == host).order_by(boots.c.seen_at.desc())
+    def _forget_old_boots(self, connection: Connection, new: Boot) -> None:
+        """With their events; the newest stay, and so does a machine that was heard of lately."""
+        of_host = boots.c.host == new.host
+        newest = select(boots.c.id).where(of_host).order_by(boots.c.seen_at.desc())
         kept = newest.limit(MAX_BOOTS_PER_HOST - 1).scalar_subquery()
-        connection.execute(delete(boots).where(boots.c.host == host, boots.c.id.not_in(kept)))
+        runs = and_(boots.c.seen_at > boots.c.began_at, boots.c.seen_at > new.began_at - RUNNING)
+        connection.execute(delete(boots).where(of_host, boots.c.id.not_in(kept), not_(runs)))
 
     def newest(self, host: str, count: int) -> set[str]:
         """Ids of the boots that were heard of last."""
@@ -92,7 +98,11 @@ class Boots:
 
     def touch(self, boot_id: str, now: float) -> None:
         with self._engine.begin() as connection:
-            connection.execute(update(boots).where(boots.c.id == boot_id).values(seen_at=now))
+            connection.execute(
+                update(boots)
+                .where(boots.c.id == boot_id, boots.c.seen_at < now)
+                .values(seen_at=now)
+            )
 
     def end(self, boot_id: str, now: float) -> None:
         with self._engine.begin() as connection:
@@ -106,10 +116,11 @@ class Boots:
         values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
         values["detail"] = event.detail[-MAX_DETAIL:]
         with self._engine.begin() as connection:
-            result = connection.execute(insert(events).values(values))
-            number = result.inserted_primary_key
-            if number is not None and number[0] % 100 == 0:
+            connection.execute(insert(events).values(values))
+            self._untrimmed[event.host] += 1
+            if self._untrimmed[event.host] >= TRIM_EVERY:
                 self._trim(connection, event.host)
+                self._untrimmed[event.host] = 0
 
     def _trim(self, connection: Connection, host: str) -> None:
         query = (

@@ -24,7 +24,7 @@ _TABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A framed reply, and what was called, for whoever counts."""
+    """A framed reply, and what was called, for whoever counts; zeros for what does not exist."""
 
     segments: list[Segment]
     program: int
@@ -47,7 +47,15 @@ class Programs:
         except rpc.RpcMismatchError as error:
             return Answer(rpc.framed(rpc.denied_rpc_version(error.xid).segments()), 0, 0, 0)
         segments = rpc.framed(self._reply(call).segments())
+        if not self._knows(call):
+            return Answer(segments, 0, 0, 0)
         return Answer(segments, call.program, call.version, call.procedure)
+
+    def _knows(self, call: Call) -> bool:
+        """Whether there is such a procedure: what is counted must not be the peer's to invent."""
+        if call.program == procedures.PROGRAM and call.version == VERSION_4:
+            return call.procedure <= 1
+        return call.version == _VERSION and call.procedure in _TABLES.get(call.program, {})
 
     def _reply(self, call: Call) -> Writer:
         if call.flavor not in (AuthFlavor.NONE, AuthFlavor.SYS):

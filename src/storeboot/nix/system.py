@@ -208,7 +208,8 @@ class _Reader:
 
 
 def _is_masked(entry: FstabEntry) -> bool:
-    return entry.on_local_disk and entry.mount_point not in PROVIDED
+    """Swap files too: a swap file in a tmpfs would take the memory that it is to spare."""
+    return entry.is_swap or (entry.on_local_disk and entry.mount_point not in PROVIDED)
 
 
 def _file_system_traits(fstab: tuple[FstabEntry, ...]) -> list[Trait]:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 
 import structlog
 
@@ -50,6 +51,7 @@ class BootService:
     key: bytes
     clock: Callable[[], float]
     assignments: dict[StorePath, Assignment] = field(default_factory=dict)
+    faults: dict[str, StorebootError] = field(default_factory=dict)  # by host
     commands: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -58,11 +60,22 @@ class BootService:
         return f"http://{self.config.server.address}:{self.config.http.port}"
 
     def assign(self, progress: Callable[[str], None] = lambda _text: None) -> None:
-        """Read every host's system, root its closure and build its initrd; blocking."""
+        """Read every host's system, root its closure and build its initrd; blocking.
+
+        A host whose system cannot be served is left out and said; that none can is an error.
+        """
         busybox = find_busybox(self.config.initrd.busybox)
         for host in self.hosts.by_name.values():
-            if host.system in self.assignments:
-                continue
+            try:
+                self._assign(host, busybox, progress)
+            except StorebootError as error:
+                self.faults[host.name] = error
+                log.error("host.cannot_boot", host=host.name, reason=error.message, hint=error.hint)
+        if len(self.faults) == len(self.hosts.by_name):
+            raise next(iter(self.faults.values()))
+
+    def _assign(self, host: Host, busybox: Path, progress: Callable[[str], None]) -> None:
+        if host.system not in self.assignments:
             system = read_system(self.store, host.system)
             for trait in system.traits:
                 log.info("system.trait", system=str(host.system), name=trait.name,
@@ -76,8 +89,7 @@ class BootService:
                 progress=progress,
             )
             self.assignments[host.system] = Assignment(system, view, initrd)
-        for host in self.hosts.by_name.values():
-            self.plan(host).command_line(self.url)  # too long is an error now, not at a boot
+        self.plan(host).command_line(self.url)  # too long is an error now, not at a boot
 
     def plan(self, host: Host) -> Plan:
         assignment = self.assignments[host.system]
@@ -101,6 +113,8 @@ class BootService:
 
     def script(self, machine: Machine) -> tuple[Host, str]:
         host = self.find(machine)
+        if host.name in self.faults:
+            raise RefusedError(f"host {host.name} cannot boot: {self.faults[host.name].message}")
         return host, self.plan(host).script(self.url)
 
     def begin(
@@ -158,7 +172,7 @@ class BootService:
         return blake2b(boot.encode(), key=self.key, person=b"sb-agent", digest_size=16).hexdigest()
 
     def authorised(self, boot: str, key: str) -> bool:
-        return hmac.compare_digest(self.agent_key(boot), key)
+        return hmac.compare_digest(self.agent_key(boot).encode(), key.encode(errors="replace"))
 
     async def record(self, event: Event) -> None:
         """Events are few and small; waiters are told of each."""

@@ -31,7 +31,7 @@ REPORT_PARTS = frozenset(
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
-_WORD = re.compile(r"[!-~]{0,200}")
+_WORD = re.compile(r"[ -~]{0,200}")
 _STAGE_NAMES = frozenset(STAGES) | {FAILED}
 routes = web.RouteTableDef()
 
@@ -199,8 +199,12 @@ async def report(request: web.Request) -> web.Response:
     part = request.match_info["part"]
     if part not in REPORT_PARTS:
         raise web.HTTPNotFound(reason="no such part of a report")
-    service.state.keep_reports(boot.host, service.boots.newest(boot.host, REPORTS_PER_HOST))
-    service.state.save_report(boot.host, boot.id, part, await request.read())
+    data = await request.read()
+    newest = service.boots.newest(boot.host, REPORTS_PER_HOST)
+    if boot.id not in newest:
+        raise web.HTTPConflict(reason="other boots of this host were heard of since")
+    service.state.keep_reports(boot.host, newest)
+    service.state.save_report(boot.host, boot.id, part, data)
     await service.notify()
     return web.Response()
 

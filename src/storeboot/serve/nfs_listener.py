@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections import Counter
 from contextlib import suppress
 
@@ -23,6 +24,8 @@ MAX_CONNECTIONS = 4096
 IDLE_RECORD = 30.0  # seconds that a started record may take to arrive
 MAX_LOADS = 2  # directories that are read at the same time
 READ_CHUNK = 256 << 10
+SLOW_PEER = 120.0  # seconds that a peer may take to make room for what it asked for
+KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
 
 
 class NfsListener:
@@ -65,6 +68,7 @@ class NfsListener:
             return
         self._connections.add(task)
         peer = writer.get_extra_info("peername")
+        _keep_alive(writer.get_extra_info("socket"))
         try:
             await self._serve(reader, writer)
         except RpcError as error:
@@ -122,7 +126,7 @@ class NfsListener:
                 writer.write(segment)
             else:
                 await self._send_file(writer, segment)
-        await writer.drain()
+        await _make_room(writer)
 
     async def _send_file(self, writer: asyncio.StreamWriter, data: FileSlice) -> None:
         """Straight from the page cache where it is there, else from a thread.
@@ -142,7 +146,21 @@ class NfsListener:
             if not piece:
                 raise RpcError(f"{data.store_path!r}/{data.relative!r} was changed in place")
             writer.write(piece)
+            await _make_room(writer)
             offset, left = offset + len(piece), left - len(piece)
+
+
+async def _make_room(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(SLOW_PEER):
+        await writer.drain()
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """A machine that lost its power says no goodbye."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5)
 
 
 def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -46,6 +47,7 @@ async def running(
     config: Config, progress: Callable[[str], None] = lambda _text: None
 ) -> AsyncIterator[Server]:
     """A server with its systems assigned and its ports bound."""
+    _raise_file_limit()
     state = StateDirectory(config.server.state_directory)
     engine = open_database(sqlite_url(state.path))
     service = open_service(config, Boots(engine), time.time)
@@ -53,8 +55,9 @@ async def running(
     app = make_app(service)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
     try:
-        await asyncio.to_thread(service.assign, progress)
+        # First, so that machines that run wait no longer than they must.
         await nfs.start(config.nfs.listen, config.nfs.port)
+        await asyncio.to_thread(service.assign, progress)
         await runner.setup()
         await _listen_http(runner, config)
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(config.hosts))
@@ -63,6 +66,12 @@ async def running(
         await runner.cleanup()
         await nfs.stop()
         engine.dispose()
+
+
+def _raise_file_limit() -> None:
+    """Every machine is a connection, every file that is read a descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _listen_http(runner: web.AppRunner, config: Config) -> None:

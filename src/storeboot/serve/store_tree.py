@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 
 from storeboot.nfs.views import Index, Kind, Node, NotLoadedError, View, fileid
 from storeboot.nix.store import Store
@@ -39,9 +40,11 @@ class StoreTree:
         for text in record.paths:
             name = text.rpartition("/")[2].encode()
             try:
-                tops[name] = self._node(name, b"")
+                node = self._node(name, b"")
             except FileNotFoundError:
                 return None
+            if node is not None:
+                tops[name] = node
         return View(view, tops)
 
     def _index(self, store_name: bytes) -> Index:
@@ -50,14 +53,17 @@ class StoreTree:
         while pending:
             relative = pending.pop()
             node = self._node(store_name, relative)
+            if node is None:
+                continue
             if node.kind is Kind.DIRECTORY:
                 names = sorted(os.listdir(self.path(store_name, relative)))  # noqa: PTH208 (names are bytes here)
                 node = Node(node.kind, node.fileid, names=tuple(names))
-                pending += [relative + b"/" + name if relative else name for name in names]
+                pending += [_join(relative, name) for name in names]
             nodes[relative] = node
-        return Index.of(nodes)
+        return Index.of(_without_strays(nodes))
 
-    def _node(self, store_name: bytes, relative: bytes) -> Node:
+    def _node(self, store_name: bytes, relative: bytes) -> Node | None:
+        """None for what a store does not hold, like a stray socket: it is simply not served."""
         path = self.path(store_name, relative)
         found = os.lstat(path)
         number = fileid(store_name, relative)
@@ -69,8 +75,21 @@ class StoreTree:
         if stat.S_ISREG(found.st_mode):
             executable = bool(found.st_mode & stat.S_IXUSR)
             return Node(Kind.REGULAR, number, size=found.st_size, executable=executable)
-        # Nix stores hold nothing else; a stray socket or device is simply not served.
-        raise FileNotFoundError(path)
+        return None
+
+
+def _without_strays(nodes: dict[bytes, Node]) -> dict[bytes, Node]:
+    """Directories list only what has a node."""
+    return {
+        relative: replace(node, names=tuple(n for n in node.names if _join(relative, n) in nodes))
+        if node.names
+        else node
+        for relative, node in nodes.items()
+    }
+
+
+def _join(relative: bytes, name: bytes) -> bytes:
+    return relative + b"/" + name if relative else name
 
 
 class OpenFiles:

@@ -39,10 +39,7 @@ heartbeat() {
     http_post 10 "/boots/$(fact boot)/heartbeat" "$SB/heartbeat" "$SB/command" || return 0
     case "$(cat "$SB/command")" in
     poweroff) power_off ;;
-    report)
-        make_report
-        heartbeat
-        ;;
+    report) make_report & ;;
     esac
 }
 
@@ -65,14 +62,14 @@ going_down() {
 arm_watchdog() {
     : >"$SB/watchdog-armed"
     cd "$SB" || return 0
-    setsid @bin/busybox sh watchdog.sh "$1" </dev/null >/dev/null 2>&1 &
+    setsid @bin/sh watchdog.sh "$1" </dev/null >/dev/null 2>&1 &
     cd /
 }
 
 # The registration makes the store's paths known to the machine's own Nix.
 load_registration() {
     [ -x "$SYSTEM_BIN/nix-store" ] || return 0
-    wget -q -O "$SB/registration" "$(fact url)/views/$(fact view)/registration" 2>/dev/null || return 0
+    timeout 60 wget -q -O "$SB/registration" "$(fact url)/views/$(fact view)/registration" 2>/dev/null || return 0
     "$SYSTEM_BIN/nix-store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
         say "nix-store --load-db failed"
     rm "$SB/registration"
@@ -86,7 +83,15 @@ prefetch_shutdown() {
     done
 }
 
+# What reads the store may hang with its server, so it never runs in the loop that reads events.
+after_multi_user() {
+    load_registration
+    prefetch_shutdown
+    : >"$SB/settled"
+}
+
 make_report() {
+    wait_for 300 test -e "$SB/settled"
     sh /run/storeboot/report.sh >>"$SB/agent.log" 2>&1
 }
 
@@ -95,8 +100,7 @@ reached() {
     multi-user)
         cat /proc/self/mountstats >"$SB/mountstats.boot"
         report multi-user
-        load_registration
-        prefetch_shutdown
+        after_multi_user &
         heartbeat
         ;;
     shutdown\ *) going_down "${1#shutdown }" ;;

@@ -7,8 +7,10 @@ if [ -e /storeboot/common.sh ]; then . /storeboot/common.sh; else . /run/storebo
 case "$1" in
 bound | renew)
     if [ -n "$(fact ip)" ]; then
-        [ "$(fact ip)" = "$ip" ] || fact new_ip "$ip"
-        fact leased_at "$(uptime_seconds)"
+        # Another address is added, never put in the old one's place: the store hangs on that.
+        if [ "$(fact ip)" != "$ip" ] && ip addr add "$ip/${mask:-24}" dev "$interface" 2>/dev/null; then
+            echo "storeboot: the DHCP server now gives $ip" >>"$SB/log"
+        fi
         exit 0
     fi
     mask=${mask:-24}

@@ -44,7 +44,7 @@ yes_or_no() {
     if "$@" >>"$SB/log" 2>&1; then echo yes; else echo no; fi
 }
 
-wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/dev/null
+timeout 60 wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/dev/null
 
 {
     echo "hostname=$(hostname)"

@@ -123,7 +123,7 @@ write_dhcpcd() {
 [Service]
 Environment=STOREBOOT_NIC=none
 EnvironmentFile=-$SB/nic.env
-ExecStartPre=$SB/bin/sh $SB/agent.sh nic-env
+ExecStartPre=+$SB/bin/sh $SB/agent.sh nic-env
 ExecStart=
 ExecStart=$command --background --denyinterfaces \${STOREBOOT_NIC}
 END
@@ -136,11 +136,17 @@ keep_in_ram() {
     "$SB/bin/busybox" --install -s "$SB/bin"
     # systemd-shutdown spares processes whose command line starts with @ (ROOT_STORAGE_DAEMONS).
     ln "$SB/bin/busybox" "$SB/@bin/busybox"
+    for name in nc sh sleep timeout; do
+        ln -s busybox "$SB/@bin/$name"
+    done
     ln "$SB/bin/busybox" /run/initramfs/bin/busybox 2>/dev/null ||
         cp "$SB/bin/busybox" /run/initramfs/bin/busybox
-    for file in common.sh agent.sh report.sh dhcp.sh watchdog.sh; do
+    for file in common.sh agent.sh report.sh watchdog.sh; do
         cp "/storeboot/$file" "$SB/$file"
     done
+    # /bin/sh of stage 2 is in the store.
+    sed "1s,.*,#!$SB/bin/sh," /storeboot/dhcp.sh >"$SB/dhcp.sh"
+    chmod +x "$SB/dhcp.sh"
     # NixOS would fill /run/initramfs from the store at shutdown; it leaves one with `shutdown` alone.
     cp /storeboot/shutdown.sh /run/initramfs/shutdown
     ln -s busybox /run/initramfs/bin/sh

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntFlag
 
-from storeboot.nfs.limits import MAX_FILE_SIZE, MAX_READ, MAX_WRITE
+from storeboot.nfs.limits import MAX_FILE_SIZE, MAX_LISTING, MAX_READ, MAX_WRITE
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3.attributes import fattr3, post_op_attr, wcc_data
 from storeboot.nfs.views import Catalogue, Entry, Kind, Node
@@ -159,7 +159,7 @@ def _list(catalogue: Catalogue, arguments: Reader, results: Writer, *, plus: boo
         arguments.take(8)
         if plus:
             arguments.uint32()  # dircount: a hint
-        room = min(arguments.uint32(), MAX_READ)
+        room = min(arguments.uint32(), MAX_LISTING)
         arguments.end()
         if cookie > len(names):
             raise NfsError(Status.BAD_COOKIE)
@@ -218,7 +218,7 @@ def fsstat(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
 
 def fsinfo(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
     if _about(catalogue, arguments, results):
-        for value in (MAX_READ, MAX_READ, 4096, MAX_WRITE, MAX_WRITE, 4096, MAX_READ):
+        for value in (MAX_READ, MAX_READ, 4096, MAX_WRITE, MAX_WRITE, 4096, MAX_LISTING):
             results.uint32(value)
         results.uint64(MAX_FILE_SIZE)
         results.uint32(0)  # time_delta

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from storeboot.nfs.limits import MAX_REPLY
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import files, opens, sessions
 from storeboot.nfs.v4.constants import MAX_TAG, Op
@@ -142,6 +143,8 @@ def _run_one(state: Compound, arguments: Reader, body: Writer, *, position: int)
             result.bitmap(frozenset())  # SETATTR4res has its bitmap in any case
     except XdrError:
         status, result = Status.BADXDR, Writer()
+    if len(body) + len(result) > MAX_REPLY:
+        status, result = Status.REP_TOO_BIG, Writer()
     body.uint32(op)
     body.uint32(status)
     body.extend(result)

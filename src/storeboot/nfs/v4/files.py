@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storeboot.nfs.limits import MAX_READ
+from storeboot.nfs.limits import MAX_LISTING, MAX_READ
 from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3.procedures import granted
@@ -106,7 +106,7 @@ def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
     cookie = arguments.uint64()
     arguments.take(8)
     arguments.uint32()  # dircount: a hint
-    room = min(arguments.uint32(), MAX_READ)
+    room = min(arguments.uint32(), MAX_LISTING)
     wanted = arguments.bitmap()
     directory = compound.current_directory
     names = compound.catalogue.names(directory)
