@@ -53,14 +53,14 @@ power_off() {
 }
 
 going_down() {
-    [ ! -e "$SB/watchdog-armed" ] || return 0
+    [ ! -e "$SB/going-down" ] || return 0
+    : >"$SB/going-down"
     arm_watchdog "$1"
     report shutdown
 }
 
 # arm_watchdog ACTION: from here on the machine goes down in bounded time, whatever hangs on NFS.
 arm_watchdog() {
-    : >"$SB/watchdog-armed"
     cd "$SB" || return 0
     setsid @bin/sh watchdog.sh "$1" </dev/null >/dev/null 2>&1 &
     cd /
@@ -75,12 +75,29 @@ load_registration() {
     rm "$SB/registration"
 }
 
-# What a shutdown executes for the first time is read once, so that it is there without a server.
+# A shutdown needs pages that nobody has touched before. They are read once while the server is
+# there: what the processes that take part have mapped, and the units and programs still to come.
 prefetch_shutdown() {
     directory=$(readlink -f /run/current-system/systemd 2>/dev/null)
     for file in "$directory"/lib/systemd/systemd-shutdown "$directory"/lib/systemd/systemd-executor; do
         [ ! -e "$file" ] || cat "$file" >/dev/null
     done
+    for process in 1 $(pidof systemd-logind dbus-daemon dbus-broker systemd-journald); do
+        sed -n 's,^[^/]* \(/nix/store/.*\),\1,p' "/proc/$process/maps"
+    done | sort -u | while read -r file; do
+        cat "$file" >/dev/null
+    done
+    for unit in poweroff reboot halt; do
+        "$SYSTEM_BIN/systemctl" list-dependencies --all --plain "$unit.target" "systemd-$unit.service"
+    done >/dev/null 2>&1
+}
+
+# Should what answers the power button hang on the store, the button still ends the machine.
+watch_power_button() {
+    mkdir -p "$SB/acpi/PWRF"
+    printf '#!%s/bin/sh\necho button >%s/events\n' "$SB" "$SB" >"$SB/acpi/PWRF/00000080"
+    chmod +x "$SB/acpi/PWRF/00000080"
+    acpid -f -c "$SB/acpi" -l "$SB/acpid.log" -p "$SB/acpid.pid" </dev/null >/dev/null 2>&1
 }
 
 # What reads the store may hang with its server, so it never runs in the loop that reads events.
@@ -101,9 +118,11 @@ reached() {
         cat /proc/self/mountstats >"$SB/mountstats.boot"
         report multi-user
         after_multi_user &
+        watch_power_button &
         heartbeat
         ;;
     shutdown\ *) going_down "${1#shutdown }" ;;
+    button) arm_watchdog button ;;
     esac
 }
 
