@@ -8,9 +8,12 @@ import sys
 import structlog
 
 
-def set_up(*, verbose: bool = False) -> None:
-    """All log lines go to stderr; results are the commands' own, on stdout."""
-    level = logging.DEBUG if verbose else logging.INFO
+def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
+    """All log lines go to stderr; results are the commands' own, on stdout.
+
+    `quiet` is for commands that tell their progress themselves; `verbose` goes before it.
+    """
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=True)
         if sys.stderr.isatty()

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from storeboot import log
 from storeboot.cli.options import json_option, say
 from storeboot.cli.tables import mebibytes, print_table
 from storeboot.config import NfsVersion
@@ -38,7 +39,9 @@ DEFAULT_DIRECTORY = Path("~/.cache/storeboot/demo")
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False),
               default=DEFAULT_DIRECTORY, show_default=True,
               help="Where the store, the state and the console's log are kept.")  # fmt: skip
+@click.pass_context
 def demo(
+    context: click.Context,
     as_json: bool,
     kind: Kind,
     flavour: Flavour,
@@ -52,6 +55,7 @@ def demo(
 
     Exit status 0 only if the machine came up, its own report checks out and it powered off.
     """
+    log.set_up(verbose=context.find_root().params["verbose"], quiet=True)
     directory = directory.expanduser().absolute()
     try:
         built = build_demo(

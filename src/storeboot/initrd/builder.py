@@ -28,10 +28,10 @@ _INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox
 _STATIC_ELF_TYPE = b"\x7fELF"
 # Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
 APPLETS = (
-    "acpid", "awk", "cat", "chroot", "cut", "date", "dmesg", "env", "find", "head", "hostname", "ip",
-    "mkfifo", "modprobe", "mount", "nc", "poweroff", "readlink", "reboot", "sed", "setsid", "sh",
-    "sha256sum", "sleep", "sort", "switch_root", "tail", "timeout", "tr", "udhcpc", "umount",
-    "unshare", "wget", "xxd",
+    "acpid", "awk", "cat", "chroot", "cut", "date", "dmesg", "env", "find", "head", "hostname",
+    "ip", "mkfifo", "modprobe", "mount", "nc", "pidof", "poweroff", "readlink", "reboot", "sed",
+    "setsid", "sh", "sha256sum", "sleep", "sort", "switch_root", "tail", "timeout", "tr",
+    "udhcpc", "umount", "unshare", "wget", "xxd",
 )  # fmt: skip
 
 Progress = Callable[[str], None]
