@@ -76,7 +76,7 @@ async def test_system(
 
 
 def _write_disk(disk: Path) -> str:
-    """A disk that invites: labelled as an installed NixOS is, and with swap behind it."""
+    """A disk that invites: labelled as the one that the system's fstab mounts."""
     with disk.open("wb") as stream:
         stream.truncate(64 << 20)
     run(["/usr/sbin/mke2fs", "-q", "-t", "ext4", "-L", "nixos", disk])
@@ -93,7 +93,7 @@ async def test_power_off_ends_when_the_server_is_gone(tmp_path: Path) -> None:
     built = system("demo")
     async with started(spec(built, tmp_path), print) as trial:
         await trial.reach("multi-user")
-        # The agent's own work after multi-user is done with its first heartbeat.
+        # Some seconds of ordinary running, so that it is not its own start that is cut off.
         await _heartbeats(trial.service, 2)
         await trial.server.stop()
         await trial.machine.press_power_button()

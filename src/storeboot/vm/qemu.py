@@ -36,7 +36,6 @@ class MachineSpec:
     memory: int = 2048  # MiB
     cpus: int = 2  # with KVM; see `arguments`
     disk: Path | None = None  # raw; only for tests that show it is left alone
-    uuid: str | None = None
 
 
 def require_rom() -> None:
@@ -60,7 +59,7 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     """QEMU's command line. Pure.
 
     Emulated machines get one processor: with two, QEMU lets one run what the other is patching in
-    the kernel's text, and one boot in thirty dies of a stray int3.
+    the kernel's text, and now and then a boot dies of a stray int3.
     """
     network = f"user,id=boot,bootfile={spec.url}"
     argv = [
@@ -78,8 +77,6 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
         "-device", "virtio-rng-pci",
         "-boot", "n",
     ]  # fmt: skip
-    if spec.uuid is not None:
-        argv += ["-uuid", spec.uuid]
     if spec.disk is not None:
         argv += ["-drive", f"file={spec.disk},format=raw,if=virtio"]
     return argv
