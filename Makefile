@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself; .venv/bin/storeboot exists after any of them.
 
-.PHONY: setup demo check test test-all lock
+.PHONY: setup demo check test test-all bench lock
 
 setup:
 	@scripts/setup
@@ -13,13 +13,17 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/setup .ci/run
+	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/setup scripts/bench .ci/run
 
 test: setup
 	.venv/bin/pytest
 
 test-all: setup
 	.venv/bin/pytest -m "long or not long"
+
+# make bench GROUP=nfs; all groups without it.
+bench: setup
+	@scripts/bench $(GROUP)
 
 # Needs uv; the lock has hashes and no address.
 lock:

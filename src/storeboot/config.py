@@ -24,6 +24,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _ipv4(value: str) -> str:
+    parts = value.split(".")
+    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        raise ValueError(f"{value!r} is not an IPv4 address")
+    return value
+
+
 class ServerSection(_Section):
     address: str = Field(description="IPv4 address under which the machines reach this server.")
     state_directory: Path = Field(
@@ -34,10 +41,7 @@ class ServerSection(_Section):
     @field_validator("address")
     @classmethod
     def _is_ipv4(cls, value: str) -> str:
-        parts = value.split(".")
-        if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
-            raise ValueError(f"{value!r} is not an IPv4 address")
-        return value
+        return _ipv4(value)
 
 
 class StoreSection(_Section):
@@ -53,6 +57,21 @@ class NfsSection(_Section):
     listen: str = Field(default="0.0.0.0", description="Address to listen on.")
     port: Port = Field(default=2049, description="TCP port of NFS and MOUNT.")
     version: NfsVersion = Field(default="3", description="Protocol the machines mount with.")
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        default=None,
+        description="Processes that answer NFS; by default one a processor. 0: the server itself.",
+    )
+    lease: Annotated[int, Field(ge=10, le=86400)] = Field(
+        default=3600, description="NFSv4 lease, in seconds."
+    )
+    reply_memory: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=32, description="MiB of kept replies, in each process."
+    )
+    alias: bool = Field(
+        default=False,
+        description="Serve each host's view as `nixstore`, on port 2049 as well, to the addresses "
+        "in hosts.NAME.address: for systems whose own initrd mounts the store.",
+    )
 
 
 class InitrdSection(_Section):
@@ -77,6 +96,9 @@ class HostSection(_Section):
     mac: tuple[str, ...] = Field(default=(), description="MAC addresses of its boot NICs.")
     uuid: tuple[str, ...] = Field(default=(), description="SMBIOS UUIDs.")
     serial: tuple[str, ...] = Field(default=(), description="SMBIOS serial numbers.")
+    address: tuple[str, ...] = Field(
+        default=(), description="IPv4 addresses that may mount this host's view by nfs.alias."
+    )
     hostname: str | None = Field(default=None, description="Host name; by default the key.")
     kernel_params: tuple[str, ...] = Field(
         default=(), description="Added behind the system's own kernel parameters."
@@ -96,6 +118,11 @@ class HostSection(_Section):
             if _MAC.fullmatch(value) is None:
                 raise ValueError(f"{value!r} is not a MAC address like 52:54:00:12:34:56")
         return lower
+
+    @field_validator("address")
+    @classmethod
+    def _are_ipv4(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_ipv4, values))
 
     @field_validator("uuid")
     @classmethod
@@ -137,7 +164,7 @@ class Config(_Section):
                 raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
             if not (host.mac or host.uuid or host.serial):
                 raise ValueError(f"host {name!r} has no mac, uuid or serial to know it by")
-            for matcher in (*host.mac, *host.uuid, *host.serial):
+            for matcher in (*host.mac, *host.uuid, *host.serial, *host.address):
                 other = owners.setdefault(matcher, name)
                 if other != name:
                     raise ValueError(f"{matcher} belongs to both {other!r} and {name!r}")

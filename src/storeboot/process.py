@@ -7,8 +7,9 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import structlog
@@ -74,11 +75,17 @@ class Child:
         self.name = name
 
     @classmethod
-    async def start(cls, argv: Sequence[Argument], *, output: Path) -> Child:
-        """Output of both kinds goes to the file `output`."""
+    async def start(
+        cls,
+        argv: Sequence[Argument],
+        *,
+        output: Path | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> Child:
+        """Output of both kinds goes to the file `output`, or else to our own stderr."""
         words = [os.fspath(word) for word in argv]
         log.debug("process.start", command=shlex.join(words))
-        with output.open("wb") as stream:
+        with output.open("wb") if output is not None else nullcontext(sys.stderr) as stream:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *words,
@@ -86,6 +93,7 @@ class Child:
                     stdout=stream,
                     stderr=stream,
                     start_new_session=True,
+                    pass_fds=pass_fds,
                 )
             except FileNotFoundError:
                 raise CommandError(f"program {words[0]!r} is not installed") from None

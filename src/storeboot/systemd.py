@@ -1,4 +1,4 @@
-"""Readiness for systemd (sd_notify(3)); nothing happens where it did not ask."""
+"""What systemd is told (sd_notify(3)) and gives (sd_listen_fds(3)); nothing without it."""
 
 from __future__ import annotations
 
@@ -14,3 +14,24 @@ def sd_notify(message: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
         notify.sendto(message.encode(), address)
+
+
+_FIRST_FD = 3
+
+
+def listen_fds() -> dict[str, socket.socket]:
+    """Listening sockets that systemd has bound, by their FileDescriptorName.
+
+    They stay open while the process restarts, so that clients wait instead of being refused.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    given = {}
+    for number in range(count):
+        descriptor = _FIRST_FD + number
+        os.set_inheritable(descriptor, False)
+        name = names[number] if number < len(names) else ""
+        given[name] = socket.socket(fileno=descriptor)
+    return given

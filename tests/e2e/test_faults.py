@@ -13,6 +13,7 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.config import NfsVersion
 from storeboot.errors import BootError
+from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.server import Server
 from storeboot.vm.trial import Trial, started, verify
 
@@ -24,7 +25,9 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
     trial_spec = spec(system(), tmp_path)
 
     def flip(server: Server) -> None:
-        files = server.nfs._files
+        nfs = server.nfs.backend
+        assert isinstance(nfs, NfsService)
+        files = nfs.files
         honest = files.descriptor
         altered = tmp_path / "altered"
 
@@ -33,7 +36,7 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
                 return honest(store_name, relative)
             if not altered.exists():
                 data = bytearray(
-                    Path(os.fsdecode(server.nfs._tree.path(store_name, relative))).read_bytes()
+                    Path(os.fsdecode(nfs.tree.path(store_name, relative))).read_bytes()
                 )
                 data[len(data) // 2] ^= 1
                 altered.write_bytes(data)
@@ -134,10 +137,10 @@ async def test_the_server_may_be_away_for_a_while(nfs: NfsVersion, tmp_path: Pat
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
         verifying = asyncio.create_task(verify(trial_spec, trial, boot, print))
-        calls = trial.server.nfs.calls
-        already = calls.total()
+        backend = trial.server.nfs.backend
+        already = (await backend.calls()).total()
         async with asyncio.timeout(120):
-            while calls.total() < already + 300:  # noqa: ASYNC110 (a counter tells nobody)
+            while (await backend.calls()).total() < already + 300:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.05)
         nfs_config = trial.service.config.nfs
         await trial.server.nfs.stop()

@@ -19,7 +19,7 @@ from storeboot.vm.trial import free_ports
 MAC = "52:54:00:00:00:01"
 
 
-def make_config(directory: Path) -> Config:
+def make_config(directory: Path, workers: int = 0) -> Config:
     http_port, nfs_port = free_ports(2)
     store = Store(directory / "root")
     system = add(store, toplevel_tree(directory))
@@ -27,7 +27,7 @@ def make_config(directory: Path) -> Config:
         server=ServerSection(address="127.0.0.1", state_directory=directory / "state"),
         store=StoreSection(root=store.root),
         http=HttpSection(listen="127.0.0.1", port=http_port),
-        nfs=NfsSection(listen="127.0.0.1", port=nfs_port),
+        nfs=NfsSection(listen="127.0.0.1", port=nfs_port, workers=workers),
         hosts={"lab1": HostSection(system=system.text, mac=(MAC,))},
     )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from integration.servers import make_config
-from storeboot.nfs.handle import MountToken
+from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_listener, server
+from storeboot.serve import nfs_connection, server
 from unit.nfs_tree import call
 
 
@@ -27,7 +27,7 @@ def url(running: server.Server, path: str) -> str:
     token = MountToken(bytes.fromhex(assignment.view.view_id), bytes(8))
     name = assignment.system.toplevel.base_name
     port = running.service.config.nfs.port
-    view = running.nfs.programs.codec.encode_token(token)
+    view = HandleCodec(running.service.key).encode_token(token)
     return f"nfs://127.0.0.1/view/{view}/{name}/{path}?version=3&nfsport={port}&mountport={port}"
 
 
@@ -71,7 +71,7 @@ async def test_rubbish_ends_that_connection_and_no_other(
 async def test_a_record_that_never_ends_is_given_up(
     running: server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nfs_listener, "IDLE_RECORD", 0.2)
+    monkeypatch.setattr(nfs_connection, "STARTED_RECORD", 0.2)
     port = running.service.config.nfs.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(NULL[:20])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.program import Programs
-from storeboot.nfs.views import Index, Kind, Node, View, fileid
+from storeboot.nfs.v4.clients import Peer
+from storeboot.nfs.views import View
 from storeboot.nfs.xdr import FileSlice, Reader, Writer
 
 KEY = bytes(range(32))
@@ -43,11 +45,11 @@ def loaded_programs() -> Programs:
     other = _node(OTHER, b"", Kind.REGULAR, size=3)
     big = _node(BIG, b"", Kind.REGULAR, size=8 << 20)
     programs.catalogue.add_view(View(VIEW, {HELLO: top, OTHER: other, BIG: big}))
-    programs.catalogue.add_index(BIG, Index.of({b"": big}))
-    programs.catalogue.add_index(HELLO, Index.of(_hello()))
-    programs.catalogue.add_index(OTHER, Index.of({b"": other}))
+    programs.catalogue.add_index(BIG, Index(BIG, {b"": big}))
+    programs.catalogue.add_index(HELLO, Index(HELLO, _hello()))
+    programs.catalogue.add_index(OTHER, Index(OTHER, {b"": other}))
     hidden = _node(HIDDEN, b"", Kind.REGULAR, size=3)
-    programs.catalogue.add_index(HIDDEN, Index.of({b"": hidden}))
+    programs.catalogue.add_index(HIDDEN, Index(HIDDEN, {b"": hidden}))
     return programs
 
 
@@ -69,16 +71,16 @@ def opaque(data: bytes) -> bytes:
     return writer.getvalue()
 
 
-def reply(programs: Programs, record: bytes) -> Reader:
+def reply(programs: Programs, record: bytes, peer: Peer | None = None) -> Reader:
     """The results of a call, behind record mark and header; file data shows as `x`s."""
-    answer = programs.answer(record)
-    parts = [b"x" * part.count if isinstance(part, FileSlice) else part for part in answer.segments]
+    segments = programs.answer(record, peer or Peer())
+    parts = [b"x" * part.count if isinstance(part, FileSlice) else part for part in segments]
     data = b"".join(parts)
     assert int.from_bytes(data[:4], "big") == 0x8000_0000 | len(data) - 4
     return Reader(data[4:])
 
 
-def accepted(programs: Programs, record: bytes) -> Reader:
-    reader = reply(programs, record)
+def accepted(programs: Programs, record: bytes, peer: Peer | None = None) -> Reader:
+    reader = reply(programs, record, peer)
     assert [reader.uint32() for _ in range(6)] == [7, 1, 0, 0, 0, 0]
     return reader

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -60,22 +61,37 @@ def compound(*ops: bytes, minor: int = 2) -> Reply:
     return Reply(status, reader.uint32(), reader)
 
 
-def exchange_id(verifier: bytes = bytes(8)) -> bytes:
+VERIFIERS = count(1)
+
+
+def exchange_id(verifier: bytes | None = None) -> bytes:
+    """A client that has just booted, unless another verifier is given."""
+    verifier = verifier or words(0, next(VERIFIERS))
     return op(Op.EXCHANGE_ID, verifier + opaque(b"Linux NFSv4.2 lab1") + bytes(12))
 
 
-def session(verifier: bytes = bytes(8)) -> bytes:
+def words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "big") for value in values)
+
+
+WIDE_CHANNEL = words(0, 1049620, 1049480, 7584, 64, 64, 0)
+
+
+def create_session(client: bytes, channel: bytes = WIDE_CHANNEL, sequence: int = 1) -> bytes:
+    return op(Op.CREATE_SESSION, client + words(sequence, 0) + channel * 2 + words(0, 1, 0))
+
+
+def session(verifier: bytes | None = None) -> bytes:
     reply = compound(exchange_id(verifier))
     reply.skip(Op.EXCHANGE_ID)
     client = reply.results.take(8)
-    channel = b"".join(v.to_bytes(4, "big") for v in (0, 1049620, 1049480, 7584, 8, 64, 0))
-    reply = compound(op(Op.CREATE_SESSION, client + bytes(8) + channel * 2))
+    reply = compound(create_session(client))
     reply.skip(Op.CREATE_SESSION)
     return reply.results.take(16)
 
 
 def sequence() -> bytes:
-    return op(Op.SEQUENCE, session() + bytes(16))
+    return op(Op.SEQUENCE, session() + words(1, 0, 0, 0))
 
 
 def walk(*names: bytes) -> list[bytes]:
@@ -111,8 +127,7 @@ def test_session__the_channel_is_never_wider_than_asked() -> None:
     reply = compound(exchange_id())
     reply.skip(Op.EXCHANGE_ID)
     client = reply.results.take(8)
-    channel = b"".join(v.to_bytes(4, "big") for v in (0, 2000, 3000, 100, 5, 2, 0))
-    reply = compound(op(Op.CREATE_SESSION, client + bytes(8) + channel * 2))
+    reply = compound(create_session(client, words(0, 2000, 3000, 100, 5, 2, 0)))
     reply.skip(Op.CREATE_SESSION, 16 + 4 + 4)
     assert [reply.results.uint32() for _ in range(7)] == [0, 2000, 3000, 100, 5, 2, 0]
 
@@ -120,7 +135,7 @@ def test_session__the_channel_is_never_wider_than_asked() -> None:
 def test_session__another_process_with_the_key_knows_it() -> None:
     mine = session()
     again = loaded_programs()
-    record = call(100003, 4, 1, packed([op(Op.SEQUENCE, mine + bytes(16))], minor=2))
+    record = call(100003, 4, 1, packed([op(Op.SEQUENCE, mine + words(77, 0, 0, 0))], minor=2))
     assert accepted(again, record).uint32() == Status.OK
 
 
@@ -134,7 +149,8 @@ def test_sequence__a_made_up_session_is_bad() -> None:
 
 def test_compound__rules_of_sequence() -> None:
     assert compound(op(Op.PUTROOTFH)).status == Status.OP_NOT_IN_SESSION
-    assert compound(sequence(), sequence()).status == Status.SEQUENCE_POS
+    twice = sequence()
+    assert compound(twice, twice).status == Status.SEQUENCE_POS
     assert compound(exchange_id(), op(Op.PUTROOTFH)).status == Status.NOT_ONLY_OP
 
 

@@ -46,7 +46,7 @@ def test_a_writer_with_file_data_extends_another_in_order() -> None:
     second.file(data)
     second.uint32(2)
     first.extend(second)
-    assert first.segments() == [b"\0\0\0\1", b"\0\0\0\4", data, b"\0\0\0\2"]
+    assert first.segments() == [b"\0\0\0\1\0\0\0\4", data, b"\0\0\0\2"]
 
 
 @given(st.frozensets(st.integers(0, 127)))

@@ -42,6 +42,7 @@ class Place(IntEnum):
     VIEW_DIRECTORY = 1
     VIEW_ROOT = 2
     STORE_OBJECT = 3
+    FLAT_DIRECTORY = 4
 
 
 @dataclass(frozen=True, slots=True)

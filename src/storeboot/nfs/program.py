@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 
 from storeboot.nfs import rpc
 from storeboot.nfs.handle import HandleCodec
+from storeboot.nfs.limits import LEASE_SECONDS, REPLY_MEMORY
+from storeboot.nfs.replies import Replies
 from storeboot.nfs.rpc import AcceptStat, AuthFlavor, Call
 from storeboot.nfs.v3 import acl, mount, procedures
-from storeboot.nfs.v4.compound import Server, compound
+from storeboot.nfs.v4.clients import Clients, Peer
+from storeboot.nfs.v4.compound import Outcome, Server, compound
 from storeboot.nfs.v4.constants import VERSION as VERSION_4
 from storeboot.nfs.v4.identity import IdentityCodec
-from storeboot.nfs.views import Catalogue
+from storeboot.nfs.views import Catalogue, NotLoadedError
 from storeboot.nfs.xdr import Segment, Writer, XdrError
 
 _VERSION = 3  # of all three programs; NFS has version 4 as well
@@ -20,72 +24,110 @@ _TABLES = {
     mount.PROGRAM: mount.PROCEDURES,
     acl.PROGRAM: acl.PROCEDURES,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A framed reply, and what was called, for whoever counts; zeros for what does not exist."""
-
-    segments: list[Segment]
-    program: int
-    version: int
-    procedure: int
+_PURE = Outcome(pure=True, in_session=False)
+_IMPURE = Outcome(pure=False, in_session=False)
 
 
 class Programs:
     """NFSv3 with MOUNT and NFSACL, and NFSv4, on one port, over one catalogue."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        service: str = "",
+        clock: Callable[[], float] = lambda: 0.0,
+        *,
+        lease: int = LEASE_SECONDS,
+        reply_memory: int = REPLY_MEMORY,
+    ) -> None:
+        """`service` is the address that clients mount from; `clock` counts seconds."""
         self.codec = HandleCodec(key)
-        self.catalogue = Catalogue(self.codec)
-        self._v4 = Server(self.catalogue, IdentityCodec(key))
+        self.catalogue = Catalogue(self.codec, lease)
+        self.clients = Clients(IdentityCodec(key, service), clock, lease)
+        self._v4 = Server(self.catalogue, self.clients)
+        self._replies = Replies(self.clients, reply_memory)
+        self._slow: Counter[tuple[int, int, int]] = Counter()
 
-    def answer(self, record: bytes) -> Answer:
-        """Raises RpcError when the connection is to end, NotLoadedError to be asked again."""
+    @property
+    def calls(self) -> Counter[tuple[int, int, int]]:
+        """How often each (program, version, procedure) was called; zeros: what does not exist."""
+        return self._slow + self._replies.calls
+
+    def answer(self, record: bytes, peer: Peer) -> list[Segment]:
+        """A framed reply.
+
+        Raises RpcError when the connection is to end, NotLoadedError to be asked again.
+        """
+        known = self._replies.known(record, peer)
+        if known is not None:
+            return known
         try:
             call = rpc.read_call(record)
         except rpc.RpcMismatchError as error:
-            return Answer(rpc.framed(rpc.denied_rpc_version(error.xid).segments()), 0, 0, 0)
-        segments = rpc.framed(self._reply(call).segments())
-        if not self._knows(call):
-            return Answer(segments, 0, 0, 0)
-        return Answer(segments, call.program, call.version, call.procedure)
+            self._slow[0, 0, 0] += 1
+            return rpc.framed(rpc.denied_rpc_version(error.xid).segments())
+        results, outcome = self._reply(call, peer, len(record))
+        if outcome.replay is not None:
+            segments: list[Segment] = [call.xid.to_bytes(4, "big") + outcome.replay]
+        else:
+            segments = results.segments()
+        segments = rpc.framed(segments)
+        self._slow[self._counted(call)] += 1
+        if outcome.pure and not self.catalogue.lacks_something:
+            self._replies.keep(record, segments, outcome)
+        return segments
 
-    def _knows(self, call: Call) -> bool:
-        """Whether there is such a procedure: what is counted must not be the peer's to invent."""
+    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
+        """The reply when what was missing is not to be had."""
+        with self.catalogue.without(missing):
+            return self.answer(record, peer)
+
+    def leave(self, peer: Peer) -> None:
+        """The connection is gone."""
+        peer.leave(self.clients)
+
+    def _counted(self, call: Call) -> tuple[int, int, int]:
+        """What is counted must not be the peer's to invent."""
         if call.program == procedures.PROGRAM and call.version == VERSION_4:
-            return call.procedure <= 1
-        return call.version == _VERSION and call.procedure in _TABLES.get(call.program, {})
+            known = call.procedure <= 1
+        else:
+            known = call.version == _VERSION and call.procedure in _TABLES.get(call.program, {})
+        return (call.program, call.version, call.procedure) if known else (0, 0, 0)
 
-    def _reply(self, call: Call) -> Writer:
+    def _reply(self, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
         if call.flavor not in (AuthFlavor.NONE, AuthFlavor.SYS):
-            return rpc.denied_credential(call.xid)
+            return rpc.denied_credential(call.xid), _IMPURE
         if call.program not in _TABLES:
-            return rpc.accepted(call.xid, AcceptStat.PROG_UNAVAIL)
+            return rpc.accepted(call.xid, AcceptStat.PROG_UNAVAIL), _IMPURE
         try:
-            return self._dispatch(call)
+            return self._dispatch(call, peer, size)
         except XdrError:
-            return rpc.accepted(call.xid, AcceptStat.GARBAGE_ARGS)
+            return rpc.accepted(call.xid, AcceptStat.GARBAGE_ARGS), _IMPURE
 
-    def _dispatch(self, call: Call) -> Writer:
+    def _dispatch(self, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
         results = rpc.accepted(call.xid)
         if call.program == procedures.PROGRAM and call.version == VERSION_4:
-            return self._dispatch_v4(call, results)
+            return self._dispatch_v4(call, results, peer, size)
         if call.version != _VERSION:
             high = VERSION_4 if call.program == procedures.PROGRAM else _VERSION
-            return rpc.version_mismatch(call.xid, _VERSION, high)
+            return rpc.version_mismatch(call.xid, _VERSION, high), _IMPURE
+        if call.program == mount.PROGRAM and call.procedure == mount.MNT:
+            mount.mnt(self.catalogue, call.arguments, results, peer.alias)
+            return results, _IMPURE
         procedure = _TABLES[call.program].get(call.procedure)
         if procedure is None:
-            return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL)
+            return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL), _IMPURE
         procedure(self.catalogue, call.arguments, results)
-        return results
+        return results, _PURE
 
-    def _dispatch_v4(self, call: Call, results: Writer) -> Writer:
+    def _dispatch_v4(
+        self, call: Call, results: Writer, peer: Peer, size: int
+    ) -> tuple[Writer, Outcome]:
         match call.procedure:
             case 0:
                 call.arguments.end()
+                return results, _PURE
             case 1:
-                compound(self._v4, call.arguments, results)
+                return results, compound(self._v4, call, results, peer, size)
             case _:
-                return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL)
-        return results
+                return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL), _IMPURE

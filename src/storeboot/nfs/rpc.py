@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,6 +9,7 @@ from storeboot.nfs.xdr import Reader, Segment, Writer, XdrError
 
 MAX_AUTH_BODY = 400  # RFC 5531 section 8.2
 MAX_FRAGMENTS = 16
+HEADER_SIZE = 24  # bytes of an accepted reply before its results
 
 
 class RpcError(ValueError):
@@ -19,6 +19,7 @@ class RpcError(ValueError):
 class AuthFlavor(IntEnum):
     NONE = 0
     SYS = 1
+    GSS = 6
 
 
 class AcceptStat(IntEnum):
@@ -44,6 +45,7 @@ class Call:
     version: int
     procedure: int
     flavor: int
+    uid: int  # as AUTH_SYS claims; 0 without it
     arguments: Reader
 
 
@@ -69,12 +71,21 @@ def read_call(record: bytes) -> Call:
             raise RpcMismatchError(xid)
         program, version, procedure = reader.uint32(), reader.uint32(), reader.uint32()
         flavor = reader.uint32()
-        reader.opaque(MAX_AUTH_BODY)
+        credential = reader.opaque(MAX_AUTH_BODY)
         reader.uint32()
         reader.opaque(MAX_AUTH_BODY)
+        uid = _uid(credential) if flavor == AuthFlavor.SYS else 0
     except XdrError as error:
         raise RpcError(f"broken RPC header: {error}") from None
-    return Call(xid, program, version, procedure, flavor, reader)
+    return Call(xid, program, version, procedure, flavor, uid, reader)
+
+
+def _uid(credential: bytes) -> int:
+    """The user of an authsys_parms (RFC 5531 appendix A); nothing is decided by it."""
+    reader = Reader(credential)
+    reader.uint32()
+    reader.opaque(255)
+    return reader.uint32()
 
 
 def accepted(xid: int, stat: AcceptStat = AcceptStat.SUCCESS) -> Writer:
@@ -124,36 +135,41 @@ class RecordReader:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._buffer = bytearray()
-        self._record = bytearray()
-        self._fragments = 0
+        self._buffer = b""
+        self._fragments: list[bytes] = []  # of a record that comes in several
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """Records completed by `data`; raises RpcError when one is over the limit."""
-        self._buffer += data
-        while len(self._buffer) >= 4:
-            mark = int.from_bytes(self._buffer[:4], "big")
-            size = mark & 0x7FFF_FFFF
-            self._check(size)
-            if len(self._buffer) < 4 + size:
-                return
-            self._record += self._buffer[4 : 4 + size]
-            del self._buffer[: 4 + size]
-            self._fragments += 1
-            if mark & 0x8000_0000:
-                record = bytes(self._record)
-                self._record.clear()
-                self._fragments = 0
-                yield record
+        if self._buffer:
+            data = self._buffer + data
+        records, start, end = [], 0, len(data)
+        while end - start >= 4:
+            mark = int.from_bytes(data[start : start + 4])
+            stop = start + 4 + (mark & 0x7FFF_FFFF)
+            if stop - start - 4 > self._limit or self._fragments:
+                self._check(stop - start - 4)
+            if stop > end:
+                break
+            fragment = data[start + 4 : stop]
+            start = stop
+            if self._fragments or mark < 0x8000_0000:
+                self._fragments.append(fragment)
+                if mark < 0x8000_0000:
+                    continue
+                fragment = b"".join(self._fragments)
+                self._fragments.clear()
+            records.append(fragment)
+        self._buffer = data[start:] if start < end else b""
+        return records
 
     @property
     def partial(self) -> bool:
         """Whether a record has begun to arrive and is not complete."""
-        return bool(self._buffer or self._record)
+        return bool(self._buffer or self._fragments)
 
     def _check(self, size: int) -> None:
-        total = len(self._record) + size
+        total = sum(map(len, self._fragments)) + size
         if total > self._limit:
             raise RpcError(f"record of {total} bytes is over the limit of {self._limit}")
-        if self._fragments >= MAX_FRAGMENTS:
+        if len(self._fragments) >= MAX_FRAGMENTS:
             raise RpcError(f"record of more than {MAX_FRAGMENTS} fragments")

@@ -7,79 +7,44 @@ that and asks again. All requests are reads of an immutable tree, so asking agai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 
-from storeboot.nfs.handle import Handle, HandleCodec, Place, object_id, path_id
+from storeboot.nfs.handle import (
+    OBJECT_SIZE,
+    PATH_ID_SIZE,
+    Handle,
+    HandleCodec,
+    Place,
+    object_id,
+    path_id,
+)
+from storeboot.nfs.index import Index, Kind, Node
+from storeboot.nfs.limits import LEASE_SECONDS
+from storeboot.nfs.memo import Memo
 from storeboot.nfs.status import NfsError, Status
 
 MAX_NAME = 255
 VIEW_DIRECTORY_NAME = b"view"
-DIRECTORY_SIZE = 4096  # every directory's; the true one differs from server to server
+FLAT_DIRECTORY_NAME = b".flat"
+ALIAS_NAME = b"nixstore"
+INDEX_MEMORY = 64 << 20  # bytes for the names of the store paths that were asked for
+VIEW_MEMORY = 32 << 20
 
 
-class Kind(IntEnum):
-    """ftype3 and nfs_ftype4 of what a store can hold."""
-
-    REGULAR = 1
-    DIRECTORY = 2
-    SYMLINK = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One file, directory or symlink, with the attributes that Nix keeps (NAR format)."""
-
-    kind: Kind
-    fileid: int  # below 2**48, for overlayfs' xino
-    size: int = DIRECTORY_SIZE  # bytes
-    executable: bool = False
-    target: bytes = b""
-    names: tuple[bytes, ...] = ()  # of a directory's entries, sorted
-
-    @property
-    def mode(self) -> int:
-        """Permission bits as Nix canonicalises them."""
-        if self.kind is Kind.SYMLINK:
-            return 0o777
-        return 0o555 if self.kind is Kind.DIRECTORY or self.executable else 0o444
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """Everything inside one store path; keys are paths relative to it, b"" is itself."""
-
-    nodes: dict[bytes, Node]
-    by_id: dict[bytes, bytes]
-
-    @classmethod
-    def of(cls, nodes: dict[bytes, Node]) -> Index:
-        by_id = {path_id(relative): relative for relative in nodes}
-        if len(by_id) != len(nodes):
-            raise ValueError("two paths of one store path share a path id")
-        return cls(nodes, by_id)
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """An exact set of store paths; `tops` has each one's own node, without entries."""
 
-    view_id: bytes
-    tops: dict[bytes, Node]  # by base name
-    names: tuple[bytes, ...] = field(init=False)
-    by_object: dict[bytes, bytes] = field(init=False)
+    __slots__ = ("by_object", "cost", "names", "tops", "view_id")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(sorted(self.tops)))
-        object.__setattr__(self, "by_object", {object_id(name): name for name in self.tops})
-
-
-def fileid(store_name: bytes, relative: bytes) -> int:
-    """48 bits that name a place, the same on every server."""
-    digest = blake2b(store_name + b"/" + relative, digest_size=6).digest()
-    return int.from_bytes(digest, "big") | 0x100  # never one of the pseudo file system's
+    def __init__(self, view_id: bytes, tops: dict[bytes, Node]) -> None:
+        self.view_id = view_id
+        self.tops = tops
+        self.names = tuple(sorted(tops))
+        self.by_object = {object_id(name): name for name in tops}
+        self.cost = 800 * len(tops)  # bytes, about
 
 
 class NotLoadedError(Exception):
@@ -110,26 +75,35 @@ _VIEW_DIRECTORY = Entry(Handle(Place.VIEW_DIRECTORY), Node(Kind.DIRECTORY, 2))
 class Catalogue:
     """The file system that both protocols serve."""
 
-    def __init__(self, codec: HandleCodec) -> None:
+    def __init__(self, codec: HandleCodec, lease: int = LEASE_SECONDS) -> None:
         self.codec = codec
-        self._views: dict[bytes, View] = {}
-        self._indexes: dict[bytes, Index] = {}
-        self._absent: set[bytes] = set()
+        self.lease = lease  # seconds; an attribute of the file system in NFSv4
+        self._views: Memo[View] = Memo(VIEW_MEMORY)
+        self._indexes: Memo[Index] = Memo(INDEX_MEMORY)
+        self._gone: NotLoadedError | None = None
 
     def add_view(self, view: View) -> None:
-        self._views[view.view_id] = view
-        self._absent.discard(view.view_id)
+        self._views.put(view.view_id, view)
 
     def add_index(self, store_name: bytes, index: Index) -> None:
-        self._indexes[store_name] = index
-        self._absent.discard(store_name)
+        self._indexes.put(store_name, index)
 
-    def set_absent(self, missing: NotLoadedError) -> None:
-        """What was asked for is not to be had: STALE from now on, until it is added.
+    @contextmanager
+    def without(self, missing: NotLoadedError) -> Iterator[None]:
+        """What was asked for is not to be had: STALE, for the questions asked meanwhile.
 
-        Only authentic handles and tokens come this far, so a peer cannot fill the set.
+        It is not remembered, since a view that another server made may come to this one later.
         """
-        self._absent.add(missing.view if missing.store_name is None else missing.store_name)
+        self._gone = missing
+        try:
+            yield
+        finally:
+            self._gone = None
+
+    @property
+    def lacks_something(self) -> bool:
+        """Whether answers may be other ones the next time."""
+        return self._gone is not None
 
     def root(self) -> Entry:
         return _PSEUDO_ROOT
@@ -151,6 +125,8 @@ class Catalogue:
                 return _VIEW_DIRECTORY
             case Place.VIEW_ROOT:
                 return self._view_root(handle.view)
+            case Place.FLAT_DIRECTORY:
+                return self._flat_directory(handle.view)
             case Place.STORE_OBJECT:
                 return self._object(handle)
 
@@ -172,7 +148,11 @@ class Catalogue:
             case Place.VIEW_DIRECTORY:
                 return self.mount(name)
             case Place.VIEW_ROOT:
+                if name == FLAT_DIRECTORY_NAME:
+                    return self._flat_directory(parent.handle.view)
                 return self._top(self._view(parent.handle.view), name)
+            case Place.FLAT_DIRECTORY:
+                return self._flat(parent.handle.view, name)
             case Place.STORE_OBJECT:
                 return self._child(parent, name)
 
@@ -185,6 +165,8 @@ class Catalogue:
                 return _PSEUDO_ROOT
             case Place.VIEW_ROOT:
                 return _VIEW_DIRECTORY
+            case Place.FLAT_DIRECTORY:
+                return self._view_root(entry.handle.view)
             case Place.STORE_OBJECT:
                 if not entry.relative:
                     return self._view_root(entry.handle.view)
@@ -195,15 +177,15 @@ class Catalogue:
         """A directory's entries, sorted: a position in it is a cookie that never goes bad."""
         if entry.node.kind is not Kind.DIRECTORY:
             raise NfsError(Status.NOTDIR)
-        if entry.handle.place is Place.STORE_OBJECT and not entry.relative:
-            return self._index(entry.handle.view, entry.store_name).nodes[b""].names
+        if entry.handle.place is Place.STORE_OBJECT:
+            return self._index(entry.handle.view, entry.store_name).names(entry.relative)
         return entry.node.names
 
     def _view(self, view_id: bytes) -> View:
         view = self._views.get(view_id)
         if view is not None:
             return view
-        if view_id in self._absent:
+        if self._gone is not None and (self._gone.view, self._gone.store_name) == (view_id, None):
             raise NfsError(Status.STALE)
         raise NotLoadedError(view_id)
 
@@ -212,6 +194,34 @@ class Catalogue:
         number = int.from_bytes(view_id[:6], "big") | 0x100
         node = Node(Kind.DIRECTORY, number, names=view.names)
         return Entry(Handle(Place.VIEW_ROOT, view_id), node)
+
+    def view_root(self, view_id: bytes) -> Entry:
+        """The root of a view, for whoever need not show a token."""
+        return self._view_root(view_id)
+
+    def _flat_directory(self, view_id: bytes) -> Entry:
+        """Every file of the view by a flat name, for overlayfs' redirects; it lists nothing."""
+        number = int.from_bytes(view_id[6:12], "big") | 0x100
+        return Entry(Handle(Place.FLAT_DIRECTORY, view_id), Node(Kind.DIRECTORY, number))
+
+    def _flat(self, view_id: bytes, name: bytes) -> Entry:
+        """A regular file by `flat_name`, one LOOKUP from the view's root."""
+        try:
+            raw = bytes.fromhex(name.decode("ascii"))
+        except ValueError:
+            raise NfsError(Status.NOENT) from None
+        if len(raw) != OBJECT_SIZE + PATH_ID_SIZE or raw.hex().encode() != name:
+            raise NfsError(Status.NOENT)
+        object_part, path_part = raw[:OBJECT_SIZE], raw[OBJECT_SIZE:]
+        if object_part not in self._view(view_id).by_object:
+            raise NfsError(Status.NOENT)
+        try:
+            found = self._object(Handle(Place.STORE_OBJECT, view_id, object_part, path_part))
+        except NfsError:
+            raise NfsError(Status.NOENT) from None
+        if found.node.kind is not Kind.REGULAR:
+            raise NfsError(Status.NOENT)
+        return found
 
     def _top(self, view: View, name: bytes) -> Entry:
         node = view.tops.get(name)
@@ -224,7 +234,7 @@ class Catalogue:
         index = self._indexes.get(store_name)
         if index is not None:
             return index
-        if store_name in self._absent:
+        if self._gone is not None and self._gone.store_name == store_name:
             raise NfsError(Status.STALE)
         raise NotLoadedError(view_id, store_name)
 
@@ -234,10 +244,11 @@ class Catalogue:
         if store_name is None:
             raise NfsError(Status.STALE)
         index = self._index(handle.view, store_name)
-        relative = index.by_id.get(handle.path_id)
-        if relative is None:
+        relative = index.relative(handle.path_id)
+        node = None if relative is None else index.get(relative)
+        if relative is None or node is None:
             raise NfsError(Status.STALE)
-        return Entry(handle, index.nodes[relative], store_name, relative)
+        return Entry(handle, node, store_name, relative)
 
     def _child(self, parent: Entry, name: bytes) -> Entry:
         relative = parent.relative + b"/" + name if parent.relative else name
@@ -246,7 +257,7 @@ class Catalogue:
         return self._at(parent.handle, parent.store_name, relative)
 
     def _at(self, near: Handle, store_name: bytes, relative: bytes) -> Entry:
-        node = self._index(near.view, store_name).nodes.get(relative)
+        node = self._index(near.view, store_name).get(relative)
         if node is None:
             raise NfsError(Status.NOENT)
         handle = Handle(Place.STORE_OBJECT, near.view, near.object_id, path_id(relative))
@@ -257,3 +268,8 @@ def view_id(toplevels: Iterable[str]) -> bytes:
     """The name of the view of these toplevels: a hash of their sorted store paths."""
     text = "\n".join(sorted(set(toplevels)))
     return blake2b(text.encode(), digest_size=16, person=b"storeboot-view").digest()
+
+
+def flat_name(store_name: bytes, relative: bytes) -> bytes:
+    """The name of a file in its view's flat directory: 68 hexadecimal digits."""
+    return (object_id(store_name) + path_id(relative)).hex().encode()

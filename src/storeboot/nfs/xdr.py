@@ -88,6 +88,10 @@ class FileSlice:
     offset: int
     count: int
 
+    def behind(self, size: int) -> FileSlice:
+        """What is left after the first `size` bytes."""
+        return FileSlice(self.store_path, self.relative, self.offset + size, self.count - size)
+
 
 Segment = bytes | FileSlice
 
@@ -143,7 +147,9 @@ class Writer:
     def extend(self, other: Writer) -> None:
         """Everything that `other` holds, behind what is here."""
         if other._segments:
-            self._segments += [bytes(self._buffer), *other._segments]
+            first, *rest = other._segments
+            assert isinstance(first, bytes)
+            self._segments += [bytes(self._buffer) + first, *rest]
             self._length += len(self._buffer) + other._length
             self._buffer = other._buffer
         else:

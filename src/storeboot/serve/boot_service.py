@@ -111,6 +111,16 @@ class BootService:
                 return assignment
         return None
 
+    def alias_of(self, address: str) -> bytes | None:
+        """The view that a machine with this address mounts by the alias' name."""
+        if not self.config.nfs.alias:
+            return None
+        for name, host in self.config.hosts.items():
+            assignment = self.assignments.get(self.hosts.by_name[name].system)
+            if address in host.address and assignment is not None:
+                return bytes.fromhex(assignment.view.view_id)
+        return None
+
     def script(self, machine: Machine) -> tuple[Host, str]:
         host = self.find(machine)
         if host.name in self.faults:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,14 +19,20 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boots
 from storeboot.hosts.database import open_database, sqlite_url
 from storeboot.nfs.program import Programs
+from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.boot_service import BootService, open_service
 from storeboot.serve.http_app import make_app
-from storeboot.serve.nfs_listener import NfsListener
+from storeboot.serve.nfs_listener import Backend, NfsListener
+from storeboot.serve.nfs_service import NfsService
+from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
 from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
-from storeboot.systemd import sd_notify
+from storeboot.systemd import listen_fds, sd_notify
 
 log = structlog.get_logger()
+
+
+NFS_PORT = 2049
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +51,27 @@ class Server:
 
 @asynccontextmanager
 async def running(
-    config: Config, progress: Callable[[str], None] = lambda _text: None
+    config: Config,
+    progress: Callable[[str], None] = lambda _text: None,
+    given: Mapping[str, socket.socket] | None = None,
 ) -> AsyncIterator[Server]:
-    """A server with its systems assigned and its ports bound."""
+    """A server with its systems assigned and its ports bound.
+
+    `given` has listening sockets that somebody else has bound: `nfs`, `http`, `alias`.
+    """
     _raise_file_limit()
     state = StateDirectory(config.server.state_directory)
     engine = open_database(sqlite_url(state.path))
     service = open_service(config, Boots(engine), time.time)
-    nfs = NfsListener(Programs(service.key), StoreTree(service.store, service.state))
+    nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
     app = make_app(service)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
     try:
         # First, so that machines that run wait no longer than they must.
-        await nfs.start(config.nfs.listen, config.nfs.port)
+        await _listen_nfs(nfs, config, given or {})
         await asyncio.to_thread(service.assign, progress)
         await runner.setup()
-        await _listen_http(runner, config)
+        await _listen_http(runner, config, (given or {}).get("http"))
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(config.hosts))
         yield Server(service, nfs, runner)
     finally:
@@ -68,16 +80,47 @@ async def running(
         engine.dispose()
 
 
+def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:
+    """Worker processes, or this one."""
+    config = service.config
+    address = f"{config.server.address}:{config.nfs.port}"
+    count = usable_cores() if config.nfs.workers is None else config.nfs.workers
+    if count:
+        settings = WorkerSettings(
+            key=service.key.hex(),
+            service=address,
+            lease=config.nfs.lease,
+            reply_memory=config.nfs.reply_memory << 20,
+            store=str(config.store.root),
+            state_directory=str(config.server.state_directory),
+        )
+        return NfsWorkers(settings, count, on_closed)
+    programs = Programs(
+        service.key, address, time.monotonic,
+        lease=config.nfs.lease, reply_memory=config.nfs.reply_memory << 20,
+    )  # fmt: skip
+    return NfsService(programs, StoreTree(service.store, service.state), on_closed)
+
+
+async def _listen_nfs(nfs: NfsListener, config: Config, given: Mapping[str, socket.socket]) -> None:
+    await nfs.start(config.nfs.listen, config.nfs.port, given.get("nfs"))
+    if config.nfs.alias and config.nfs.port != NFS_PORT:
+        await nfs.start(config.nfs.listen, NFS_PORT, given.get("alias"))
+
+
 def _raise_file_limit() -> None:
     """Every machine is a connection, every file that is read a descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _listen_http(runner: web.AppRunner, config: Config) -> None:
+async def _listen_http(runner: web.AppRunner, config: Config, given: socket.socket | None) -> None:
     listen, port = config.http.listen, config.http.port
     try:
-        await web.TCPSite(runner, listen, port).start()
+        if given is not None:
+            await web.SockSite(runner, given).start()
+        else:
+            await web.TCPSite(runner, listen, port).start()
     except OSError as error:
         raise StorebootError(
             f"cannot listen for HTTP on {listen} port {port}: {error.strerror}",
@@ -91,7 +134,7 @@ async def serve(config: Config, progress: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, progress) as server:
+    async with running(config, progress, listen_fds()) as server:
         sd_notify(f"READY=1\nSTATUS=serving {len(server.service.hosts.by_name)} hosts")
         await stop.wait()
     log.info("serve.stopped")

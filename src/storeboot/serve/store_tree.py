@@ -6,7 +6,8 @@ import os
 import stat
 from dataclasses import replace
 
-from storeboot.nfs.views import Index, Kind, Node, NotLoadedError, View, fileid
+from storeboot.nfs.index import Index, Kind, Node, fileid
+from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nix.store import Store
 from storeboot.serve.state import StateDirectory
 
@@ -60,7 +61,7 @@ class StoreTree:
                 node = Node(node.kind, node.fileid, names=tuple(names))
                 pending += [_join(relative, name) for name in names]
             nodes[relative] = node
-        return Index.of(_without_strays(nodes))
+        return Index(store_name, _without_strays(nodes))
 
     def _node(self, store_name: bytes, relative: bytes) -> Node | None:
         """None for what a store does not hold, like a stray socket: it is simply not served."""

@@ -87,7 +87,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         server=ServerSection(address=qemu.HOST_ADDRESS, state_directory=spec.directory / "state"),
         store=StoreSection(root=spec.store.root),
         http=HttpSection(listen="127.0.0.1", port=http_port),
-        nfs=NfsSection(listen="127.0.0.1", port=nfs_port, version=spec.nfs_version),
+        nfs=NfsSection(listen="127.0.0.1", port=nfs_port, version=spec.nfs_version, workers=0),
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
         hosts={

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.limits import TIME_SECONDS
-from storeboot.nfs.views import Kind, Node
 from storeboot.nfs.xdr import Writer
 
 FSID = 0x73746F7265626F6F  # one constant for every view on every server

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.views import VIEW_DIRECTORY_NAME, Catalogue
+from storeboot.nfs.views import ALIAS_NAME, VIEW_DIRECTORY_NAME, Catalogue
 from storeboot.nfs.xdr import Reader, Writer
 
 PROGRAM = 100005
 VERSION = 3
+MNT = 1
 MAX_PATH = 1024  # MNTPATHLEN
 
 Procedure = Callable[[Catalogue, Reader, Writer], None]
@@ -20,16 +21,23 @@ def null(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
     arguments.end()
 
 
-def mnt(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS."""
+def mnt(
+    catalogue: Catalogue, arguments: Reader, results: Writer, alias: bytes | None = None
+) -> None:
+    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS.
+
+    `alias` is the view that this peer may mount by the alias' name.
+    """
     path = arguments.opaque(MAX_PATH)
     arguments.end()
-    directory, _, below = path.strip(b"/").partition(b"/")
-    token, *names = below.split(b"/")
+    directory, *names = path.strip(b"/").split(b"/")
     try:
-        if directory != VIEW_DIRECTORY_NAME:
+        if directory == ALIAS_NAME and alias is not None:
+            root = catalogue.view_root(alias)
+        elif directory == VIEW_DIRECTORY_NAME and names:
+            root = catalogue.mount(names.pop(0))
+        else:
             raise NfsError(Status.ACCESS)
-        root = catalogue.mount(token)
         for name in names:
             root = catalogue.lookup(root, name)
     except NfsError:
@@ -55,7 +63,7 @@ def umnt(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
 
 PROCEDURES: dict[int, Procedure] = {
     0: null,
-    1: mnt,
+    MNT: mnt,
     2: dump,
     3: umnt,
     4: null,  # UMNTALL

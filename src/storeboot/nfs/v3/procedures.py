@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntFlag
 
+from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.limits import MAX_FILE_SIZE, MAX_LISTING, MAX_READ, MAX_WRITE
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3.attributes import fattr3, post_op_attr, wcc_data
-from storeboot.nfs.views import Catalogue, Entry, Kind, Node
+from storeboot.nfs.views import Catalogue, Entry
 from storeboot.nfs.xdr import FileSlice, Reader, Writer
 
 PROGRAM = 100003

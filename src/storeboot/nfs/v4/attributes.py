@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import (
-    LEASE_SECONDS,
     MAX_FILE_SIZE,
     MAX_READ,
     MAX_WRITE,
     TIME_SECONDS,
 )
 from storeboot.nfs.v4.constants import Attr
-from storeboot.nfs.views import Catalogue, Entry, Kind
+from storeboot.nfs.views import Catalogue, Entry
 from storeboot.nfs.xdr import Writer
 
 FSID_MAJOR = 0x73746F7265626F6F
@@ -99,6 +99,10 @@ def _mode(results: Writer, subject: Subject) -> None:
     results.uint32(subject.entry.node.mode)
 
 
+def _lease_time(results: Writer, subject: Subject) -> None:
+    results.uint32(subject.catalogue.lease)
+
+
 def _rawdev(results: Writer, _subject: Subject) -> None:
     results.uint64(0)
 
@@ -134,7 +138,7 @@ ENCODERS: dict[Attr, Encoder] = {
     Attr.NAMED_ATTR: _boolean(False),
     Attr.FSID: _fsid,
     Attr.UNIQUE_HANDLES: _boolean(True),
-    Attr.LEASE_TIME: _uint32(LEASE_SECONDS),
+    Attr.LEASE_TIME: _lease_time,
     Attr.RDATTR_ERROR: _uint32(0),
     Attr.CANSETTIME: _boolean(False),
     Attr.CASE_INSENSITIVE: _boolean(False),

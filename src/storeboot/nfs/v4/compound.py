@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from storeboot.nfs.limits import MAX_REPLY
+from storeboot.nfs.rpc import HEADER_SIZE, Call
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import files, opens, sessions
+from storeboot.nfs.v4.clients import MAX_OPERATIONS, Clients, Peer
 from storeboot.nfs.v4.constants import MAX_TAG, Op
-from storeboot.nfs.v4.identity import IdentityCodec
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.views import Catalogue
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
 MINOR_VERSIONS = (1, 2)
-MAX_OPERATIONS = 64
-
 Operation = Callable[[Compound, Reader, Writer], None]
 
 
@@ -25,7 +23,7 @@ class Server:
     """What every compound is answered from."""
 
     catalogue: Catalogue
-    identities: IdentityCodec
+    clients: Clients
 
 
 def _refuse(status: Status) -> Operation:
@@ -111,31 +109,53 @@ _SESSIONLESS = frozenset(
 )
 
 
-def compound(server: Server, arguments: Reader, results: Writer) -> None:
+# What they answer depends on more than the question.
+_IMPURE = _SESSIONLESS | {Op.RECLAIM_COMPLETE}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a compound came to, for whoever keeps replies."""
+
+    pure: bool  # the same question has the same answer, whoever asks
+    in_session: bool  # it began with a SEQUENCE that was in order
+    replay: bytes | None = None  # the answer given before, behind the xid; the writer has none
+
+
+def compound(server: Server, call: Call, results: Writer, peer: Peer, size: int) -> Outcome:
     """Run operations until one is not OK; its status is the compound's."""
+    arguments = call.arguments
     tag = arguments.opaque(MAX_TAG)
     minor, count = arguments.uint32(), arguments.uint32()
-    body, done, status = Writer(), 0, Status.OK
+    body, status = Writer(), Status.OK
+    state = Compound(
+        server.catalogue, server.clients, peer, (call.flavor, call.uid), minor, count, size
+    )
     if minor not in MINOR_VERSIONS:
-        status = Status.MINOR_VERS_MISMATCH
+        status, count = Status.MINOR_VERS_MISMATCH, 0
     elif count > MAX_OPERATIONS:
-        status = Status.TOO_MANY_OPS
-    else:
-        state = Compound(server.catalogue, server.identities, minor, count)
-        while done < count and status is Status.OK:
-            status = _run_one(state, arguments, body, position=done)
-            done += 1
+        status, count = Status.TOO_MANY_OPS, 0
+    overhead = HEADER_SIZE + 12 + len(tag)
+    while state.position < count and status is Status.OK and state.replay is None:
+        status = _run_one(state, arguments, body, overhead)
+        state.position += 1
     results.uint32(status)
     results.opaque(tag)
-    results.uint32(done)
+    results.uint32(state.position)
     results.extend(body)
+    if state.session is not None and state.once and state.replay is None:
+        # Not to be run twice; the reply is short, for the operations that are not pure are.
+        state.session.replies[state.slot] = (state.sequence, results.getvalue()[4:])
+    return Outcome(state.pure, state.session is not None, state.replay)
 
 
-def _run_one(state: Compound, arguments: Reader, body: Writer, *, position: int) -> Status:
+def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) -> Status:
     op, operation = _operation(arguments.uint32(), state.minor)
     result, status = Writer(), Status.OK
     try:
-        _check_order(state, op, position)
+        _check_order(state, op)
+        if op in _IMPURE:
+            state.pure, state.once = False, True
         operation(state, arguments, result)
     except NfsError as error:
         status, result = error.status, Writer()
@@ -143,8 +163,8 @@ def _run_one(state: Compound, arguments: Reader, body: Writer, *, position: int)
             result.bitmap(frozenset())  # SETATTR4res has its bitmap in any case
     except XdrError:
         status, result = Status.BADXDR, Writer()
-    if len(body) + len(result) > MAX_REPLY:
-        status, result = Status.REP_TOO_BIG, Writer()
+    if overhead + len(body) + 8 + len(result) > state.room:
+        status, result, state.pure = state.too_big, Writer(), False
     body.uint32(op)
     body.uint32(status)
     body.extend(result)
@@ -165,13 +185,11 @@ def _operation(number: int, minor: int) -> tuple[Op, Operation]:
     return op, operation
 
 
-def _check_order(state: Compound, op: Op, position: int) -> None:
-    if op is Op.ILLEGAL:
-        return
+def _check_order(state: Compound, op: Op) -> None:
     if op is Op.SEQUENCE:
-        if position:
+        if state.position:
             raise NfsError(Status.SEQUENCE_POS)
-    elif not state.in_session:
+    elif state.session is None and op is not Op.ILLEGAL:
         if op not in _SESSIONLESS:
             raise NfsError(Status.OP_NOT_IN_SESSION)
         if state.count > 1:

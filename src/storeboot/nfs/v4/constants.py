@@ -143,6 +143,18 @@ class ExchangeFlag(IntFlag):
     """EXCHANGE_ID flags (RFC 8881 section 18.35)."""
 
     USE_NON_PNFS = 0x0001_0000
+    UPD_CONFIRMED_REC_A = 0x4000_0000
+    CONFIRMED_R = 0x8000_0000
+    # All that a client may set: SUPP_MOVED_REFER, SUPP_MOVED_MIGR, BIND_PRINC_STATEID,
+    # USE_NON_PNFS, USE_PNFS_MDS, USE_PNFS_DS, UPD_CONFIRMED_REC_A.
+    ARGUMENTS = 0x4007_0103
+    SUPP_FENCE_OPS = 0x4  # in minor version 2 only (RFC 7862)
+
+
+class CreateSessionFlag(IntFlag):
+    """CREATE_SESSION flags (RFC 8881 section 18.36): PERSIST, CONN_BACK_CHAN, CONN_RDMA."""
+
+    ALL = 0x7
 
 
 class ShareAccess(IntFlag):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from storeboot.nfs.handle import Place
+from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import MAX_LISTING, MAX_READ
 from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
@@ -9,7 +11,7 @@ from storeboot.nfs.v3.procedures import granted
 from storeboot.nfs.v4 import attributes
 from storeboot.nfs.v4.constants import MAX_HANDLE, MAX_OPAQUE, Attr
 from storeboot.nfs.v4.state import Compound
-from storeboot.nfs.views import Entry, Kind
+from storeboot.nfs.views import ALIAS_NAME, Entry
 from storeboot.nfs.xdr import FileSlice, Reader, Writer
 
 _ACCESS_BITS = 0x3F  # RFC 8276's bits for extended attributes are not answered
@@ -47,6 +49,10 @@ def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
         raise NfsError(Status.INVAL)
     if name in (b".", b"..") or b"/" in name:
         raise NfsError(Status.BADNAME)
+    if name == ALIAS_NAME and directory.handle.place is Place.PSEUDO_ROOT:
+        compound.pure = False
+        if compound.peer.alias is not None:
+            return compound.catalogue.view_root(compound.peer.alias)
     return compound.catalogue.lookup(directory, name)
 
 

@@ -20,26 +20,37 @@ STATEID_OTHER_SIZE = 12
 class IdentityCodec:
     """Derives and checks the three kinds of ids under the server key."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, service: str) -> None:
+        """`service` is the address and port that clients mount from.
+
+        It is in the server owner, so that a client never takes two servers that share a key, but
+        not an address, for two ways to one server (RFC 8881 section 2.10.5); and a server that
+        takes over the address is the same one.
+        """
         self._key = key
-        self.server_owner = self._mac(b"sb-owner", b"", 16)
+        self.server_owner = self._mac(b"sb-owner", service.encode(), 16)
+        self.server_scope = self._mac(b"sb-scope", service.encode(), 16)
 
-    def client_id(self, owner: bytes, verifier: bytes) -> int:
+    def client_id(
+        self, owner: bytes, verifier: bytes, principal: tuple[int, int], instance: int
+    ) -> bytes:
         """clientid4: four bytes that name the client, four that prove it was named here."""
-        name = self._mac(b"sb-client", verifier + owner, 4)
-        return int.from_bytes(name + self._mac(b"sb-client-mac", name, 4), "big")
+        words = b"".join(number.to_bytes(4, "big") for number in (*principal, instance))
+        name = self._mac(b"sb-client", words + verifier + owner, 4)
+        return name + self._mac(b"sb-client-mac", name, 4)
 
-    def check_client(self, client_id: int) -> bytes:
-        raw = client_id.to_bytes(8, "big")
-        if not hmac.compare_digest(raw[4:], self._mac(b"sb-client-mac", raw[:4], 4)):
+    def check_client(self, client_id: bytes) -> None:
+        if not hmac.compare_digest(client_id[4:], self._mac(b"sb-client-mac", client_id[:4], 4)):
             raise NfsError(Status.STALE_CLIENTID)
-        return raw
 
-    def session_id(self, client: bytes) -> bytes:
-        return client + self._mac(b"sb-session", client, 8)
+    def session_id(self, client_id: bytes, sequence: int) -> bytes:
+        """Client id, the low half of the sequence id that made the session, six bytes of proof."""
+        name = client_id + (sequence & 0xFFFF).to_bytes(2, "big")
+        return name + self._mac(b"sb-session", name, 6)
 
-    def check_session(self, session: bytes) -> None:
-        if not hmac.compare_digest(session[8:], self._mac(b"sb-session", session[:8], 8)):
+    def check_session(self, session_id: bytes) -> None:
+        name, proof = session_id[:10], session_id[10:]
+        if not hmac.compare_digest(proof, self._mac(b"sb-session", name, 6)):
             raise NfsError(Status.BADSESSION)
 
     def stateid(self, kind: bytes, handle: bytes) -> bytes:

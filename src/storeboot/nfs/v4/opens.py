@@ -64,7 +64,7 @@ def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAcces
     handle = compound.catalogue.raw(entry)
     delegated = access & ShareAccess.WANT_MASK != ShareAccess.WANT_NO_DELEG
     flags = OpenResult.LOCKTYPE_POSIX
-    stateid = compound.identities.stateid(b"o", handle)
+    stateid = compound.clients.identities.stateid(b"o", handle)
     if delegated and access & ShareAccess.WANT_OPEN_XOR_DELEGATION and compound.minor > 1:
         flags |= OpenResult.NO_OPEN_STATEID
         stateid = _ANONYMOUS_STATEID
@@ -76,7 +76,7 @@ def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAcces
     results.bitmap(frozenset())
     if delegated:
         results.uint32(Delegation.READ)
-        results.raw(compound.identities.stateid(b"d", handle))
+        results.raw(compound.clients.identities.stateid(b"d", handle))
         results.boolean(False)  # not being recalled
         for _ in range(3):  # nfsace4 that grants nothing by itself: ask with ACCESS
             results.uint32(0)

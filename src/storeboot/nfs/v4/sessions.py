@@ -1,106 +1,179 @@
-"""Clients and sessions (RFC 8881 sections 2.10 and 18.34-18.51), without a table of either.
-
-Every operation can be run again with the same result, so a slot needs no reply cache: a request
-that is sent again is simply answered again.
-"""
+"""Operations on clients and sessions (RFC 8881 sections 18.34 to 18.37, 18.46, 18.50, 18.51)."""
 
 from __future__ import annotations
 
-from storeboot.nfs.limits import MAX_REPLY, MAX_REQUEST
+from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_REPLY, MAX_REQUEST
+from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4.constants import MAX_OPAQUE, ExchangeFlag
+from storeboot.nfs.v4.clients import MAX_OPERATIONS, MAX_SLOTS, UNKNOWN, Channel, Session
+from storeboot.nfs.v4.constants import MAX_OPAQUE, CreateSessionFlag, ExchangeFlag
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
-MAX_SLOTS = 64
-MAX_SESSION_OPERATIONS = 64
-MAX_CACHED_REPLY = 4096
+LEAST_CHANNEL = 128  # bytes: hardly more than a SEQUENCE and its reply
+MAX_CALLBACK_SECURITY = 16
 _SP4_NONE = 0
-_SCOPE = b"storeboot"
+_WRAP = 1 << 32
 
 
 def op_exchange_id(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """The owner and its verifier are the client: one that reboots is simply another one."""
     verifier = arguments.take(8)
-    owner = arguments.opaque(MAX_OPAQUE)
-    arguments.uint32()  # flags
+    owner = (compound.peer.address, arguments.opaque(MAX_OPAQUE))
+    flags = arguments.uint32()
     if arguments.uint32() != _SP4_NONE:
         raise NfsError(Status.NOTSUPP)
     if arguments.uint32() > 1:
         raise XdrError("more than one nfs_impl_id4")
-    results.uint64(compound.identities.client_id(owner, verifier))
-    results.uint32(1)  # sequence id of the CREATE_SESSION to come
-    results.uint32(ExchangeFlag.USE_NON_PNFS)
+    fence = ExchangeFlag.SUPP_FENCE_OPS if compound.minor > 1 else 0
+    if flags & ~(ExchangeFlag.ARGUMENTS | fence):
+        raise NfsError(Status.INVAL)
+    clients = compound.clients
+    introduce = clients.update if flags & ExchangeFlag.UPD_CONFIRMED_REC_A else clients.introduce
+    client = introduce(owner, verifier, compound.principal)
+    results.raw(client.client_id)
+    results.uint32(1 if client.sequence == UNKNOWN else (client.sequence + 1) % _WRAP)
+    confirmed = ExchangeFlag.CONFIRMED_R if client.confirmed else 0
+    results.uint32(ExchangeFlag.USE_NON_PNFS | confirmed)
     results.uint32(_SP4_NONE)
     results.uint64(0)  # so_minor_id
-    results.opaque(compound.identities.server_owner)
-    results.opaque(_SCOPE)
+    results.opaque(clients.identities.server_owner)
+    results.opaque(clients.identities.server_scope)
     results.uint32(0)  # no nfs_impl_id4
 
 
 def op_create_session(compound: Compound, arguments: Reader, results: Writer) -> None:
-    client = compound.identities.check_client(arguments.uint64())
-    sequence = arguments.uint32()
-    arguments.uint32()  # flags: neither a persistent reply cache nor a back channel is granted
+    client_id = arguments.take(8)
+    sequence, flags = arguments.uint32(), arguments.uint32()
     fore, back = _channel(arguments), _channel(arguments)
-    results.raw(compound.identities.session_id(client))
-    results.uint32(sequence)
-    results.uint32(0)
-    limits = (0, MAX_REQUEST, MAX_REPLY, MAX_CACHED_REPLY, MAX_SESSION_OPERATIONS, MAX_SLOTS)
-    for asked, most in zip(fore, limits, strict=True):
-        results.uint32(min(asked, most))
-    results.uint32(0)
-    for asked in back:
-        results.uint32(asked)
-    results.uint32(0)
+    arguments.uint32()  # program of callbacks, of which there are none
+    _skip_callback_security(arguments)
+    client = compound.clients.find(client_id)
+    if sequence == client.sequence and client.reply:
+        results.raw(client.reply)
+        return
+    if client.sequence not in (UNKNOWN, (sequence - 1) % _WRAP):
+        raise NfsError(Status.SEQ_MISORDERED)
+    if not client.confirmed and client.principal != compound.principal:
+        raise NfsError(Status.CLID_INUSE)
+    if flags & ~CreateSessionFlag.ALL:
+        raise NfsError(Status.INVAL)
+    if min(*fore[1:3], *back[1:3]) < LEAST_CHANNEL or not fore[4] or not fore[5]:
+        raise NfsError(Status.TOOSMALL)
+    # Neither a persistent reply cache nor a back channel is granted; nothing is ever called back.
+    limits = (0, MAX_REQUEST, MAX_REPLY, MAX_CACHED_REPLY, MAX_OPERATIONS, MAX_SLOTS)
+    granted = [min(asked, most) for asked, most in zip(fore, limits, strict=True)]
+    session = compound.clients.open_session(client, sequence, Channel(*granted[1:]))
+    compound.peer.use(session)
+    reply = Writer()
+    reply.raw(session.session_id)
+    for value in (sequence, 0, *granted, 0, *back, 0):
+        reply.uint32(value)
+    client.sequence, client.reply = sequence, reply.getvalue()
+    results.raw(client.reply)
 
 
 def _channel(arguments: Reader) -> list[int]:
     """channel_attrs4 without its list of RDMA sizes."""
     values = [arguments.uint32() for _ in range(6)]
-    for _ in range(_at_most_one(arguments.uint32())):
-        arguments.uint32()
+    count = arguments.uint32()
+    if count > 1:
+        raise XdrError("more than one ca_rdma_ird")
+    arguments.take(4 * count)
     return values
 
 
-def _at_most_one(count: int) -> int:
-    if count > 1:
-        raise XdrError("more than one ca_rdma_ird")
-    return count
+def _skip_callback_security(arguments: Reader) -> None:
+    """csa_sec_parms: how the client wants to be called back, were it ever called."""
+    count = arguments.uint32()
+    if count > MAX_CALLBACK_SECURITY:
+        raise XdrError("too many callback_sec_parms4")
+    for _ in range(count):
+        flavor = arguments.uint32()
+        if flavor == AuthFlavor.SYS:
+            arguments.uint32()
+            arguments.opaque(255)  # machine name
+            arguments.take(8)  # uid, gid
+            groups = arguments.uint32()
+            if groups > 16:
+                raise XdrError("more than 16 groups")
+            arguments.take(4 * groups)
+        elif flavor == AuthFlavor.GSS:
+            arguments.uint32()
+            arguments.opaque(MAX_OPAQUE)
+            arguments.opaque(MAX_OPAQUE)
+        elif flavor != AuthFlavor.NONE:
+            raise XdrError(f"callback flavor {flavor}")
 
 
 def op_sequence(compound: Compound, arguments: Reader, results: Writer) -> None:
-    session = arguments.take(16)
+    """Section 18.46: which slot of which session, and whether in its order."""
+    session = compound.clients.session(arguments.take(16))
     sequence, slot = arguments.uint32(), arguments.uint32()
     arguments.uint32()  # highest slot that the client uses
-    arguments.boolean()  # cachethis
-    compound.identities.check_session(session)
-    if slot >= MAX_SLOTS:
+    cached = arguments.boolean()
+    channel = session.channel
+    if compound.size > channel.request:
+        raise NfsError(Status.REQ_TOO_BIG)
+    if compound.count > channel.operations:
+        raise NfsError(Status.TOO_MANY_OPS)
+    if slot >= channel.slots:
         raise NfsError(Status.BADSLOT)
-    compound.in_session = True
-    results.raw(session)
-    for value in (sequence, slot, MAX_SLOTS - 1, MAX_SLOTS - 1, 0):
+    last = session.slots[slot]
+    if last not in (UNKNOWN, sequence, (sequence - 1) % _WRAP):
+        raise NfsError(Status.SEQ_MISORDERED)
+    compound.set_room(channel, cached=cached)
+    compound.peer.use(session)
+    compound.session, compound.slot, compound.sequence = session, slot, sequence
+    if last == sequence:
+        kept = session.replies.get(slot)
+        if kept is not None and kept[0] == sequence:
+            compound.replay = kept[1]
+        # Any other reply is made again: it was a pure function of the request.
+    session.slots[slot] = sequence
+    write_sequence(results, session, sequence, slot)
+
+
+def write_sequence(results: Writer, session: Session, sequence: int, slot: int) -> None:
+    """SEQUENCE4resok: highest and target slot id are all there are; no status flags."""
+    results.raw(session.session_id)
+    last = session.channel.slots - 1
+    for value in (sequence, slot, last, last, 0):
         results.uint32(value)
 
 
 def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writer) -> None:
     """Any connection may carry any session; the answer is always the fore channel."""
-    session = arguments.take(16)
+    session = compound.clients.session(arguments.take(16))
     arguments.uint32()
     arguments.boolean()
-    compound.identities.check_session(session)
-    results.raw(session)
+    compound.peer.use(session)
+    results.raw(session.session_id)
     results.uint32(1)  # CDFS4_FORE
     results.boolean(False)
 
 
 def op_destroy_session(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    compound.identities.check_session(arguments.take(16))
+    """In a compound of that same session it has to be the last operation (section 18.37.3)."""
+    session = compound.clients.session(arguments.take(16))
+    if session is compound.session and compound.position + 1 < compound.count:
+        raise NfsError(Status.NOT_ONLY_OP)
+    compound.clients.close_session(session)
 
 
 def op_destroy_clientid(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    compound.identities.check_client(arguments.uint64())
+    client = compound.clients.find(arguments.take(8))
+    if client.sessions:
+        raise NfsError(Status.CLIENTID_BUSY)
+    compound.clients.end(client)
 
 
-def op_reclaim_complete(_compound: Compound, arguments: Reader, _results: Writer) -> None:
-    arguments.boolean()
+def op_reclaim_complete(compound: Compound, arguments: Reader, _results: Writer) -> None:
+    """There is nothing to reclaim, ever; that it is said twice is an error all the same."""
+    if arguments.boolean():
+        _ = compound.current
+        return
+    assert compound.session is not None
+    client = compound.session.client
+    if client.reclaimed:
+        raise NfsError(Status.COMPLETE_ALREADY)
+    client.reclaimed = True

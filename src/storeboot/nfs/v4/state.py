@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storeboot.nfs.index import Kind
+from storeboot.nfs.limits import MAX_REPLY
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4.identity import IdentityCodec
-from storeboot.nfs.views import Catalogue, Entry, Kind
+from storeboot.nfs.v4.clients import Channel, Clients, Peer, Principal, Session
+from storeboot.nfs.views import Catalogue, Entry
 
 
 @dataclass(slots=True)
@@ -14,10 +16,21 @@ class Compound:
     """Current and saved filehandle (RFC 8881 section 16.2.3.1); gone when the reply is made."""
 
     catalogue: Catalogue
-    identities: IdentityCodec
+    clients: Clients
+    peer: Peer
+    principal: Principal
     minor: int
-    count: int
-    in_session: bool = False
+    count: int  # of operations
+    size: int  # of the whole call, bytes
+    position: int = 0  # of the operation that runs
+    session: Session | None = None
+    slot: int = 0
+    sequence: int = 0
+    replay: bytes | None = None  # what was answered before, behind the xid
+    pure: bool = True  # whether the answer follows from the question alone
+    once: bool = False  # whether it must not be run again, but its reply be repeated
+    room: int = MAX_REPLY  # bytes that the reply may have
+    too_big: Status = Status.REP_TOO_BIG
     current_or_none: Entry | None = None
     saved: Entry | None = None
 
@@ -35,3 +48,9 @@ class Compound:
         if entry.node.kind is not Kind.DIRECTORY:
             raise NfsError(Status.NOTDIR)
         return entry
+
+    def set_room(self, channel: Channel, *, cached: bool) -> None:
+        """What the reply may have: what the channel carries, and what it caches if it is to."""
+        self.room = channel.response
+        if cached and channel.cached < channel.response:
+            self.room, self.too_big = channel.cached, Status.REP_TOO_BIG_TO_CACHE

@@ -1,0 +1,30 @@
+"""`python -m bench GROUP`: measure one group of rows against peers."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import nfs
+from bench.rows import write
+
+GROUPS = {"nfs": nfs.measure}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(GROUPS)
+    unknown = set(wanted) - set(GROUPS)
+    if unknown:
+        print(f"error: no group {unknown.pop()!r}; there are: {', '.join(GROUPS)}", file=sys.stderr)
+        return 1
+    rows = [row for name in wanted for row in GROUPS[name]()]
+    write(rows)
+    for row in rows:
+        wish = "" if row.target is None else f"target {row.target:g}"
+        mark = "" if row.met else "  MISSED"
+        low, high = row.spread
+        print(f"{row.id:38} {row.value:8g} {row.unit:3} [{low:g} to {high:g}] {wish}{mark}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The servers that are measured, one behind the other, over one and the same tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.nfs.client import Connection, call
+from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.serve.state import StateDirectory
+
+OURS, GANESHA, NULL = 20490, 20491, 20495
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A running server."""
+
+    name: str
+    pid: int
+    port: int
+    mount_port: int
+    path: str  # to mount
+
+    def processes(self) -> list[int]:
+        """Its process and all below it."""
+        found, children = [self.pid], {self.pid}
+        while children:
+            children = {
+                int(pid) for parent in children for task in Path(f"/proc/{parent}/task").iterdir()
+                for pid in (task / "children").read_text().split()
+            }  # fmt: skip
+            found += children
+        return found
+
+    def cpu_seconds(self) -> float:
+        total = 0
+        for pid in self.processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / _TICKS
+
+    def resident(self) -> int:
+        """Bytes; pages that processes share count for each of them."""
+        words = (Path(f"/proc/{pid}/statm").read_text().split() for pid in self.processes())
+        return sum(int(word[1]) for word in words) * _PAGE
+
+
+@contextmanager
+def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
+    token = HandleCodec(StateDirectory(directory / "state").key()).encode_token(
+        MountToken(view, bytes(8))
+    )
+    argv = [sys.executable, "-m", "bench.nfs.serve", str(directory), str(OURS), str(workers)]
+    with _started(argv, OURS) as pid:
+        yield Peer("storeboot", pid, OURS, OURS, f"/view/{token}")
+
+
+@contextmanager
+def ganesha(directory: Path) -> Iterator[Peer]:
+    """NFS-Ganesha with its settings for a read-only export; NFSv3 wants rpcbind to be there."""
+    work = directory / "ganesha"
+    work.mkdir(exist_ok=True)
+    configuration = work / "ganesha.conf"
+    configuration.write_text(f"""
+NFS_CORE_PARAM {{
+  Protocols = 3,4; NFS_Port = {GANESHA}; MNT_Port = {GANESHA + 1};
+  Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
+}}
+NFSv4 {{
+  Graceless = true; Minor_Versions = 0,1,2; Delegations = true; Lease_Lifetime = 120;
+  RecoveryBackend = fs; RecoveryRoot = {work}; Only_Numeric_Owners = true;
+}}
+EXPORT {{
+  Export_Id = 1; Path = {directory}/nix/store; Pseudo = /store; Access_Type = RO;
+  Protocols = 3,4; Transports = TCP; PrivilegedPort = false; SecType = sys,none;
+  Squash = No_Root_Squash; FSAL {{ Name = VFS; }}
+}}
+""")
+    Path("/run/ganesha").mkdir(exist_ok=True)
+    Path("/run/rpcbind").mkdir(exist_ok=True)
+    log = work / "log"
+    argv = ["ganesha.nfsd", "-F", "-L", str(log), "-f", str(configuration), "-p", str(work / "pid")]
+    with _started(["rpcbind", "-f"], None), _started(argv, GANESHA) as pid:
+        path = f"{directory}/nix/store"
+        yield Peer("NFS-Ganesha", pid, GANESHA, GANESHA + 1, path)
+
+
+@contextmanager
+def null(load: Path, reply_bytes: int) -> Iterator[Peer]:
+    with _started([str(load), "null", str(NULL), str(reply_bytes)], NULL) as pid:
+        yield Peer("null server", pid, NULL, NULL, "")
+
+
+@contextmanager
+def _started(argv: list[str], port: int | None) -> Iterator[int]:
+    """A server that answers on its port; stopped at the end, and by its own process id."""
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
+        try:
+            _await(process, port)
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _await(process: subprocess.Popen[bytes], port: int | None) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
+        try:
+            if port is None:
+                time.sleep(1)
+            else:
+                Connection(port).ask(call(100003, 3, 0, b""))
+        except OSError:
+            time.sleep(0.2)
+            continue
+        return
+    raise RuntimeError(f"{process.args!r} does not answer")

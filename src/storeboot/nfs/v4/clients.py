@@ -1,0 +1,255 @@
+"""Who is talking: clients, their sessions and slots, as bounded soft state.
+
+What is kept here is never needed: ids are derived (`identity.py`), and one that this process does
+not know, but that the key has signed, is taken over as it is. What it adds is the strictness that
+RFC 8881 asks for where one process does see the whole client: sequence ids in order, replays of
+what was answered, ids that are dead once they were destroyed.
+
+A client is known by its owner string and the address it comes from. Diskless machines that mount
+before they have a name all call themselves alike, and one of them must not end another's sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_READ, MAX_REPLY, MAX_REQUEST
+from storeboot.nfs.status import NfsError, Status
+from storeboot.nfs.v4.identity import IdentityCodec
+
+MAX_SLOTS = 64
+MAX_OPERATIONS = 64  # in a compound
+MAX_CLIENTS = 4096
+MAX_SESSIONS = 32  # of one client
+MAX_DEAD = 8192
+UNKNOWN = -1  # sequence id of a slot that another process has seen
+
+Principal = tuple[int, int]  # authentication flavor, uid
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The limits of a session's fore channel (RFC 8881 section 18.36, channel_attrs4)."""
+
+    request: int = MAX_REQUEST
+    response: int = MAX_REPLY
+    cached: int = MAX_CACHED_REPLY
+    operations: int = MAX_OPERATIONS
+    slots: int = MAX_SLOTS
+
+
+FULL = Channel()
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """Slots with the last sequence id of each, and the replies that must not be made twice."""
+
+    session_id: bytes
+    client: Client
+    channel: Channel
+    slots: list[int]
+    roomy: bool  # like every Linux client's: what was answered to one fits another
+    replies: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    connections: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One instance of a client; another verifier is another instance."""
+
+    client_id: bytes
+    owner: tuple[str, bytes] | None = None  # address and co_ownerid, when it introduced itself here
+    verifier: bytes = b""
+    principal: Principal | None = None
+    confirmed: bool = True
+    introduced: float = 0.0
+    sequence: int = UNKNOWN  # of the last CREATE_SESSION
+    reply: bytes = b""  # to it
+    reclaimed: bool = False
+    sessions: dict[bytes, Session] = field(default_factory=dict)
+
+
+class Clients:
+    """All clients that this process has heard of lately."""
+
+    def __init__(self, identities: IdentityCodec, clock: Callable[[], float], lease: int) -> None:
+        self.identities = identities
+        self.sessions: dict[bytes, Session] = {}
+        self._clock = clock
+        self._lease = lease
+        self._clients: dict[bytes, Client] = {}
+        self._confirmed: dict[tuple[str, bytes], Client] = {}
+        self._unconfirmed: dict[tuple[str, bytes], Client] = {}
+        self._dead: dict[bytes, None] = {}
+
+    def introduce(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
+        """EXCHANGE_ID without an update: cases 1 to 5 of section 18.35.4."""
+        known = self._confirmed.get(owner)
+        if known is not None:
+            same = known.principal == principal
+            if same and known.verifier == verifier:
+                return known
+            if not same:
+                if known.sessions:
+                    raise NfsError(Status.CLID_INUSE)
+                self.end(known)
+        return self._new(owner, verifier, principal)
+
+    def update(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
+        """EXCHANGE_ID with EXCHGID4_FLAG_UPD_CONFIRMED_REC_A: cases 6 to 9."""
+        known = self._confirmed.get(owner)
+        if known is None:
+            raise NfsError(Status.NOENT)
+        if known.verifier != verifier:
+            raise NfsError(Status.NOT_SAME)
+        if known.principal != principal:
+            raise NfsError(Status.PERM)
+        return known
+
+    def _new(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
+        replaced = self._unconfirmed.pop(owner, None)
+        if replaced is not None:
+            self.end(replaced)
+        for instance in range(MAX_DEAD + 1):
+            client_id = self.identities.client_id(owner[1], verifier, principal, instance)
+            if client_id not in self._dead:
+                break
+        else:
+            raise NfsError(Status.DELAY)
+        client = self._clients.get(client_id)
+        if client is not None:  # its sessions outlived the process that knew its name
+            client.owner, client.verifier, client.principal = owner, verifier, principal
+            self._confirmed[owner] = client
+            return client
+        client = Client(
+            client_id, owner, verifier, principal, confirmed=False, introduced=self._clock(),
+            sequence=0,
+        )  # fmt: skip
+        self._keep(client)
+        self._unconfirmed[owner] = client
+        return client
+
+    def find(self, client_id: bytes) -> Client:
+        """A client by its id; one that only another process knows is taken over."""
+        client = self._clients.get(client_id)
+        if client is None:
+            if client_id in self._dead:
+                raise NfsError(Status.STALE_CLIENTID)
+            self.identities.check_client(client_id)
+            client = Client(client_id)
+            self._keep(client)
+        elif not client.confirmed and self._clock() > client.introduced + self._lease:
+            self.end(client)
+            raise NfsError(Status.STALE_CLIENTID)
+        return client
+
+    def open_session(self, client: Client, sequence: int, channel: Channel) -> Session:
+        """A new session, which confirms its client and so ends the client's earlier instance."""
+        if len(client.sessions) >= MAX_SESSIONS:
+            raise NfsError(Status.NOSPC)
+        owner = client.owner
+        if owner is not None:
+            earlier = self._confirmed.get(owner)
+            if earlier is not None and earlier is not client:
+                self.end(earlier)
+            if self._unconfirmed.get(owner) is client:
+                del self._unconfirmed[owner]
+            self._confirmed[owner] = client
+        client.confirmed = True
+        session_id = self.identities.session_id(client.client_id, sequence)
+        self._dead.pop(session_id, None)
+        return self._add_session(session_id, client, channel, 0)
+
+    def session(self, session_id: bytes) -> Session:
+        """A session by its id; one that only another process knows is taken over."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            if session_id in self._dead or session_id[:8] in self._dead:
+                raise NfsError(Status.BADSESSION)
+            self.identities.check_session(session_id)
+            client = self.find(session_id[:8])
+            session = self._add_session(session_id, client, FULL, UNKNOWN)
+        return session
+
+    def _add_session(
+        self, session_id: bytes, client: Client, channel: Channel, sequence: int
+    ) -> Session:
+        roomy = (
+            channel.request >= MAX_REQUEST
+            and channel.response >= MAX_READ + 512  # Linux asks for 904 more than a READ
+            and channel.cached >= MAX_CACHED_REPLY
+            and channel.slots == MAX_SLOTS
+        )
+        session = Session(session_id, client, channel, [sequence] * channel.slots, roomy)
+        self.sessions[session_id] = client.sessions[session_id] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """DESTROY_SESSION: its id is dead from now on."""
+        self.forget(session)
+        self._bury(session.session_id)
+
+    def forget(self, session: Session) -> None:
+        """Drop what is known of a session; should it be used again, it is taken over."""
+        if self.sessions.get(session.session_id) is session:
+            del self.sessions[session.session_id]
+        if session.client.sessions.get(session.session_id) is session:
+            del session.client.sessions[session.session_id]
+
+    def end(self, client: Client) -> None:
+        """The client and its sessions are dead from now on."""
+        for session in list(client.sessions.values()):
+            self.close_session(session)
+        self._drop(client)
+        self._bury(client.client_id)
+
+    def _keep(self, client: Client) -> None:
+        self._clients[client.client_id] = client
+        if len(self._clients) > MAX_CLIENTS:
+            oldest = next(iter(self._clients.values()))
+            for session in list(oldest.sessions.values()):
+                self.forget(session)
+            self._drop(oldest)
+
+    def _drop(self, client: Client) -> None:
+        self._clients.pop(client.client_id, None)
+        if client.owner is not None:
+            for table in (self._confirmed, self._unconfirmed):
+                if table.get(client.owner) is client:
+                    del table[client.owner]
+
+    def _bury(self, identity: bytes) -> None:
+        self._dead[identity] = None
+        if len(self._dead) > MAX_DEAD:
+            del self._dead[next(iter(self._dead))]
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """One connection: where it comes from, and the sessions that were used on it."""
+
+    address: str = ""
+    alias: bytes | None = None  # the view that it may mount without a token
+    session: Session | None = None  # the last one used
+    sessions: dict[bytes, Session] = field(default_factory=dict)
+
+    def use(self, session: Session) -> None:
+        """The session is used on this connection."""
+        self.session = session
+        if self.sessions.get(session.session_id) is not session:
+            self.sessions[session.session_id] = session
+            session.connections += 1
+
+    def leave(self, clients: Clients) -> None:
+        """The connection is gone.
+
+        A session without connections is forgotten: until it comes back here another server may
+        have seen more of it, and then its sequence ids would look wrong.
+        """
+        for session in self.sessions.values():
+            session.connections -= 1
+            if not session.connections:
+                clients.forget(session)
+        self.sessions.clear()

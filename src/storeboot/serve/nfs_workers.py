@@ -1,0 +1,176 @@
+"""Worker processes for the NFS port: connections are accepted here and handed over.
+
+None is needed for correctness: handles and ids are derived, so any process answers anybody. All
+connections of one address go to one worker while it has any, so that a worker sees the whole of a
+client's session and can hold it to its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+
+import structlog
+
+from storeboot.nfs.v4.clients import Peer
+from storeboot.process import Child
+
+log = structlog.get_logger()
+
+MESSAGE = 64 << 10  # bytes, at most, of one message between the processes
+PAUSE = 1.0  # seconds before a worker that died is started again
+Calls = Counter[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is told before its first connection, over a socket only it has."""
+
+    key: str  # hexadecimal
+    service: str
+    lease: int  # seconds
+    reply_memory: int  # bytes
+    store: str
+    state_directory: str
+    verbose: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A running worker, and which addresses it serves how often."""
+
+    child: Child
+    channel: socket.socket
+    addresses: Counter[str] = field(default_factory=Counter)
+    waiting: list[asyncio.Future[Calls]] = field(default_factory=list)
+
+
+class NfsWorkers:
+    """A pool of worker processes; a worker that dies is replaced."""
+
+    def __init__(
+        self, settings: WorkerSettings, count: int, on_closed: Callable[[Peer], None]
+    ) -> None:
+        self._settings = settings
+        self._count = count
+        self._on_closed = on_closed
+        self._workers: list[_Worker] = []
+        self._starting: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        for _ in range(self._count):
+            await self._start_one()
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.child.pid for worker in self._workers]
+
+    def adopt(self, connection: socket.socket, peer: Peer) -> None:
+        """Hand a connection to the worker of its address, else to the one with fewest."""
+        words = {"address": peer.address, "alias": peer.alias.hex() if peer.alias else None}
+        with connection:
+            worker = self._choose(peer.address)
+            try:
+                if worker is None:
+                    raise BlockingIOError("no worker is there")
+                socket.send_fds(worker.channel, [json.dumps(words).encode()], [connection.fileno()])
+            except OSError as error:
+                # The client tries again; by then there is room, or another worker.
+                log.warning("nfs.connection_dropped", peer=peer.address, reason=str(error))
+                self._on_closed(peer)
+                return
+        worker.addresses[peer.address] += 1
+
+    def _choose(self, address: str) -> _Worker | None:
+        for worker in self._workers:
+            if worker.addresses[address]:
+                return worker
+        return min(self._workers, key=lambda each: each.addresses.total(), default=None)
+
+    async def calls(self) -> Calls:
+        """What all workers have been asked since they started."""
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Calls]] = []
+        for worker in self._workers:
+            answer: asyncio.Future[Calls] = loop.create_future()
+            worker.waiting.append(answer)
+            answers.append(answer)
+            worker.channel.send(b'{"calls": true}')
+        return sum(await asyncio.gather(*answers), Counter())
+
+    async def stop(self) -> None:
+        for task in self._starting:
+            task.cancel()
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            self._hang_up(worker)  # at which it ends
+        for worker in workers:
+            await worker.child.stop()
+
+    async def _start_one(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            argv = [sys.executable, "-m", "storeboot.serve.nfs_worker", str(theirs.fileno())]
+            child = await Child.start(argv, pass_fds=(theirs.fileno(),))
+        ours.setblocking(False)
+        ours.send(json.dumps(asdict(self._settings)).encode())
+        worker = _Worker(child, ours)
+        self._workers.append(worker)
+        asyncio.get_running_loop().add_reader(ours, self._hear, worker)
+
+    def _hear(self, worker: _Worker) -> None:
+        """Connections that ended, counts that were asked for; nothing when the worker is gone."""
+        try:
+            message = worker.channel.recv(MESSAGE)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._replace(worker)
+            return
+        words = json.loads(message)
+        if "left" in words:
+            address = str(words["left"])
+            worker.addresses[address] -= 1
+            if not worker.addresses[address]:
+                del worker.addresses[address]
+            self._on_closed(Peer(address))
+        elif worker.waiting:
+            counts: Calls = Counter({(p, v, n): count for p, v, n, count in words["calls"]})
+            worker.waiting.pop(0).set_result(counts)
+
+    def _replace(self, worker: _Worker) -> None:
+        log.error("nfs.worker_died", pid=worker.child.pid, status=worker.child.status)
+        self._workers.remove(worker)
+        self._hang_up(worker)
+        for address in worker.addresses.elements():
+            self._on_closed(Peer(address))
+        task = asyncio.create_task(self._start_again(worker))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _start_again(self, worker: _Worker) -> None:
+        await worker.child.stop()
+        await asyncio.sleep(PAUSE)
+        await self._start_one()
+
+    def _hang_up(self, worker: _Worker) -> None:
+        with suppress(ValueError, OSError):
+            asyncio.get_running_loop().remove_reader(worker.channel)
+        worker.channel.close()
+        for answer in worker.waiting:
+            if not answer.done():
+                answer.set_result(Counter())
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
