@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself; .venv/bin/storeboot exists after any of them.
 
-.PHONY: setup demo check test test-all bench lock
+.PHONY: setup demo check test test-all bench pynfs lock
 
 setup:
 	@scripts/setup
@@ -24,6 +24,10 @@ test-all: setup
 # make bench GROUP=nfs; all groups without it.
 bench: setup
 	@scripts/bench $(GROUP)
+
+# The public NFSv4.1 suite, from a checkout of it.
+pynfs: setup
+	.venv/bin/python tests/pynfs/run.py "$(PYNFS)"
 
 # Needs uv; the lock has hashes and no address.
 lock:

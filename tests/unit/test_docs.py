@@ -11,7 +11,11 @@ import pytest
 
 from storeboot.boot.timeline import STAGES
 from storeboot.config import Config
+from storeboot.nfs.status import Status
+from storeboot.nfs.v4 import compound
+from storeboot.nfs.v4.constants import Op
 from storeboot.process import run
+from unit import test_v4
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/reference/storeboot.example.toml"
@@ -50,3 +54,12 @@ def test_every_stage_that_the_initrd_reports_is_known() -> None:
     reported = set(re.findall(r"^(?:\s*report|step) ([a-z-]+)", text, re.MULTILINE))
     assert reported - {"failed"} <= set(STAGES)
     assert {"network", "begin", "mount", "multi-user", "shutdown"} <= reported
+
+
+def test_what_pynfs_fails_is_what_the_dispatch_table_refuses() -> None:
+    """Whoever makes an operation work has to take its tests off the page."""
+    rows = re.findall(r"^\| ([A-Z]+) \|", (ROOT / "docs/reference/pynfs.md").read_text(), re.M)
+    assert rows == ["OPEN", "CREATE"]
+    assert compound.OPERATIONS[Op.CREATE] in compound.REFUSALS
+    refused = test_v4.after_walk(then=test_v4.open_arguments(1, b"new", create=True))
+    assert refused.status == Status.ROFS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4.attributes import ENCODERS
-from storeboot.nfs.v4.compound import _OPERATIONS_42, OPERATIONS
+from storeboot.nfs.v4.compound import OPERATIONS, OPERATIONS_42
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.xdr import Reader, Writer
 from unit.nfs_tree import (
@@ -111,13 +111,13 @@ def after_walk(*names: bytes, then: bytes, minor: int = 2) -> Reply:
     return reply
 
 
-def open_arguments(access: int, name: bytes) -> bytes:
+def open_arguments(access: int, name: bytes, *, create: bool = False) -> bytes:
     writer = Writer()
     for value in (0, access, 0):
         writer.uint32(value)
     writer.uint64(1)
     writer.opaque(b"owner")
-    writer.uint32(0)  # OPEN4_NOCREATE
+    writer.boolean(create)  # OPEN4_NOCREATE or OPEN4_CREATE
     writer.uint32(0)  # CLAIM_NULL
     writer.opaque(name)
     return op(Op.OPEN, writer.getvalue())
@@ -167,7 +167,7 @@ def test_compound__unknown_operations_are_illegal_in_their_version() -> None:
 
 
 def test_compound__every_operation_has_an_answer() -> None:
-    assert set(OPERATIONS) | set(_OPERATIONS_42) | {Op.ILLEGAL} == set(Op)
+    assert set(OPERATIONS) | set(OPERATIONS_42) | {Op.ILLEGAL} == set(Op)
 
 
 def test_lookup__stays_inside_the_view() -> None:
@@ -222,9 +222,34 @@ def test_open__what_cannot_be_opened(access: int, name: bytes, status: Status) -
     assert after_walk(HELLO, then=open_arguments(access, name)).status == status
 
 
-@pytest.mark.parametrize("number", [Op.WRITE, Op.SETATTR, Op.REMOVE, Op.RENAME, Op.CREATE, Op.LINK])
-def test_every_change_is_refused_as_read_only(number: Op) -> None:
-    assert after_walk(HELLO, then=op(number)).status == Status.ROFS
+NEW = opaque(b"new")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [op(Op.WRITE), op(Op.SETATTR), op(Op.COMMIT), op(Op.CREATE), op(Op.REMOVE, NEW),
+     op(Op.RENAME, NEW * 2), op(Op.LINK, NEW)],
+)  # fmt: skip
+def test_every_change_is_refused_as_read_only(change: bytes) -> None:
+    steps = [*walk(HELLO), op(Op.SAVEFH), change]
+    assert compound(*steps).status == Status.ROFS
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "status"),
+    [
+        ((), op(Op.RENAME, NEW * 2), Status.NOFILEHANDLE),
+        ((op(Op.SAVEFH),), op(Op.RENAME, opaque(b"") * 2), Status.INVAL),
+        ((op(Op.SAVEFH),), op(Op.RENAME, NEW + opaque(b"..")), Status.BADNAME),
+        ((op(Op.LOOKUP, opaque(b"empty")), op(Op.SAVEFH)), op(Op.RENAME, NEW * 2), Status.NOTDIR),
+        ((op(Op.LOOKUP, opaque(b"link")),), op(Op.REMOVE, NEW), Status.SYMLINK),
+        ((), op(Op.LINK, NEW), Status.NOFILEHANDLE),
+    ],
+)
+def test_mistakes_in_changes_are_told_apart(
+    before: tuple[bytes, ...], change: bytes, status: Status
+) -> None:
+    assert compound(*walk(HELLO), *before, change).status == status
 
 
 def test_readdir__pages_give_each_name_once() -> None:

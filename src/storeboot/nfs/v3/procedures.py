@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 
 from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.limits import MAX_FILE_SIZE, MAX_LISTING, MAX_READ, MAX_WRITE
@@ -18,6 +18,33 @@ MAX_HANDLE = 64  # NFS3_FHSIZE
 MAX_WIRE_NAME = 1024  # longer than any name, so that the answer is NAMETOOLONG and not garbage
 
 Procedure = Callable[[Catalogue, Reader, Writer], None]
+
+
+class Proc(IntEnum):
+    """Procedure numbers."""
+
+    NULL = 0
+    GETATTR = 1
+    SETATTR = 2
+    LOOKUP = 3
+    ACCESS = 4
+    READLINK = 5
+    READ = 6
+    WRITE = 7
+    CREATE = 8
+    MKDIR = 9
+    SYMLINK = 10
+    MKNOD = 11
+    REMOVE = 12
+    RMDIR = 13
+    RENAME = 14
+    LINK = 15
+    READDIR = 16
+    READDIRPLUS = 17
+    FSSTAT = 18
+    FSINFO = 19
+    PATHCONF = 20
+    COMMIT = 21
 
 
 class Access(IntFlag):
@@ -278,26 +305,27 @@ def _refuse_rename(catalogue: Catalogue, arguments: Reader, results: Writer) -> 
 
 
 PROCEDURES: dict[int, Procedure] = {
-    0: null,
-    1: getattr_,
-    2: _refuse,  # SETATTR
-    3: lookup,
-    4: access,
-    5: readlink,
-    6: read,
-    7: _refuse,  # WRITE
-    8: _refuse,  # CREATE
-    9: _refuse,  # MKDIR
-    10: _refuse,  # SYMLINK
-    11: _refuse,  # MKNOD
-    12: _refuse,  # REMOVE
-    13: _refuse,  # RMDIR
-    14: _refuse_rename,
-    15: _refuse_link,
-    16: readdir,
-    17: readdirplus,
-    18: fsstat,
-    19: fsinfo,
-    20: pathconf,
-    21: _refuse,  # COMMIT
+    Proc.NULL: null,
+    Proc.GETATTR: getattr_,
+    Proc.SETATTR: _refuse,
+    Proc.LOOKUP: lookup,
+    Proc.ACCESS: access,
+    Proc.READLINK: readlink,
+    Proc.READ: read,
+    Proc.WRITE: _refuse,
+    Proc.CREATE: _refuse,
+    Proc.MKDIR: _refuse,
+    Proc.SYMLINK: _refuse,
+    Proc.MKNOD: _refuse,
+    Proc.REMOVE: _refuse,
+    Proc.RMDIR: _refuse,
+    Proc.RENAME: _refuse_rename,
+    Proc.LINK: _refuse_link,
+    Proc.READDIR: readdir,
+    Proc.READDIRPLUS: readdirplus,
+    Proc.FSSTAT: fsstat,
+    Proc.FSINFO: fsinfo,
+    Proc.PATHCONF: pathconf,
+    Proc.COMMIT: _refuse,
 }
+REFUSALS = frozenset({_refuse, _refuse_rename, _refuse_link})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from storeboot.nfs.rpc import HEADER_SIZE, Call
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4 import files, opens, sessions
+from storeboot.nfs.v4 import changes, files, opens, sessions
 from storeboot.nfs.v4.clients import MAX_OPERATIONS, Clients, Peer
 from storeboot.nfs.v4.constants import MAX_TAG, Op
 from storeboot.nfs.v4.state import Compound
@@ -33,28 +33,27 @@ def _refuse(status: Status) -> Operation:
     return refuse
 
 
-_ROFS = _refuse(Status.ROFS)
-_NOTSUPP = _refuse(Status.NOTSUPP)
+NOTSUPP = _refuse(Status.NOTSUPP)
 
 OPERATIONS: dict[Op, Operation] = {
     Op.ACCESS: files.op_access,
     Op.CLOSE: opens.op_close,
-    Op.COMMIT: _ROFS,
-    Op.CREATE: _ROFS,
-    Op.DELEGPURGE: _NOTSUPP,
+    Op.COMMIT: changes.op_change,
+    Op.CREATE: changes.op_create,
+    Op.DELEGPURGE: NOTSUPP,
     Op.DELEGRETURN: opens.op_delegreturn,
     Op.GETATTR: files.op_getattr,
     Op.GETFH: files.op_getfh,
-    Op.LINK: _ROFS,
-    Op.LOCK: _NOTSUPP,
-    Op.LOCKT: _NOTSUPP,
-    Op.LOCKU: _NOTSUPP,
+    Op.LINK: changes.op_link,
+    Op.LOCK: NOTSUPP,
+    Op.LOCKT: NOTSUPP,
+    Op.LOCKU: NOTSUPP,
     Op.LOOKUP: files.op_lookup,
     Op.LOOKUPP: files.op_lookupp,
     Op.NVERIFY: files.op_nverify,
     Op.OPEN: opens.op_open,
-    Op.OPENATTR: _NOTSUPP,
-    Op.OPEN_CONFIRM: _NOTSUPP,
+    Op.OPENATTR: NOTSUPP,
+    Op.OPEN_CONFIRM: NOTSUPP,
     Op.OPEN_DOWNGRADE: opens.op_open_downgrade,
     Op.PUTFH: files.op_putfh,
     Op.PUTPUBFH: files.op_putrootfh,
@@ -62,40 +61,45 @@ OPERATIONS: dict[Op, Operation] = {
     Op.READ: files.op_read,
     Op.READDIR: files.op_readdir,
     Op.READLINK: files.op_readlink,
-    Op.REMOVE: _ROFS,
-    Op.RENAME: _ROFS,
-    Op.RENEW: _NOTSUPP,
+    Op.REMOVE: changes.op_remove,
+    Op.RENAME: changes.op_rename,
+    Op.RENEW: NOTSUPP,
     Op.RESTOREFH: files.op_restorefh,
     Op.SAVEFH: files.op_savefh,
     Op.SECINFO: files.op_secinfo,
-    Op.SETATTR: _ROFS,
-    Op.SETCLIENTID: _NOTSUPP,
-    Op.SETCLIENTID_CONFIRM: _NOTSUPP,
+    Op.SETATTR: changes.op_change,
+    Op.SETCLIENTID: NOTSUPP,
+    Op.SETCLIENTID_CONFIRM: NOTSUPP,
     Op.VERIFY: files.op_verify,
-    Op.WRITE: _ROFS,
-    Op.RELEASE_LOCKOWNER: _NOTSUPP,
-    Op.BACKCHANNEL_CTL: _NOTSUPP,
+    Op.WRITE: changes.op_change,
+    Op.RELEASE_LOCKOWNER: NOTSUPP,
+    Op.BACKCHANNEL_CTL: NOTSUPP,
     Op.BIND_CONN_TO_SESSION: sessions.op_bind_conn_to_session,
     Op.EXCHANGE_ID: sessions.op_exchange_id,
     Op.CREATE_SESSION: sessions.op_create_session,
     Op.DESTROY_SESSION: sessions.op_destroy_session,
     Op.FREE_STATEID: opens.op_free_stateid,
     Op.GET_DIR_DELEGATION: opens.op_get_dir_delegation,
-    Op.GETDEVICEINFO: _NOTSUPP,
-    Op.GETDEVICELIST: _NOTSUPP,
-    Op.LAYOUTCOMMIT: _NOTSUPP,
-    Op.LAYOUTGET: _NOTSUPP,
-    Op.LAYOUTRETURN: _NOTSUPP,
+    Op.GETDEVICEINFO: NOTSUPP,
+    Op.GETDEVICELIST: NOTSUPP,
+    Op.LAYOUTCOMMIT: NOTSUPP,
+    Op.LAYOUTGET: NOTSUPP,
+    Op.LAYOUTRETURN: NOTSUPP,
     Op.SECINFO_NO_NAME: files.op_secinfo_no_name,
     Op.SEQUENCE: sessions.op_sequence,
-    Op.SET_SSV: _NOTSUPP,
+    Op.SET_SSV: NOTSUPP,
     Op.TEST_STATEID: opens.op_test_stateid,
-    Op.WANT_DELEGATION: _NOTSUPP,
+    Op.WANT_DELEGATION: NOTSUPP,
     Op.DESTROY_CLIENTID: sessions.op_destroy_clientid,
     Op.RECLAIM_COMPLETE: sessions.op_reclaim_complete,
 }
 # Linux falls back to READ for good when READ_PLUS is NOTSUPP; the others are for writers.
-_OPERATIONS_42 = {op: _NOTSUPP for op in Op if Op.ALLOCATE <= op <= Op.REMOVEXATTR}
+OPERATIONS_42 = {op: NOTSUPP for op in Op if Op.ALLOCATE <= op <= Op.REMOVEXATTR}
+
+REFUSALS = frozenset(
+    {NOTSUPP, changes.op_change, changes.op_create, changes.op_link, changes.op_remove,
+     changes.op_rename}
+)  # fmt: skip
 
 # RFC 8881 section 2.10.2.1: these may come without SEQUENCE, and then alone.
 _SESSIONLESS = frozenset(
@@ -179,7 +183,7 @@ def _operation(number: int, minor: int) -> tuple[Op, Operation]:
         return Op.ILLEGAL, _refuse(Status.OP_ILLEGAL)
     operation = OPERATIONS.get(op)
     if operation is None and minor == 2:
-        operation = _OPERATIONS_42.get(op)
+        operation = OPERATIONS_42.get(op)
     if operation is None:
         return Op.ILLEGAL, _refuse(Status.OP_ILLEGAL)
     return op, operation

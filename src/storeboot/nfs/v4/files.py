@@ -44,16 +44,21 @@ def op_lookup(compound: Compound, arguments: Reader, _results: Writer) -> None:
 
 
 def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
-    """A component4 as the RFC wants it: not empty, and no `.` and `..` (section 14.5)."""
-    if not name:
-        raise NfsError(Status.INVAL)
-    if name in (b".", b"..") or b"/" in name:
-        raise NfsError(Status.BADNAME)
+    """One step down from a directory, by a component4."""
+    check_name(name)
     if name == ALIAS_NAME and directory.handle.place is Place.PSEUDO_ROOT:
         compound.pure = False
         if compound.peer.alias is not None:
             return compound.catalogue.view_root(compound.peer.alias)
     return compound.catalogue.lookup(directory, name)
+
+
+def check_name(name: bytes) -> None:
+    """A component4 as the RFC wants it: not empty, and no `.` and `..` (section 14.5)."""
+    if not name:
+        raise NfsError(Status.INVAL)
+    if name in (b".", b"..") or b"/" in name:
+        raise NfsError(Status.BADNAME)
 
 
 def op_lookupp(compound: Compound, _arguments: Reader, _results: Writer) -> None:
@@ -73,9 +78,7 @@ def op_savefh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
 
 
 def op_restorefh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    if compound.saved is None:
-        raise NfsError(Status.NOFILEHANDLE)
-    compound.current_or_none = compound.saved
+    compound.current_or_none = compound.saved_or_error
 
 
 def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:

@@ -25,7 +25,7 @@ def op_exchange_id(compound: Compound, arguments: Reader, results: Writer) -> No
     if arguments.uint32() > 1:
         raise XdrError("more than one nfs_impl_id4")
     fence = ExchangeFlag.SUPP_FENCE_OPS if compound.minor > 1 else 0
-    if flags & ~(ExchangeFlag.ARGUMENTS | fence):
+    if flags & ~int(ExchangeFlag.ARGUMENTS | fence):  # `~` of a flag has defined bits only
         raise NfsError(Status.INVAL)
     clients = compound.clients
     introduce = clients.update if flags & ExchangeFlag.UPD_CONFIRMED_REC_A else clients.introduce
@@ -55,7 +55,7 @@ def op_create_session(compound: Compound, arguments: Reader, results: Writer) ->
         raise NfsError(Status.SEQ_MISORDERED)
     if not client.confirmed and client.principal != compound.principal:
         raise NfsError(Status.CLID_INUSE)
-    if flags & ~CreateSessionFlag.ALL:
+    if flags & ~int(CreateSessionFlag.ALL):
         raise NfsError(Status.INVAL)
     if min(*fore[1:3], *back[1:3]) < LEAST_CHANNEL or not fore[4] or not fore[5]:
         raise NfsError(Status.TOOSMALL)

@@ -42,15 +42,25 @@ class Compound:
 
     @property
     def current_directory(self) -> Entry:
-        entry = self.current
-        if entry.node.kind is Kind.SYMLINK:
-            raise NfsError(Status.SYMLINK)
-        if entry.node.kind is not Kind.DIRECTORY:
-            raise NfsError(Status.NOTDIR)
-        return entry
+        return directory_of(self.current)
+
+    @property
+    def saved_or_error(self) -> Entry:
+        if self.saved is None:
+            raise NfsError(Status.NOFILEHANDLE)
+        return self.saved
 
     def set_room(self, channel: Channel, *, cached: bool) -> None:
         """What the reply may have: what the channel carries, and what it caches if it is to."""
         self.room = channel.response
         if cached and channel.cached < channel.response:
             self.room, self.too_big = channel.cached, Status.REP_TOO_BIG_TO_CACHE
+
+
+def directory_of(entry: Entry) -> Entry:
+    """The entry itself, which has to be a directory."""
+    if entry.node.kind is Kind.SYMLINK:
+        raise NfsError(Status.SYMLINK)
+    if entry.node.kind is not Kind.DIRECTORY:
+        raise NfsError(Status.NOTDIR)
+    return entry
