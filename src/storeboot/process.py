@@ -81,6 +81,7 @@ class Child:
         *,
         output: Path | None = None,
         pass_fds: tuple[int, ...] = (),
+        cwd: Path | None = None,
     ) -> Child:
         """Output of both kinds goes to the file `output`, or else to our own stderr."""
         words = [os.fspath(word) for word in argv]
@@ -94,6 +95,7 @@ class Child:
                     stderr=stream,
                     start_new_session=True,
                     pass_fds=pass_fds,
+                    cwd=cwd,
                 )
             except FileNotFoundError:
                 raise CommandError(f"program {words[0]!r} is not installed") from None

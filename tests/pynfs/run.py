@@ -68,7 +68,7 @@ def make_tree(directory: Path) -> tuple[Store, StorePath]:
     (source / "tree" / "link").symlink_to("/etc/X11")
     store = Store(directory / "root")
     store.root.mkdir()
-    options = ["--store", store.root, "--option", "build-users-group", ""]
+    options: list[str | Path] = ["--store", store.root, "--option", "build-users-group", ""]
     added = run(["nix-store", *options, "--add", source])
     return store, StorePath.from_arg(added.strip())
 
