@@ -60,6 +60,7 @@ class Client:
     """One instance of a client; another verifier is another instance."""
 
     client_id: bytes
+    address: str  # that it comes from
     owner: tuple[str, bytes] | None = None  # address and co_ownerid, when it introduced itself here
     verifier: bytes = b""
     principal: Principal | None = None
@@ -113,7 +114,7 @@ class Clients:
         if replaced is not None:
             self.end(replaced)
         for instance in range(MAX_DEAD + 1):
-            client_id = self.identities.client_id(owner[1], verifier, principal, instance)
+            client_id = self.identities.client_id(owner, verifier, principal, instance)
             if client_id not in self._dead:
                 break
         else:
@@ -124,22 +125,24 @@ class Clients:
             self._confirmed[owner] = client
             return client
         client = Client(
-            client_id, owner, verifier, principal, confirmed=False, introduced=self._clock(),
-            sequence=0,
+            client_id, owner[0], owner, verifier, principal, confirmed=False,
+            introduced=self._clock(), sequence=0,
         )  # fmt: skip
         self._keep(client)
         self._unconfirmed[owner] = client
         return client
 
-    def find(self, client_id: bytes) -> Client:
+    def find(self, client_id: bytes, address: str) -> Client:
         """A client by its id; one that only another process knows is taken over."""
         client = self._clients.get(client_id)
         if client is None:
             if client_id in self._dead:
                 raise NfsError(Status.STALE_CLIENTID)
-            self.identities.check_client(client_id)
-            client = Client(client_id)
+            self.identities.check_client(client_id, address)
+            client = Client(client_id, address)
             self._keep(client)
+        elif client.address != address:
+            raise NfsError(Status.STALE_CLIENTID)
         elif not client.confirmed and self._clock() > client.introduced + self._lease:
             self.end(client)
             raise NfsError(Status.STALE_CLIENTID)
@@ -158,19 +161,24 @@ class Clients:
                 del self._unconfirmed[owner]
             self._confirmed[owner] = client
         client.confirmed = True
-        session_id = self.identities.session_id(client.client_id, sequence)
+        # Another process may have made a session of this client at this sequence id already, and
+        # calls of that one may still be on their way: the clock tells the two apart.
+        number = sequence + int(self._clock() * 1024)
+        session_id = self.identities.session_id(client.client_id, client.address, number)
         self._dead.pop(session_id, None)
         return self._add_session(session_id, client, channel, 0)
 
-    def session(self, session_id: bytes) -> Session:
+    def session(self, session_id: bytes, address: str) -> Session:
         """A session by its id; one that only another process knows is taken over."""
         session = self.sessions.get(session_id)
         if session is None:
             if session_id in self._dead or session_id[:8] in self._dead:
                 raise NfsError(Status.BADSESSION)
-            self.identities.check_session(session_id)
-            client = self.find(session_id[:8])
+            self.identities.check_session(session_id, address)
+            client = self.find(session_id[:8], address)
             session = self._add_session(session_id, client, FULL, UNKNOWN)
+        elif session.client.address != address:
+            raise NfsError(Status.BADSESSION)
         return session
 
     def _add_session(
@@ -241,6 +249,8 @@ class Peer:
         if self.sessions.get(session.session_id) is not session:
             self.sessions[session.session_id] = session
             session.connections += 1
+            if len(self.sessions) > MAX_SESSIONS:
+                self.sessions.pop(next(iter(self.sessions))).connections -= 1
 
     def leave(self, clients: Clients) -> None:
         """The connection is gone.

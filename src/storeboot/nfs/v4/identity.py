@@ -4,6 +4,9 @@ Each carries a keyed digest, so that any process with the key accepts it after a
 made-up one is refused. This stretches RFC 8881 (sections 2.4 and 2.10 expect a server to forget
 them when it restarts); it is safe because there is no lock, no share reservation and no change
 that a forgotten client could conflict with.
+
+Ids of clients and sessions are good from the address they were given to: nothing else stands
+between a peer that has overheard one and its owner's slots.
 """
 
 from __future__ import annotations
@@ -32,30 +35,39 @@ class IdentityCodec:
         self.server_scope = self._mac(b"sb-scope", service.encode(), 16)
 
     def client_id(
-        self, owner: bytes, verifier: bytes, principal: tuple[int, int], instance: int
+        self, owner: tuple[str, bytes], verifier: bytes, principal: tuple[int, int], instance: int
     ) -> bytes:
-        """clientid4: four bytes that name the client, four that prove it was named here."""
-        words = b"".join(number.to_bytes(4, "big") for number in (*principal, instance))
-        name = self._mac(b"sb-client", words + verifier + owner, 4)
-        return name + self._mac(b"sb-client-mac", name, 4)
+        """clientid4: four bytes that name the client, four that prove it was named here.
 
-    def check_client(self, client_id: bytes) -> None:
-        if not hmac.compare_digest(client_id[4:], self._mac(b"sb-client-mac", client_id[:4], 4)):
+        `owner` is the address it comes from and its co_ownerid.
+        """
+        words = b"".join(number.to_bytes(4, "big") for number in (*principal, instance))
+        name = self._mac(b"sb-client", words + verifier + owner[1], 4)
+        return name + self._client_proof(name, owner[0])
+
+    def check_client(self, client_id: bytes, address: str) -> None:
+        if not hmac.compare_digest(client_id[4:], self._client_proof(client_id[:4], address)):
             raise NfsError(Status.STALE_CLIENTID)
 
-    def session_id(self, client_id: bytes, sequence: int) -> bytes:
-        """Client id, the low half of the sequence id that made the session, six bytes of proof."""
-        name = client_id + (sequence & 0xFFFF).to_bytes(2, "big")
-        return name + self._mac(b"sb-session", name, 6)
+    def session_id(self, client_id: bytes, address: str, number: int) -> bytes:
+        """Client id, 16 bits that tell its sessions apart, six bytes of proof."""
+        name = client_id + (number & 0xFFFF).to_bytes(2, "big")
+        return name + self._session_proof(name, address)
 
-    def check_session(self, session_id: bytes) -> None:
+    def check_session(self, session_id: bytes, address: str) -> None:
         name, proof = session_id[:10], session_id[10:]
-        if not hmac.compare_digest(proof, self._mac(b"sb-session", name, 6)):
+        if not hmac.compare_digest(proof, self._session_proof(name, address)):
             raise NfsError(Status.BADSESSION)
 
     def stateid(self, kind: bytes, handle: bytes) -> bytes:
         """stateid4 of an open (`o`) or a delegation (`d`) of a file: seqid 1, then `other`."""
         return b"\0\0\0\1" + kind + self._mac(b"sb-stateid", kind + handle, 11)
+
+    def _client_proof(self, name: bytes, address: str) -> bytes:
+        return self._mac(b"sb-client-mac", name + address.encode(), 4)
+
+    def _session_proof(self, name: bytes, address: str) -> bytes:
+        return self._mac(b"sb-session", name + address.encode(), 6)
 
     def _mac(self, person: bytes, data: bytes, size: int) -> bytes:
         return blake2b(data, key=self._key, person=person, digest_size=size).digest()

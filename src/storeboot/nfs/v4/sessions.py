@@ -47,7 +47,7 @@ def op_create_session(compound: Compound, arguments: Reader, results: Writer) ->
     fore, back = _channel(arguments), _channel(arguments)
     arguments.uint32()  # program of callbacks, of which there are none
     _skip_callback_security(arguments)
-    client = compound.clients.find(client_id)
+    client = compound.clients.find(client_id, compound.peer.address)
     if sequence == client.sequence and client.reply:
         results.raw(client.reply)
         return
@@ -107,7 +107,7 @@ def _skip_callback_security(arguments: Reader) -> None:
 
 def op_sequence(compound: Compound, arguments: Reader, results: Writer) -> None:
     """Section 18.46: which slot of which session, and whether in its order."""
-    session = compound.clients.session(arguments.take(16))
+    session = compound.clients.session(arguments.take(16), compound.peer.address)
     sequence, slot = arguments.uint32(), arguments.uint32()
     arguments.uint32()  # highest slot that the client uses
     cached = arguments.boolean()
@@ -143,7 +143,7 @@ def write_sequence(results: Writer, session: Session, sequence: int, slot: int) 
 
 def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writer) -> None:
     """Any connection may carry any session; the answer is always the fore channel."""
-    session = compound.clients.session(arguments.take(16))
+    session = compound.clients.session(arguments.take(16), compound.peer.address)
     arguments.uint32()
     arguments.boolean()
     compound.peer.use(session)
@@ -154,14 +154,14 @@ def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writ
 
 def op_destroy_session(compound: Compound, arguments: Reader, _results: Writer) -> None:
     """In a compound of that same session it has to be the last operation (section 18.37.3)."""
-    session = compound.clients.session(arguments.take(16))
+    session = compound.clients.session(arguments.take(16), compound.peer.address)
     if session is compound.session and compound.position + 1 < compound.count:
         raise NfsError(Status.NOT_ONLY_OP)
     compound.clients.close_session(session)
 
 
 def op_destroy_clientid(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    client = compound.clients.find(arguments.take(8))
+    client = compound.clients.find(arguments.take(8), compound.peer.address)
     if client.sessions:
         raise NfsError(Status.CLIENTID_BUSY)
     compound.clients.end(client)
