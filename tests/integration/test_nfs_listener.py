@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from integration.servers import make_config
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_connection, server
+from storeboot.serve import nfs_connection, nfs_listener, server
 from unit.nfs_tree import call
 
 
@@ -84,11 +86,104 @@ async def test_many_calls_in_one_write_are_answered_in_order(running: server.Ser
     assert len(await exchange(running, NULL * 500)) == 28 * 500
 
 
-async def test_two_hundred_idle_connections_do_not_matter(running: server.Server) -> None:
+async def answers(running: server.Server) -> bool:
+    return (await exchange(running, NULL))[4:8] == b"\0\0\0\7"
+
+
+async def test_two_thousand_connections_do_not_matter(running: server.Server) -> None:
+    """From a few addresses, some of them in the middle of a record."""
     port = running.service.config.nfs.port
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    crowd = []
     try:
-        assert (await exchange(running, NULL))[4:8] == b"\0\0\0\7"
+        for number in range(2000):
+            source = (f"127.0.1.{number % 8}", 0)
+            each = await asyncio.to_thread(
+                socket.create_connection, ("127.0.0.1", port), 20, source_address=source
+            )
+            each.sendall(NULL[: number % 30])
+            crowd.append(each)
+        assert await answers(running)
+        for each in crowd[:10]:
+            each.sendall(NULL[crowd.index(each) % 30 :])
+            reply = await asyncio.to_thread(each.recv, 100)
+            assert reply[4:8] == b"\0\0\0\7"
     finally:
-        for each in idle:
+        for each in crowd:
             each.close()
+
+
+async def test_one_address_cannot_take_all_connections(
+    running: server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nfs_listener, "MAX_PEER_CONNECTIONS", 20)
+    port = running.service.config.nfs.port
+    with capture_logs() as told:
+        crowd = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(40)]
+        for each in crowd[20:]:
+            assert await asyncio.to_thread(each.recv, 1) == b""
+        with socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.2", 0)) as other:
+            other.sendall(NULL)
+            assert (await asyncio.to_thread(other.recv, 100))[4:8] == b"\0\0\0\7"
+    assert [each["event"] for each in told] == ["nfs.too_many_connections"]
+    for each in crowd:
+        each.close()
+
+
+async def test_rubbish_is_told_once_a_peer(running: server.Server) -> None:
+    with capture_logs() as told:
+        for _ in range(50):
+            await exchange(running, b"\xff" * 100)
+    assert [each["event"] for each in told if each["log_level"] == "info"] == [
+        "nfs.peer_sent_rubbish"
+    ]
+
+
+async def test_a_record_of_a_gigabyte_takes_no_memory(running: server.Server) -> None:
+    """The mark alone ends the connection."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        assert await exchange(running, b"\xc0\0\0\0" + bytes(1 << 16)) == b""
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+async def ask_without_end(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(NULL * 100)
+        await asyncio.wait_for(writer.drain(), 20)
+
+
+async def test_a_peer_that_reads_nothing_is_bounded_and_given_up(
+    running: server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks without end and takes no answer: its calls wait in its own socket, not in us."""
+    monkeypatch.setattr(nfs_connection, "SLOW_PEER", 1.0)
+    port = running.service.config.nfs.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    writer.transport.set_write_buffer_limits(0)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionError):
+        await ask_without_end(writer)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+    assert await answers(running)
+    writer.close()
+
+
+async def test_a_slow_loris_keeps_nobody_waiting(
+    running: server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred peers that send a byte now and then have as long as any for a whole record."""
+    monkeypatch.setattr(nfs_connection, "STARTED_RECORD", 1.0)
+    port = running.service.config.nfs.port
+    slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+    given_up = asyncio.gather(*(reader.read() for reader, _ in slow), return_exceptions=True)
+    for at in range(len(NULL) - 4):
+        for _, writer in slow:
+            writer.write(NULL[at : at + 1])
+        assert await answers(running)
+        done, _ = await asyncio.wait([given_up], timeout=0.1)
+        if done:
+            break
+    assert all(end in (b"",) or isinstance(end, OSError) for end in await given_up)
+    for _, writer in slow:
+        writer.close()

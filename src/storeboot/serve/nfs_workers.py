@@ -63,6 +63,7 @@ class NfsWorkers:
         self._on_closed = on_closed
         self._workers: list[_Worker] = []
         self._starting: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Event()  # set when a worker comes or goes
 
     async def start(self) -> None:
         for _ in range(self._count):
@@ -123,6 +124,7 @@ class NfsWorkers:
         ours.send(json.dumps(asdict(self._settings)).encode())
         worker = _Worker(child, ours)
         self._workers.append(worker)
+        self.changed.set()
         asyncio.get_running_loop().add_reader(ours, self._hear, worker)
 
     def _hear(self, worker: _Worker) -> None:
@@ -150,6 +152,7 @@ class NfsWorkers:
     def _replace(self, worker: _Worker) -> None:
         log.error("nfs.worker_died", pid=worker.child.pid, status=worker.child.status)
         self._workers.remove(worker)
+        self.changed.set()
         self._hang_up(worker)
         for address in worker.addresses.elements():
             self._on_closed(Peer(address))

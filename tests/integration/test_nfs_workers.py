@@ -1,0 +1,166 @@
+"""The NFS port of `storeboot serve` as users run it: workers, given sockets, the alias."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from integration.nfs_client import NFS, NfsClient
+from integration.servers import MAC, make_config
+from storeboot.config import Config, HostSection, NfsSection
+from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.views import flat_name
+from storeboot.serve import server
+from storeboot.serve.nfs_workers import NfsWorkers
+
+
+def mount_path(running: server.Server) -> str:
+    (assignment,) = running.service.assignments.values()
+    token = MountToken(bytes.fromhex(assignment.view.view_id), bytes(8))
+    return f"/view/{HandleCodec(running.service.key).encode_token(token)}"
+
+
+def top(running: server.Server) -> bytes:
+    (assignment,) = running.service.assignments.values()
+    return assignment.system.toplevel.base_name.encode()
+
+
+def read_tool(running: server.Server, source: str = "127.0.0.1") -> bytes:
+    with NfsClient(running.service.config.nfs.port, source=source) as client:
+        handle = client.mount(mount_path(running))
+        for name in (top(running), b"bin", b"tool"):
+            assert handle is not None
+            handle = client.lookup(handle, name)
+        assert handle is not None
+        return client.read(handle)
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, workers: int = 2
+) -> AsyncIterator[tuple[server.Server, NfsWorkers]]:
+    async with server.running(make_config(directory, workers)) as running:
+        backend = running.nfs.backend
+        assert isinstance(backend, NfsWorkers)
+        yield running, backend
+
+
+async def until(backend: NfsWorkers, count: int, *, without: int) -> None:
+    """Wait until there are so many workers, and one not among them."""
+    while len(backend.pids) != count or without in backend.pids:
+        backend.changed.clear()
+        await backend.changed.wait()
+
+
+async def test_workers_answer_and_their_calls_are_counted(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (running, backend):
+        for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+            assert await asyncio.to_thread(read_tool, running, source) == b"#!/bin/sh\necho tool\n"
+        assert (await backend.calls())[NFS, 3, 6] == 3
+
+
+async def test_connections_of_one_address_meet_in_one_worker(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (running, backend):
+        port = running.service.config.nfs.port
+        sources = ["127.0.0.2", "127.0.0.3"]
+        clients = [
+            await asyncio.to_thread(NfsClient, port, source=source) for source in sources * 4
+        ]
+        for client in clients:
+            await asyncio.to_thread(client.ask, NFS, 3, 0, b"")
+        spread = sorted((dict(worker.addresses) for worker in backend._workers), key=str)
+        assert spread == [{"127.0.0.2": 4}, {"127.0.0.3": 4}]
+        for client in clients:
+            client.socket.close()
+
+
+async def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (running, backend):
+        port = running.service.config.nfs.port
+        first, second = [
+            await asyncio.to_thread(NfsClient, port, source=source)
+            for source in ("127.0.0.2", "127.0.0.3")
+        ]
+        for client in (first, second):
+            await asyncio.to_thread(client.ask, NFS, 3, 0, b"")
+        victim = next(each for each in backend._workers if "127.0.0.2" in each.addresses)
+        os.kill(victim.child.pid, signal.SIGKILL)
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(first.ask, NFS, 3, 0, b"")
+        await asyncio.to_thread(second.ask, NFS, 3, 0, b"")
+        await until(backend, 2, without=victim.child.pid)
+        assert await asyncio.to_thread(read_tool, running, "127.0.0.2")
+        first.socket.close()
+        second.socket.close()
+
+
+async def test_without_any_worker_a_connection_ends_and_comes_again(tmp_path: Path) -> None:
+    async with serving(tmp_path, workers=1) as (running, backend):
+        (pid,) = backend.pids
+        os.kill(pid, signal.SIGKILL)
+        await until(backend, 0, without=pid)
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(read_tool, running)
+        await until(backend, 1, without=pid)
+        assert await asyncio.to_thread(read_tool, running)
+
+
+async def test_a_socket_that_was_given_outlives_the_server(tmp_path: Path) -> None:
+    """While nobody serves it, clients connect and wait; the next server answers them."""
+    config = make_config(tmp_path)
+    with socket.create_server(("127.0.0.1", config.nfs.port)) as kept:
+        async with server.running(config, given={"nfs": kept.dup()}) as running:
+            path = mount_path(running)
+            assert await asyncio.to_thread(read_tool, running)
+        with await asyncio.to_thread(NfsClient, config.nfs.port) as client:
+            waiting = asyncio.create_task(asyncio.to_thread(client.mount, path))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            async with server.running(config, given={"nfs": kept.dup()}):
+                assert await waiting is not None
+
+
+def with_alias(config: Config, address: str) -> Config:
+    host = HostSection(system=config.hosts["lab1"].system, mac=(MAC,), address=(address,))
+    nfs = NfsSection(
+        listen="127.0.0.1", port=config.nfs.port, workers=config.nfs.workers, alias=True
+    )
+    return config.model_copy(update={"nfs": nfs, "hosts": {"lab1": host}})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_alias_is_for_the_hosts_own_address(tmp_path: Path, workers: int) -> None:
+    config = with_alias(make_config(tmp_path, workers), "127.0.0.9")
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        port = int(second.getsockname()[1])
+        async with server.running(config, given={"alias": second.dup()}) as running:
+            for each in (port, config.nfs.port):
+                with await asyncio.to_thread(NfsClient, each, source="127.0.0.9") as client:
+                    handle = await asyncio.to_thread(client.mount, "/nixstore")
+                    assert handle is not None
+                    assert await asyncio.to_thread(client.lookup, handle, top(running))
+                with await asyncio.to_thread(NfsClient, each, source="127.0.0.8") as client:
+                    assert await asyncio.to_thread(client.mount, "/nixstore") is None
+
+
+async def test_every_file_has_a_flat_name(tmp_path: Path) -> None:
+    async with server.running(make_config(tmp_path)) as running:
+        with await asyncio.to_thread(NfsClient, running.service.config.nfs.port) as client:
+            root = await asyncio.to_thread(client.mount, mount_path(running))
+            assert root is not None
+            flat = await asyncio.to_thread(client.lookup, root, b".flat")
+            assert flat is not None
+            name = flat_name(top(running), b"bin/tool")
+            file = await asyncio.to_thread(client.lookup, flat, name)
+            assert file is not None
+            assert await asyncio.to_thread(client.read, file) == b"#!/bin/sh\necho tool\n"
+            other = flat_name(top(running), b"bin")
+            assert await asyncio.to_thread(client.lookup, flat, other) is None
+            assert await asyncio.to_thread(client.lookup, flat, name.upper()) is None

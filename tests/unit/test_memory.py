@@ -1,0 +1,143 @@
+"""Replies that are made once, names that are packed: the same answers, and bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storeboot.config import NfsSection
+from storeboot.nfs import limits
+from storeboot.nfs.index import Index, Kind, Node, fileid
+from storeboot.nfs.memo import Memo
+from storeboot.nfs.program import Programs
+from storeboot.nfs.v4.clients import Peer
+from storeboot.nfs.v4.constants import Op
+from storeboot.nfs.xdr import FileSlice
+from unit.nfs_tree import BIG, HELLO, KEY, call, loaded_programs
+from unit.test_sessions import Machine
+from unit.test_v3 import NFS, walk
+from unit.test_v4 import op, packed, words
+from unit.test_v4 import walk as walk_v4
+
+
+@dataclass(frozen=True)
+class Sized:
+    cost: int
+
+
+@given(st.lists(st.tuples(st.binary(max_size=3), st.integers(0, 500)), max_size=200))
+def test_memo_never_holds_more_than_its_limit_and_one_value(puts: list[tuple[bytes, int]]) -> None:
+    memo: Memo[Sized] = Memo(5000)
+    for key, cost in puts:
+        value = Sized(cost)
+        memo.put(key, value)
+        assert memo.get(key) is value
+        held = [each.cost for part in (memo._young, memo._old) for each in part.values()]
+        assert sum(held) <= 5000 + cost
+
+
+def test_memo_keeps_what_is_used() -> None:
+    memo: Memo[Sized] = Memo(20_000)
+    memo.put(b"used", Sized(1))
+    for number in range(1000):
+        memo.put(b"%d" % number, Sized(100))
+        assert memo.get(b"used") is not None
+    assert memo.get(b"0") is None
+
+
+NAMES = st.binary(min_size=1, max_size=20).filter(
+    lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
+)
+
+
+@given(st.dictionaries(NAMES, st.one_of(st.integers(0, 1 << 50), st.binary(max_size=50))))
+def test_index_gives_back_what_went_in(entries: dict[bytes, int | bytes]) -> None:
+    nodes = {b"": Node(Kind.DIRECTORY, fileid(HELLO, b""), names=tuple(sorted(entries)))}
+    for name, what in entries.items():
+        number = fileid(HELLO, name)
+        nodes[name] = (
+            Node(Kind.REGULAR, number, size=what, executable=what % 2 == 1)
+            if isinstance(what, int)
+            else Node(Kind.SYMLINK, number, size=len(what), target=what)
+        )
+    index = Index(HELLO, nodes)
+    assert index.names(b"") == tuple(sorted(entries))
+    assert {name: index.get(name) for name in entries} == {name: nodes[name] for name in entries}
+    assert index.get(b"no such/name") is None
+
+
+def test_index_is_packed() -> None:
+    """A hundred thousand inodes are what one closure has."""
+    nodes = {b"": Node(Kind.DIRECTORY, 1, names=tuple(sorted(b"file%d" % n for n in range(2000))))}
+    nodes |= {b"file%d" % n: Node(Kind.REGULAR, n, size=n) for n in range(2000)}
+    assert Index(HELLO, nodes).cost < 2000 * 150
+
+
+def read_call(handle: bytes) -> bytes:
+    arguments = len(handle).to_bytes(4) + handle + bytes(8) + (1000).to_bytes(4)
+    return call(NFS, 3, 6, arguments)
+
+
+def test_a_kept_reply_is_the_one_that_was_made() -> None:
+    programs, record = loaded_programs(), read_call(walk(BIG))
+    made = programs.answer(record, Peer())
+    other_caller = b"\xab\xcd\xef\x01" + record[4:]
+    kept = programs.answer(other_caller, Peer("10.0.0.9"))
+    assert len(programs._replies._memo) == 1
+    assert isinstance(kept[1], FileSlice)
+    assert kept[1:] == made[1:]
+    first, again = kept[0], made[0]
+    assert isinstance(first, bytes)
+    assert isinstance(again, bytes)
+    assert (first[:4], first[4:8], first[8:]) == (again[:4], other_caller[:4], again[8:])
+    assert programs.calls[NFS, 3, 6] == 2
+
+
+def test_a_kept_compound_reply_echoes_its_own_caller() -> None:
+    programs = loaded_programs()
+    machine = Machine(programs)
+    session = machine.session()
+    ask = walk_v4(HELLO)[1:]
+
+    def answer(number: int, slot: int) -> bytes:
+        ops = [op(Op.SEQUENCE, session + words(number, slot, 0, 0)), *ask]
+        record = call(NFS, 4, 1, packed(ops, minor=2).replace(b"\0\0\0\3tag\0", bytes(4)))
+        (reply,) = programs.answer(record, machine.peer)
+        assert isinstance(reply, bytes)
+        return reply
+
+    first = answer(1, 0)
+    kept = len(programs._replies._memo)
+    assert kept
+    second = answer(1, 5)
+    assert len(programs._replies._memo) == kept
+    assert second[48:64] == session
+    assert second[64:72] == words(1, 5)
+    assert first[72:] == second[72:]
+    assert answer(2, 0)[64:72] == words(2, 0)
+    assert programs.clients.sessions[session].slots[0] == 2
+
+
+def test_replies_stay_under_their_cap() -> None:
+    programs = Programs(KEY, reply_memory=50_000)
+    source = loaded_programs()
+    programs.catalogue._views, programs.catalogue._indexes = (
+        source.catalogue._views, source.catalogue._indexes,
+    )  # fmt: skip
+    handle = walk(BIG)
+    for offset in range(2000):
+        arguments = len(handle).to_bytes(4) + handle + offset.to_bytes(8) + (10).to_bytes(4)
+        programs.answer(call(NFS, 3, 6, arguments), Peer())
+    memo = programs._replies._memo
+    assert 0 < len(memo) < 100
+
+
+@pytest.mark.parametrize(
+    ("field", "constant"),
+    [("lease", limits.LEASE_SECONDS), ("reply_memory", limits.REPLY_MEMORY >> 20)],
+)
+def test_defaults_of_the_configuration_are_those_of_the_core(field: str, constant: int) -> None:
+    assert getattr(NfsSection(), field) == constant
