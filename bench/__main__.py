@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from bench import nfs
+from bench import nfs, protocol
 from bench.rows import write
 
-GROUPS = {"nfs": nfs.measure}
+GROUPS = {"nfs": nfs.measure, "boots": protocol.boots, "leases": protocol.leases}
 
 
 def main() -> int:

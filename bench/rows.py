@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ class Row:
     target: float | None
     against: str
     spread: tuple[float, float]
-    detail: dict[str, object]
+    detail: Mapping[str, object]
 
     @property
     def met(self) -> bool:

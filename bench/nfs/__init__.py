@@ -64,7 +64,7 @@ class Load:
         framed = b"".join(struct.pack(">I", len(each)) + each for each in calls)
         file.write_bytes(struct.pack(">II", len(calls), client.sequence_offset) + framed)
         sessions.write_bytes(client.sessions(connections))
-        argv = [self.program, "play", "127.0.0.1", str(peer.port), str(connections),
+        argv: list[str | Path] = [self.program, "play", "127.0.0.1", str(peer.port), str(connections),
                 str(outstanding), str(seconds), file]  # fmt: skip
         if client.sequence_offset:
             argv.append(sessions)

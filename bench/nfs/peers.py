@@ -16,7 +16,7 @@ from bench.nfs.client import Connection, call
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.serve.state import StateDirectory
 
-OURS, GANESHA, NULL = 20490, 20491, 20495
+OURS, GANESHA, NULL, HTTP = 20490, 20491, 20495, 20496
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -57,10 +57,27 @@ class Peer:
 
 @contextmanager
 def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
+    """`storeboot serve` as users run it, without a host."""
     token = HandleCodec(StateDirectory(directory / "state").key()).encode_token(
         MountToken(view, bytes(8))
     )
-    argv = [sys.executable, "-m", "bench.nfs.serve", str(directory), str(OURS), str(workers)]
+    configuration = directory / "storeboot.toml"
+    configuration.write_text(f"""
+[server]
+address = "127.0.0.1"
+state_directory = "{directory}/state"
+[store]
+root = "{directory}"
+[http]
+listen = "127.0.0.1"
+port = {HTTP}
+[nfs]
+listen = "127.0.0.1"
+port = {OURS}
+workers = {workers}
+""")
+    command = Path(sys.executable).with_name("storeboot")
+    argv = [str(command), "serve", "--config", str(configuration)]
     with _started(argv, OURS) as pid:
         yield Peer("storeboot", pid, OURS, OURS, f"/view/{token}")
 

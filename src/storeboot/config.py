@@ -65,7 +65,7 @@ class NfsSection(_Section):
         default=3600, description="NFSv4 lease, in seconds."
     )
     reply_memory: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=32, description="MiB of kept replies, in each process."
+        default=16, description="MiB of kept replies, in each process."
     )
     alias: bool = Field(
         default=False,

@@ -11,4 +11,4 @@ MAX_FILE_SIZE = (1 << 63) - 1
 TIME_SECONDS = 1  # Nix sets every mtime to 1970-01-01 00:00:01
 MAX_CACHED_REPLY = 4096
 LEASE_SECONDS = 3600  # short leases make clients hand idle delegations back
-REPLY_MEMORY = 32 << 20  # bytes of kept replies, in each process
+REPLY_MEMORY = 16 << 20  # bytes of kept replies, in each process

@@ -31,6 +31,7 @@ from storeboot.config import (
 )
 from storeboot.errors import BootError
 from storeboot.hosts.boots import Boot
+from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nix.store import Store, StorePath
 from storeboot.serve import server
 from storeboot.vm import qemu
@@ -50,6 +51,7 @@ class TrialSpec:
     system: StorePath
     directory: Path  # for state, console and logs
     nfs_version: NfsVersion = "3"
+    nfs_lease: int = LEASE_SECONDS
     least_files: int = 5000
     has_nix: bool = True
     memory: int = 2048  # MiB
@@ -87,7 +89,13 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         server=ServerSection(address=qemu.HOST_ADDRESS, state_directory=spec.directory / "state"),
         store=StoreSection(root=spec.store.root),
         http=HttpSection(listen="127.0.0.1", port=http_port),
-        nfs=NfsSection(listen="127.0.0.1", port=nfs_port, version=spec.nfs_version, workers=0),
+        nfs=NfsSection(
+            listen="127.0.0.1",
+            port=nfs_port,
+            version=spec.nfs_version,
+            lease=spec.nfs_lease,
+            workers=0,
+        ),
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
         hosts={

@@ -1,0 +1,158 @@
+"""The Linux NFS client: both kernels, both protocols, all that a tree can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from e2e import linux_tree
+from e2e.systems import CACHE, spec, system
+from storeboot.nfs.handle import MountToken
+from storeboot.nfs.program import Programs
+from storeboot.nix.store import Store
+from storeboot.serve.nfs_listener import NfsListener
+from storeboot.serve.nfs_service import NfsService
+from storeboot.serve.state import StateDirectory
+from storeboot.serve.store_tree import StoreTree
+from storeboot.vm.demo.build import DemoSystem
+from storeboot.vm.demo.packages import Suite
+from storeboot.vm.qemu import HOST_ADDRESS
+from storeboot.vm.trial import started
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+SCRIPT = Path(__file__).with_name("linux_client.sh")
+VIEW = bytes(range(16))
+
+
+def programs_of(suite: Suite) -> linux_tree.Programs:
+    """Out of the packages that the demo systems are made of."""
+
+    def one(pattern: str) -> Path:
+        found = sorted((CACHE / suite / "trees").glob(f"*/{pattern}"))
+        return next(path for path in found if path.is_file() and not path.is_symlink())
+
+    return linux_tree.Programs(
+        busybox=one("busybox-static-*/**/bin/busybox"),
+        loader=one("libc6-*/**/ld-linux-x86-64.so.2"),
+        libc=one("libc6-*/**/libc.so.6"),
+        true=one("coreutils-*/**/bin/true"),
+    )
+
+
+@asynccontextmanager
+async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
+    """An NFS server of one view with the tree; its port, and the path to mount."""
+    state = StateDirectory(root / "state")
+    text = "/nix/store/" + os.fsdecode(linux_tree.NAME)
+    record = {"toplevels": [text], "paths": [text], "registration": ""}
+    (state.path / "views" / f"{VIEW.hex()}.json").write_text(json.dumps(record))
+    programs = Programs(state.key(), "everything", asyncio.get_running_loop().time)
+    tree = StoreTree(Store(root), state)
+    listener = NfsListener(lambda on_closed: NfsService(programs, tree, on_closed))
+    port = await listener.start("127.0.0.1", 0)
+    token = programs.codec.encode_token(MountToken(VIEW, bytes(8)))
+    try:
+        yield port, f"/view/{token}"
+    finally:
+        await listener.stop()
+
+
+@asynccontextmanager
+async def asking(variables: dict[str, str]) -> AsyncIterator[tuple[str, asyncio.Future[str]]]:
+    """Where the guest's script is, and what the guest posts when it is through."""
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def give(request: web.Request) -> web.Response:
+        words = {**variables, "url": f"http://{request.host}/results"}
+        lines = [f"{name}='{value}'" for name, value in words.items()]
+        return web.Response(text="\n".join([*lines, SCRIPT.read_text()]))
+
+    async def take(request: web.Request) -> web.Response:
+        answer.set_result(await request.text())
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/script", give), web.post("/results", take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://{HOST_ADDRESS}:{runner.addresses[0][1]}/script", answer
+    finally:
+        await runner.cleanup()
+
+
+def expected(top: Path) -> dict[str, str]:
+    everything = sum(1 for _ in linux_tree._everything(top))
+    return {
+        "lines": str(everything - 1),
+        "names": linux_tree.names(top),
+        "attributes": linux_tree.attributes(top),
+        "contents": linux_tree.contents(top),
+        "many": str(linux_tree.MANY),
+        "missing": "1",
+        "link": "text",
+        "long_link": "4095",
+        "hard_link": "same",
+        "sparse_size": str(linux_tree.SPARSE_SIZE),
+        **{f"sparse_{at >> 20}": linux_tree.sample(top, at) for at in linux_tree.SAMPLES},
+        "executed": "it runs",
+        "mapped": "mapped",
+        "denied": "1",
+        "readers": "32",
+        "parallel": linux_tree.eight(top),
+        "connections": "4",
+        "copied": "0",
+        "copy_up": "text more new shallow/deeper",
+        "lower": "text 1",
+        "unmounted": "0",
+        "errors": "0",
+    }
+
+
+@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
+async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
+    built = await asyncio.to_thread(system, "micro", suite=suite)
+    store = tmp_path / "nix" / "store"
+    store.mkdir(parents=True)
+    top = await asyncio.to_thread(linux_tree.make_tree, store, programs_of(suite))
+    true = await asyncio.to_thread(expected, top)
+    async with serving(tmp_path) as (port, path):
+        variables = {
+            "server": HOST_ADDRESS,
+            "port": str(port),
+            "path": path,
+            "versions": "3 4.2",
+            "name": os.fsdecode(linux_tree.NAME),
+            "samples": " ".join(str(at >> 20) for at in linux_tree.SAMPLES),
+        }
+        text = await ask_the_guest(variables, built, tmp_path / "run")
+    results: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        version, name, value = line.split(" ", 2)
+        results.setdefault(version, {})[name] = value.rstrip()
+    assert results.pop("all") == {"kernel": "0"}
+    wrong = {
+        (version, name): (results[version].get(name), value)
+        for version in ("3", "4.2")
+        for name, value in true.items()
+        if results[version].get(name) != value
+    }
+    assert not wrong
+
+
+async def ask_the_guest(variables: dict[str, str], built: DemoSystem, directory: Path) -> str:
+    async with asking(variables) as (url, answer):
+        params = ("console=ttyS0", f"micro.run={url}")
+        async with started(spec(built, directory, kernel_params=params), print) as trial:
+            boot = await trial.reach("multi-user")
+            text = await asyncio.wait_for(answer, 900)
+            await trial.power_off(boot)
+    return text
