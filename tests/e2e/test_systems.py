@@ -70,6 +70,7 @@ async def test_system(
     assert facts["address"].split() == [GUEST_ADDRESS]
     assert facts["kernel"].startswith({"trixie": "6.12.", "bookworm": "6.1."}[suite])
     assert facts["client_id"] == f"storeboot-{facts['machine_id']}"
+    assert facts["delegation_watermark"] == ("1000000" if nfs == "4.2" else "")
     # The system's fstab wants that disk; it was masked, so nothing waited for it or touched it.
     assert facts["failed_units"].split() == []
     assert _digest(disk) == before

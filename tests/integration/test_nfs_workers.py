@@ -18,6 +18,7 @@ from storeboot.config import Config, HostSection, NfsSection
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import flat_name
 from storeboot.serve import server
+from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
 
 
@@ -164,3 +165,20 @@ async def test_every_file_has_a_flat_name(tmp_path: Path) -> None:
             other = flat_name(top(running), b"bin")
             assert await asyncio.to_thread(client.lookup, flat, other) is None
             assert await asyncio.to_thread(client.lookup, flat, name.upper()) is None
+
+
+async def test_a_peer_that_has_all_its_replies_is_not_waited_for(tmp_path: Path) -> None:
+    """Whatever the sizes: reads whose data ends on a multiple of four, and others."""
+    async with server.running(make_config(tmp_path)) as running:
+        backend = running.nfs.backend
+        assert isinstance(backend, NfsService)
+        with await asyncio.to_thread(NfsClient, running.service.config.nfs.port) as client:
+            handle = await asyncio.to_thread(client.mount, mount_path(running))
+            for name in (top(running), b"bin", b"tool"):
+                assert handle is not None
+                handle = await asyncio.to_thread(client.lookup, handle, name)
+            assert handle is not None
+            for count in range(1, 12):
+                assert len(await asyncio.to_thread(client.read, handle, 0, count)) == count
+                (connection,) = backend.connections
+                assert connection.overdue(asyncio.get_running_loop().time() + 1000) is None

@@ -68,13 +68,17 @@ class Connection:
         self._heard = self._partial = False
         self._listen()
 
-    def overdue(self, now: float) -> bool:
-        """Whether the peer has let us wait for too long; silence between calls is no fault."""
+    def overdue(self, now: float) -> str | None:
+        """What the peer has let us wait for too long; silence between calls is no fault."""
         if self._writing:
-            return now > self._since + SLOW_PEER
-        if self._partial:
-            return now > self._since + STARTED_RECORD
-        return not self._heard and now > self._since + FIRST_RECORD
+            late, what = SLOW_PEER, f"it takes no replies, of which {self._queued} bytes wait"
+        elif self._partial:
+            late, what = STARTED_RECORD, "it began a call and did not end it"
+        elif not self._heard:
+            late, what = FIRST_RECORD, "it connected and said nothing"
+        else:
+            return None
+        return what if now > self._since + late else None
 
     def close(self, reason: Exception | None = None) -> None:
         if self._socket.fileno() < 0:
@@ -170,28 +174,33 @@ class Connection:
             try:
                 self._queue(server.answer(record, peer))
             except NotLoadedError as missing:
-                task = self._loop.create_task(self._answer_later(record, missing))
-                self._waiting.add(task)
-                task.add_done_callback(self._waiting.discard)
+                self._waiting.add(self._loop.create_task(self._answer_later(record, missing)))
             if not self._calls or self._queued >= QUEUE:
                 self._write()
         if self._calls or self._reading is False or self._queued >= QUEUE:
             self._listen()
 
     def _queue(self, segments: list[Segment]) -> None:
-        self._replies.extend(segments)
+        """Empty segments, such as no padding, would look like a socket that takes nothing."""
         for segment in segments:
             if type(segment) is bytes:
+                if not segment:
+                    continue
                 self._queued += len(segment)
+            self._replies.append(segment)
 
     async def _answer_later(self, record: bytes, missing: NotLoadedError) -> None:
         """The call needs what has to be read from the disk first."""
         try:
-            self._queue(await self._server.answer_later(record, self.peer, missing))
+            segments = await self._server.answer_later(record, self.peer, missing)
         except Exception as error:
             self.close(error)
             return
-        self._loop.call_soon(self._guarded, self._resume)
+        self._queue(segments)
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.discard(task)
+        self._guarded(self._resume)
 
     def _resume(self) -> None:
         if self._socket.fileno() < 0:
@@ -300,6 +309,9 @@ class Connection:
 
     def _wait_for_disk(self, descriptor: int, data: FileSlice) -> None:
         """A thread reads the slice, so that it is in the page cache when it is asked for again."""
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._socket)
         own = os.dup(descriptor)  # the cache of open files may close the other one meanwhile
         self._on_disk = self._loop.create_task(self._fill_cache(own, data))
 

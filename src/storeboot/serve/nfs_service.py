@@ -142,8 +142,10 @@ class NfsService:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection in [each for each in self.connections if each.overdue(now)]:
-            connection.close(RpcError("it kept us waiting"))
+        for connection in list(self.connections):
+            reason = connection.overdue(now)
+            if reason is not None:
+                connection.close(RpcError(reason))
         self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
 
 

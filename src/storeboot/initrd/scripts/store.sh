@@ -72,6 +72,9 @@ mount_store() {
     [ "$(fact nfs_version)" = 3 ] || type=nfs4
     mount_nfs "$type" ||
         fail "$where does not let this boot mount its view: $(cat "$SB/mount-error") (status $?)"
+    # Above so many, 5000 by default, Linux hands delegations back at every close.
+    watermark=/sys/module/nfsv4/parameters/delegation_watermark
+    [ ! -e "$watermark" ] || echo 1000000 >"$watermark"
     [ -e "$SYSROOT/nix/.ro-store/$(basename "$(fact toplevel)")" ] ||
         fail "the view has no $(fact toplevel)"
 }
