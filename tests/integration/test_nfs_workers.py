@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from integration.nfs_client import NFS, NfsClient
-from integration.servers import MAC, make_config
+from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import flat_name
+from storeboot.process import Child
 from storeboot.serve import server
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
+
+STOREBOOT = Path(sys.executable).with_name("storeboot")
 
 
 def mount_path(running: server.Server) -> str:
@@ -126,6 +130,27 @@ async def test_a_socket_that_was_given_outlives_the_server(tmp_path: Path) -> No
             assert not waiting.done()
             async with server.running(config, given={"nfs": kept.dup()}):
                 assert await waiting is not None
+
+
+async def test_sockets_of_systemd_are_taken(tmp_path: Path) -> None:
+    """As sd_listen_fds(3) hands them over: descriptor 3 and three variables."""
+    config = make_config(tmp_path)
+    file = tmp_path / "storeboot.toml"
+    file.write_text(as_toml(config))
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        command = f'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=nfs exec "$@" 3<&{kept.fileno()}'
+        child = await Child.start(
+            ["bash", "-c", command, "bash", STOREBOOT, "serve", "--config", file],
+            output=tmp_path / "log",
+            pass_fds=(kept.fileno(),),
+        )
+        try:
+            with await asyncio.to_thread(NfsClient, int(kept.getsockname()[1])) as client:
+                await asyncio.to_thread(client.ask, NFS, 3, 0, b"")
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.to_thread(NfsClient, config.nfs.port)
+        finally:
+            await child.stop()
 
 
 def with_alias(config: Config, address: str) -> Config:

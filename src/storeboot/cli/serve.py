@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
 
 from storeboot import config
 from storeboot.cli.options import config_option, say
-from storeboot.serve import server
+from storeboot.serve import loop, server
 
 
 @click.command(short_help="Serve the hosts of a configuration until stopped.")
@@ -24,4 +23,4 @@ def serve(config_path: Path, dry_run: bool) -> None:
     if dry_run:
         say(f"{config_path} is right: {len(loaded.hosts)} hosts")
         return
-    asyncio.run(server.serve(loaded, say))
+    loop.run(server.serve(loaded, say))

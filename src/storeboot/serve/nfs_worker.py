@@ -19,6 +19,7 @@ from storeboot import log
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
+from storeboot.serve import loop
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import MESSAGE, WorkerSettings
 from storeboot.serve.state import StateDirectory
@@ -73,14 +74,14 @@ class Worker:
         self._say_all()
 
     def _say_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_writer(self._channel)
+        running = asyncio.get_running_loop()
+        running.remove_writer(self._channel)
         with suppress(BrokenPipeError, ConnectionResetError):
             while self._unsaid:
                 try:
                     self._channel.send(self._unsaid[0])
                 except BlockingIOError:
-                    loop.add_writer(self._channel, self._say_all)
+                    running.add_writer(self._channel, self._say_all)
                     return
                 self._unsaid.pop(0)
 
@@ -107,4 +108,4 @@ async def work(channel: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(socket.socket(fileno=int(sys.argv[1]))))
+    loop.run(work(socket.socket(fileno=int(sys.argv[1]))))
