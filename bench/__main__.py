@@ -5,9 +5,15 @@ from __future__ import annotations
 import sys
 
 from bench import nfs, protocol
+from bench.nfs import guest
 from bench.rows import write
 
-GROUPS = {"nfs": nfs.measure, "boots": protocol.boots, "leases": protocol.leases}
+GROUPS = {
+    "nfs": nfs.measure,
+    "client": guest.measure,
+    "boots": protocol.boots,
+    "leases": protocol.leases,
+}
 
 
 def main() -> int:

@@ -1,0 +1,96 @@
+"""The Linux client in a virtual machine, against us and NFS-Ganesha over the same tree."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aiohttp import web
+
+from bench.nfs import peers, tree
+from bench.nfs.peers import Peer
+from bench.rows import Row, ratio
+from storeboot.vm.demo.build import build_demo
+from storeboot.vm.qemu import HOST_ADDRESS
+from storeboot.vm.trial import TrialSpec, started
+
+CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
+SCRIPT = Path(__file__).with_name("guest.sh")
+ROUNDS = 3
+PACKAGES = 5  # store paths that are walked and read
+VERSIONS = ("3", "4.2")
+PARTS = ("walk", "small", "large")
+AGAINST = "NFS-Ganesha 4.3, FSAL_VFS; Linux 6.12 in QEMU"
+Results = dict[tuple[str, str, str], list[float]]
+
+
+def measure() -> list[Row]:
+    """Seconds of Ganesha's over ours: higher is better."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="storeboot-bench-")))
+        print("making a store of 100,000 inodes", file=sys.stderr, flush=True)
+        view = tree.make(directory)
+        us = stack.enter_context(peers.ours(directory, view, len(os.sched_getaffinity(0))))
+        them = stack.enter_context(peers.ganesha(directory))
+        results = asyncio.run(_ask_the_guest(us, them, directory / "trial"))
+    rows = []
+    for version in VERSIONS:
+        suffix = ".v4" if version == "4.2" else ""
+        for part in PARTS:
+            ours, theirs = results[version, "ours", part], results[version, "theirs", part]
+            rows.append(ratio(f"nfs.client.{part}.vs_ganesha{suffix}", theirs, ours, target=None,
+                              against=AGAINST, unit="theirs over ours, seconds"))  # fmt: skip
+        counts = results[version, "ours", "rpcs"], results[version, "theirs", "rpcs"]
+        rows.append(ratio(f"nfs.client.rpcs.vs_ganesha{suffix}", counts[1], counts[0], target=None,
+                          against=AGAINST, unit="theirs over ours, calls"))  # fmt: skip
+    return rows
+
+
+async def _ask_the_guest(us: Peer, them: Peer, directory: Path) -> Results:
+    variables = {
+        "server": HOST_ADDRESS,
+        "versions": " ".join(VERSIONS),
+        "rounds": " ".join(map(str, range(ROUNDS))),
+        "packages": " ".join(tree.package_name(number).decode() for number in range(PACKAGES)),
+        "large": tree.large_name().decode(),
+        "ours_port": str(us.port), "ours_mount": str(us.mount_port), "ours_path": us.path,
+        "theirs_port": str(them.port), "theirs_mount": str(them.mount_port),
+        "theirs_path": "/store", "theirs_path3": them.path,
+    }  # fmt: skip
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def give(request: web.Request) -> web.Response:
+        words = {**variables, "url": f"http://{request.host}/results"}
+        lines = [f"{name}='{value}'" for name, value in words.items()]
+        return web.Response(text="\n".join([*lines, SCRIPT.read_text()]))
+
+    async def take(request: web.Request) -> web.Response:
+        answer.set_result(await request.text())
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/script", give), web.post("/results", take)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://{HOST_ADDRESS}:{runner.addresses[0][1]}/script"
+    built = build_demo(CACHE, kind="micro")
+    spec = TrialSpec(
+        store=built.store, system=built.toplevel, directory=directory, has_nix=False,
+        kernel_params=("console=ttyS0", f"micro.run={url}"),
+    )  # fmt: skip
+    async with started(spec) as trial:
+        boot = await trial.reach("multi-user")
+        text = await asyncio.wait_for(answer, 1800)
+        await trial.power_off(boot)
+    await runner.cleanup()
+    results: Results = defaultdict(list)
+    for line in text.splitlines():
+        version, side, part, before, after = line.split()
+        results[version, side, part].append(float(after) - float(before))
+    return results
