@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aiohttp import web
-
 from bench.nfs import peers, tree
 from bench.nfs.peers import Peer
 from bench.rows import Row, ratio
 from storeboot.vm.demo.build import build_demo
+from storeboot.vm.errand import run_errand
 from storeboot.vm.qemu import HOST_ADDRESS
-from storeboot.vm.trial import TrialSpec, started
+from storeboot.vm.trial import TrialSpec
 
 CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
 SCRIPT = Path(__file__).with_name("guest.sh")
@@ -62,33 +61,9 @@ async def _ask_the_guest(us: Peer, them: Peer, directory: Path) -> Results:
         "theirs_port": str(them.port), "theirs_mount": str(them.mount_port),
         "theirs_path": "/store", "theirs_path3": them.path,
     }  # fmt: skip
-    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def give(request: web.Request) -> web.Response:
-        words = {**variables, "url": f"http://{request.host}/results"}
-        lines = [f"{name}='{value}'" for name, value in words.items()]
-        return web.Response(text="\n".join([*lines, SCRIPT.read_text()]))
-
-    async def take(request: web.Request) -> web.Response:
-        answer.set_result(await request.text())
-        return web.Response()
-
-    app = web.Application()
-    app.add_routes([web.get("/script", give), web.post("/results", take)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://{HOST_ADDRESS}:{runner.addresses[0][1]}/script"
     built = build_demo(CACHE, kind="micro")
-    spec = TrialSpec(
-        store=built.store, system=built.toplevel, directory=directory, has_nix=False,
-        kernel_params=("console=ttyS0", f"micro.run={url}"),
-    )  # fmt: skip
-    async with started(spec) as trial:
-        boot = await trial.reach("multi-user")
-        text = await asyncio.wait_for(answer, 1800)
-        await trial.power_off(boot)
-    await runner.cleanup()
+    spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, has_nix=False)
+    text = await run_errand(spec, SCRIPT.read_text(), variables, seconds=1800)
     results: Results = defaultdict(list)
     for line in text.splitlines():
         version, side, part, before, after = line.split()

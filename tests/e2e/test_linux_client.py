@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from e2e import linux_tree
 from e2e.systems import CACHE, spec, system
@@ -21,10 +20,9 @@ from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
-from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.demo.packages import Suite
+from storeboot.vm.errand import run_errand
 from storeboot.vm.qemu import HOST_ADDRESS
-from storeboot.vm.trial import started
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 SCRIPT = Path(__file__).with_name("linux_client.sh")
@@ -62,31 +60,6 @@ async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
         yield port, f"/view/{token}"
     finally:
         await listener.stop()
-
-
-@asynccontextmanager
-async def asking(variables: dict[str, str]) -> AsyncIterator[tuple[str, asyncio.Future[str]]]:
-    """Where the guest's script is, and what the guest posts when it is through."""
-    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def give(request: web.Request) -> web.Response:
-        words = {**variables, "url": f"http://{request.host}/results"}
-        lines = [f"{name}='{value}'" for name, value in words.items()]
-        return web.Response(text="\n".join([*lines, SCRIPT.read_text()]))
-
-    async def take(request: web.Request) -> web.Response:
-        answer.set_result(await request.text())
-        return web.Response()
-
-    app = web.Application()
-    app.add_routes([web.get("/script", give), web.post("/results", take)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://{HOST_ADDRESS}:{runner.addresses[0][1]}/script", answer
-    finally:
-        await runner.cleanup()
 
 
 def expected(top: Path) -> dict[str, str]:
@@ -134,7 +107,13 @@ async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
             "name": os.fsdecode(linux_tree.NAME),
             "samples": " ".join(str(at >> 20) for at in linux_tree.SAMPLES),
         }
-        text = await ask_the_guest(variables, built, tmp_path / "run")
+        text = await run_errand(
+            spec(built, tmp_path / "run"),
+            SCRIPT.read_text(),
+            variables,
+            seconds=900,
+            progress=print,
+        )
     results: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         version, name, value = line.split(" ", 2)
@@ -147,13 +126,3 @@ async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
         if results[version].get(name) != value
     }
     assert not wrong
-
-
-async def ask_the_guest(variables: dict[str, str], built: DemoSystem, directory: Path) -> str:
-    async with asking(variables) as (url, answer):
-        params = ("console=ttyS0", f"micro.run={url}")
-        async with started(spec(built, directory, kernel_params=params), print) as trial:
-            boot = await trial.reach("multi-user")
-            text = await asyncio.wait_for(answer, 900)
-            await trial.power_off(boot)
-    return text
