@@ -15,6 +15,7 @@ from integration.servers import make_config
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
 from storeboot.serve import nfs_connection, nfs_listener, server
+from storeboot.serve.nfs_service import NfsService
 from unit.nfs_tree import call
 
 
@@ -187,3 +188,18 @@ async def test_a_slow_loris_keeps_nobody_waiting(
     assert all(end in (b"",) or isinstance(end, OSError) for end in await given_up)
     for _, writer in slow:
         writer.close()
+
+
+async def test_a_peer_without_power_is_asked_whether_it_is_there(running: server.Server) -> None:
+    """Half-open: it says no goodbye, so the kernel asks, and gives up after six minutes."""
+    backend = running.nfs.backend
+    assert isinstance(backend, NfsService)
+    port = running.service.config.nfs.port
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await answers(running)
+    accepted = next(iter(backend.connections))._socket
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    idle, interval, probes = (accepted.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+    assert idle + interval * probes <= 360
+    writer.close()

@@ -63,3 +63,9 @@ def test_what_pynfs_fails_is_what_the_dispatch_table_refuses() -> None:
     assert compound.OPERATIONS[Op.CREATE] in compound.REFUSALS
     refused = test_v4.after_walk(then=test_v4.open_arguments(1, b"new", create=True))
     assert refused.status == Status.ROFS
+
+
+def test_no_file_is_too_long_to_have_one_idea() -> None:
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    assert len(sources) > 100
+    assert {path.name for path in sources if len(path.read_text().splitlines()) > 600} == set()
