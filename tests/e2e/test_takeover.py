@@ -19,6 +19,7 @@ from e2e.systems import spec, system
 from storeboot.config import NfsVersion
 from storeboot.process import Child
 from storeboot.serve.server import Server
+from storeboot.vm import trial as trials
 from storeboot.vm.demo.build import DemoSystem, Kind
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import Trial, started, verify
@@ -153,8 +154,11 @@ async def test_the_series_of_deaths(
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("nfs", ["3", "4.2"])
-async def test_ten_minutes_without_a_server(nfs: NfsVersion, tmp_path: Path) -> None:
+async def test_ten_minutes_without_a_server(
+    nfs: NfsVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The machine waits, however long, and goes on."""
+    monkeypatch.setattr(trials, "REPORT_SECONDS", 1500.0)
     built = system("micro")
     trial_spec = spec(built, tmp_path, nfs)
     async with started(trial_spec, print) as trial:
