@@ -7,21 +7,27 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
 from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name
+from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import server
+from storeboot.serve import nfs_connection, nfs_workers, server
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
+from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
@@ -198,12 +204,119 @@ async def test_a_peer_that_has_all_its_replies_is_not_waited_for(tmp_path: Path)
         backend = running.nfs.backend
         assert isinstance(backend, NfsService)
         with await asyncio.to_thread(NfsClient, running.service.config.nfs.port) as client:
-            handle = await asyncio.to_thread(client.mount, mount_path(running))
-            for name in (top(running), b"bin", b"tool"):
-                assert handle is not None
-                handle = await asyncio.to_thread(client.lookup, handle, name)
-            assert handle is not None
+            handle = await tool_handle(client, running)
             for count in range(1, 12):
                 assert len(await asyncio.to_thread(client.read, handle, 0, count)) == count
                 (connection,) = backend.connections
                 assert connection.overdue(asyncio.get_running_loop().time() + 1000) is None
+
+
+async def tool_handle(client: NfsClient, running: server.Server) -> bytes:
+    handle = await asyncio.to_thread(client.mount, mount_path(running))
+    for name in (top(running), b"bin", b"tool"):
+        assert handle is not None
+        handle = await asyncio.to_thread(client.lookup, handle, name)
+    assert handle is not None
+    return handle
+
+
+async def test_a_file_that_is_gone_is_an_error_and_not_a_loop(tmp_path: Path) -> None:
+    """The connection ends once, since a reply had begun; asked again, READ says IO."""
+    async with server.running(make_config(tmp_path)) as running:
+        port = running.service.config.nfs.port
+        with await asyncio.to_thread(NfsClient, port) as client:
+            handle = await tool_handle(client, running)
+            store = running.service.store.directory / os.fsdecode(top(running))
+            (store / "bin").chmod(0o755)
+            (store / "bin" / "tool").unlink()
+            with capture_logs() as told, pytest.raises(ConnectionError):
+                await asyncio.to_thread(client.read, handle)
+        assert [each["event"] for each in told] == ["nfs.unreadable"]
+        with await asyncio.to_thread(NfsClient, port) as client:
+            arguments = opaque(handle) + bytes(8) + (100).to_bytes(4)
+            for _ in range(2):
+                reply = await asyncio.to_thread(client.ask, NFS, 3, 6, arguments)
+                assert reply.uint32() == Status.IO
+            assert await asyncio.to_thread(client.mount, mount_path(running))
+
+
+async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every thread busy, more calls than threads, and then nobody wants the answers any more."""
+    gate = threading.Event()
+    read_through = nfs_connection._read_through
+
+    def held(descriptor: int, data: FileSlice) -> int:
+        gate.wait(20)
+        return read_through(descriptor, data)
+
+    readers = ThreadPoolExecutor(2)
+    monkeypatch.setattr(nfs_connection, "_readers", readers)
+    monkeypatch.setattr(nfs_connection, "_read_through", held)
+    monkeypatch.setattr(os, "preadv", lambda *_arguments: -1)
+    async with server.running(make_config(tmp_path)) as running:
+        backend = running.nfs.backend
+        assert isinstance(backend, NfsService)
+        port = running.service.config.nfs.port
+        with await asyncio.to_thread(NfsClient, port) as client:
+            handle = await tool_handle(client, running)
+        arguments = opaque(handle) + bytes(8) + (100).to_bytes(4)
+        record = call(NFS, 3, 6, arguments)
+        crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(20)]
+        for each in crowd:
+            each.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
+        while sum(each._on_disk is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await running.nfs.stop()
+        gate.set()
+        await asyncio.to_thread(readers.shutdown, wait=True)
+        assert not [name for name in _open_files() if name.endswith("/bin/tool")]
+        for each in crowd:
+            each.socket.close()
+
+
+def _open_files() -> list[str]:
+    """Of this process."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            names.append(str(link.readlink()))
+    return names
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nfs_workers, "PAUSE", 0.05)
+    start, failed = Child.start, asyncio.Event()
+
+    async def refuse(*_arguments: object, **_options: object) -> Child:
+        if failed.is_set():
+            monkeypatch.setattr(Child, "start", start)
+        failed.set()
+        raise OSError("Resource temporarily unavailable")
+
+    async with serving(tmp_path, workers=1) as (running, backend):
+        (pid,) = backend.pids
+        monkeypatch.setattr(Child, "start", refuse)
+        os.kill(pid, signal.SIGKILL)
+        await failed.wait()
+        await until(backend, 1, without=pid)
+        assert await asyncio.to_thread(read_tool, running)
+
+
+async def test_more_connections_at_once_than_the_channel_holds(tmp_path: Path) -> None:
+    """While the only worker is stopped, its connections wait; none is dropped."""
+    async with serving(tmp_path, workers=1) as (running, backend):
+        port, (pid,) = running.service.config.nfs.port, backend.pids
+        assert await asyncio.to_thread(read_tool, running)
+        os.kill(pid, signal.SIGSTOP)
+        crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(400)]
+        while not backend._workers[0].unsaid:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        os.kill(pid, signal.SIGCONT)
+        for each in (crowd[0], crowd[-1]):
+            await asyncio.to_thread(each.ask, NFS, 3, 0, b"")
+        for each in crowd:
+            each.socket.close()

@@ -124,7 +124,7 @@ def _other_key(record: bytes, start: int) -> bytes:
     return record[4:28] + record[start + 48 : start + 60]
 
 
-def _unbounded(peer: clients.Peer, session: clients.Session) -> None:
+def _unbounded(peer: clients.Peer, session: clients.Session, _clients: object) -> None:
     peer.session = session
     peer.sessions[session.session_id] = session
     session.connections += 1

@@ -10,17 +10,23 @@ from hypothesis import strategies as st
 
 from storeboot.config import NfsSection
 from storeboot.nfs import limits
+from storeboot.nfs.handle import object_id
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.program import Programs
+from storeboot.nfs.status import Status
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Op
+from storeboot.nfs.views import View
 from storeboot.nfs.xdr import FileSlice
 from unit.nfs_tree import BIG, HELLO, KEY, call, loaded_programs
 from unit.test_sessions import Machine
 from unit.test_v3 import NFS, walk
 from unit.test_v4 import op, packed, words
 from unit.test_v4 import walk as walk_v4
+
+_DIGITS = "0123456789abcdfghijklmnpqrsvwxyz"
+_TWO_DIGITS = [first + second for first in _DIGITS for second in _DIGITS][1:-1]
 
 
 @dataclass(frozen=True)
@@ -141,3 +147,49 @@ def test_replies_stay_under_their_cap() -> None:
 )
 def test_defaults_of_the_configuration_are_those_of_the_core(field: str, constant: int) -> None:
     assert getattr(NfsSection(), field) == constant
+
+
+def test_a_view_is_packed() -> None:
+    """As many views as systems, with thousands of paths each."""
+    names = {digits.encode() * 16 + b"-some-package-1.2.3": digits for digits in _TWO_DIGITS}
+    tops = {name: Node(Kind.DIRECTORY, fileid(name, b"")) for name in names}
+    view = View(bytes(16), tops)
+    assert view.cost < 1000 + 120 * len(names)
+    assert view.names == tuple(sorted(names))
+    assert all(view.get(name) == tops[name] for name in names)
+    assert all(view.by_object(object_id(name)) == name for name in names)
+    assert view.get(b"0" * 32 + b"-nothing") is None
+    assert view.by_object(bytes(20)) is None
+    assert view.by_object(b"\xff" * 20) is None
+
+
+def test_memo_counts_a_value_that_is_put_again_once() -> None:
+    memo: Memo[Sized] = Memo(20_000)
+    memo.put(b"other", Sized(100))
+    for _ in range(1000):
+        memo.put(b"same", Sized(100))
+    assert memo.get(b"other") is not None
+
+
+def test_a_reply_to_a_narrow_session_is_not_kept_for_wide_ones() -> None:
+    """SEQUENCE says how many slots there are."""
+    programs = loaded_programs()
+    wide, narrow = Machine(programs, "10.0.0.1"), Machine(programs, "10.0.0.2")
+    session = wide.session()
+    client_id, sequence = narrow.exchange(b"narrow--")
+    channel = words(0, 1049620, 1049480, 7584, 16, 1, 0)
+    arguments = client_id + words(sequence, 0) + channel * 2 + words(0, 1, 0)
+    status, reply = narrow.ask(op(Op.CREATE_SESSION, arguments))
+    assert status == Status.OK
+    thin = reply.take(16)
+
+    def highest(machine: Machine, identity: bytes, number: int) -> int:
+        ops = [op(Op.SEQUENCE, identity + words(number, 0, 0, 0)), *walk_v4(HELLO)[1:]]
+        record = call(NFS, 4, 1, packed(ops, minor=2).replace(b"\0\0\0\3tag\0", bytes(4)))
+        (answer,) = programs.answer(record, machine.peer)
+        assert isinstance(answer, bytes)
+        return int.from_bytes(answer[72:76])
+
+    assert highest(wide, session, 1) == 63
+    assert highest(narrow, thin, 1) == 0
+    assert highest(wide, session, 2) == 63

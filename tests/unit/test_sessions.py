@@ -6,12 +6,12 @@ import pytest
 
 from storeboot.nfs.program import Programs
 from storeboot.nfs.status import Status
-from storeboot.nfs.v4 import clients
+from storeboot.nfs.v4 import clients, files
 from storeboot.nfs.v4.clients import Peer
-from storeboot.nfs.v4.constants import Op
-from storeboot.nfs.xdr import Reader
-from unit.nfs_tree import KEY, accepted, call, loaded_programs, opaque
-from unit.test_v4 import WIDE_CHANNEL, op, packed, words
+from storeboot.nfs.v4.constants import Attr, Op
+from storeboot.nfs.xdr import Reader, Writer
+from unit.nfs_tree import HELLO, KEY, accepted, call, loaded_programs, opaque
+from unit.test_v4 import WIDE_CHANNEL, op, packed, walk, words
 
 NFS = 100003
 LEASE = 90
@@ -165,3 +165,61 @@ def test_the_server_owner_is_of_the_address() -> None:
     again = Programs(KEY, "a:2049").clients.identities
     assert first.server_owner == again.server_owner != second.server_owner
     assert first.server_scope == again.server_scope != second.server_scope
+
+
+def test_a_replayed_reply_is_nobody_elses(machine: Machine) -> None:
+    complete = op(Op.RECLAIM_COMPLETE, bytes(4))
+    session = machine.session()
+    for _ in range(3):
+        assert machine.sequence(session, 1, complete) == Status.OK
+    assert machine.sequence(session, 2, complete) == Status.COMPLETE_ALREADY
+    other = Machine(machine.programs, "10.0.0.2")
+    theirs = other.session(b"boot0002")
+    assert other.sequence(theirs, 1, complete) == Status.OK
+    assert other.sequence(theirs, 2, complete) == Status.COMPLETE_ALREADY
+
+
+def test_a_reply_that_is_kept_may_come_again_on_another_connection(machine: Machine) -> None:
+    session = machine.session()
+    complete = op(Op.RECLAIM_COMPLETE, bytes(4))
+    assert machine.sequence(session, 1, complete) == Status.OK
+    machine.programs.leave(machine.peer)
+    again = Machine(machine.programs, machine.peer.address)
+    assert again.sequence(session, 1, complete) == Status.OK
+    assert again.sequence(session, 2, complete) == Status.COMPLETE_ALREADY
+
+
+def test_reclaim_complete_among_other_operations(machine: Machine) -> None:
+    """With file data behind it, and with so much that it could not be kept."""
+    session = machine.session()
+    complete = op(Op.RECLAIM_COMPLETE, bytes(4))
+    read = op(Op.READ, bytes(16) + bytes(8) + words(100))
+    steps = walk(HELLO, b"bin", b"hello")[1:]
+    assert machine.sequence(session, 1, complete, *steps, read) == Status.OK
+    everything = Writer()
+    everything.bitmap(frozenset(Attr))
+    many = [op(Op.GETATTR, everything.getvalue())] * 40
+    exchange = op(Op.EXCHANGE_ID, b"boot0009" + opaque(b"Linux") + bytes(12))
+    assert machine.sequence(session, 2, exchange, *steps, *many) == Status.REP_TOO_BIG
+
+
+def test_all_sessions_together_are_bounded(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "MAX_ALL_SESSIONS", 10)
+    for number in range(40):
+        machine.create(*machine.exchange(b"%08d" % number, b"n%d" % number))
+    assert len(machine.programs.clients.sessions) == 10
+    machine.programs.leave(machine.peer)
+    assert not machine.programs.clients.sessions
+
+
+def test_listings_of_one_compound_are_bounded_together(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = machine.session()
+    listing = op(Op.READDIR, bytes(16) + words(1 << 20, 1 << 20) + words(1, 1 << 1))
+    steps = walk(HELLO)[1:]
+    assert machine.sequence(session, 1, *steps, listing, listing) == Status.OK
+    monkeypatch.setattr(files, "MAX_LISTING", 600)
+    assert machine.sequence(session, 2, *steps, *[listing] * 3) == Status.TOOSMALL

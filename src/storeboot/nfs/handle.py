@@ -74,6 +74,12 @@ def object_id(store_name: bytes) -> bytes:
     return number.to_bytes(OBJECT_SIZE, "little")
 
 
+def hash_digits(identity: bytes) -> bytes:
+    """The 32 digits that an object id was made of."""
+    number = int.from_bytes(identity, "little")
+    return bytes(ord(_NIX32[number >> 5 * place & 31]) for place in range(31, -1, -1))
+
+
 def path_id(relative: bytes) -> bytes:
     """Identity of a path inside its store path."""
     return blake2b(relative, digest_size=PATH_ID_SIZE).digest()

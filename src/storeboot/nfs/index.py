@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
@@ -55,6 +55,15 @@ def fileid(store_name: bytes, relative: bytes) -> int:
 _EXECUTABLE = 0x80
 
 
+def packed_kind(node: Node) -> int:
+    """Kind and executable bit in one byte."""
+    return node.kind | _EXECUTABLE * node.executable
+
+
+def unpacked_kind(packed: int) -> tuple[Kind, bool]:
+    return Kind(packed & ~_EXECUTABLE), packed & _EXECUTABLE != 0
+
+
 class _Ids:
     """The sorted path ids as bisect wants to see them."""
 
@@ -71,7 +80,7 @@ class _Ids:
         return self.packed[start : start + PATH_ID_SIZE]
 
 
-class _Texts:
+class Texts:
     """Many byte strings in one."""
 
     __slots__ = ("_data", "_ends")
@@ -87,6 +96,12 @@ class _Texts:
     def __getitem__(self, number: int) -> bytes:
         start = self._ends[number - 1] if number else 0
         return self._data[start : self._ends[number]]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.__getitem__, range(len(self)))
 
     @property
     def cost(self) -> int:
@@ -106,11 +121,11 @@ class Index:
         found = [nodes[ids[identity]] for identity in order]
         self._store_name = store_name
         self._ids = _Ids(b"".join(order))
-        self._kinds = bytes(node.kind | _EXECUTABLE * node.executable for node in found)
+        self._kinds = bytes(map(packed_kind, found))
         self._sizes = array("Q", (node.size for node in found))
-        self._paths = _Texts(ids[identity] for identity in order)
+        self._paths = Texts(ids[identity] for identity in order)
         # A name holds no slash (and no NUL), so that a slash can part the names of a directory.
-        self._texts = _Texts(node.target or b"/".join(node.names) for node in found)
+        self._texts = Texts(node.target or b"/".join(node.names) for node in found)
         self.cost = 800 + 23 * len(found) + self._paths.cost + self._texts.cost  # bytes, about
 
     def relative(self, identity: bytes) -> bytes | None:
@@ -123,12 +138,12 @@ class Index:
         number = self._find(path_id(relative))
         if number is None:
             return None
-        kind = Kind(self._kinds[number] & ~_EXECUTABLE)
+        kind, executable = unpacked_kind(self._kinds[number])
         return Node(
             kind,
             fileid(self._store_name, relative),
             self._sizes[number],
-            self._kinds[number] & _EXECUTABLE != 0,
+            executable,
             self._texts[number] if kind is Kind.SYMLINK else b"",
         )
 

@@ -44,6 +44,9 @@ class Memo(Generic[T]):
     def put(self, key: bytes, value: T) -> None:
         """Keep a value; the last one put stays, whatever it takes."""
         cost = value.cost + len(key) + _OVERHEAD
+        known = self._young.pop(key, None)
+        if known is not None:
+            self._spent -= known.cost + len(key) + _OVERHEAD
         if self._young and self._spent + cost > self._half:
             self._old, self._young, self._spent = self._young, {}, 0
         self._young[key] = value

@@ -10,13 +10,14 @@ from storeboot.nfs.handle import HandleCodec
 from storeboot.nfs.limits import LEASE_SECONDS, REPLY_MEMORY
 from storeboot.nfs.replies import Replies
 from storeboot.nfs.rpc import AcceptStat, AuthFlavor, Call
+from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import acl, mount, procedures
 from storeboot.nfs.v4.clients import Clients, Peer
 from storeboot.nfs.v4.compound import Outcome, Server, compound
 from storeboot.nfs.v4.constants import VERSION as VERSION_4
 from storeboot.nfs.v4.identity import IdentityCodec
 from storeboot.nfs.views import Catalogue, NotLoadedError
-from storeboot.nfs.xdr import Segment, Writer, XdrError
+from storeboot.nfs.xdr import FileSlice, Segment, Writer, XdrError
 
 _VERSION = 3  # of all three programs; NFS has version 4 as well
 _TABLES = {
@@ -58,9 +59,10 @@ class Programs:
 
         Raises RpcError when the connection is to end, NotLoadedError to be asked again.
         """
-        known = self._replies.known(record, peer)
-        if known is not None:
-            return known
+        if not self.catalogue.lacks_something:
+            known = self._replies.known(record, peer)
+            if known is not None:
+                return known
         try:
             call = rpc.read_call(record)
         except rpc.RpcMismatchError as error:
@@ -80,6 +82,13 @@ class Programs:
     def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
         """The reply when what was missing is not to be had."""
         with self.catalogue.without(missing):
+            return self.answer(record, peer)
+
+    def answer_unreadable(
+        self, record: bytes, peer: Peer, data: FileSlice, status: Status
+    ) -> list[Segment]:
+        """The reply when that file cannot be read."""
+        with self.catalogue.unreadable(data, status):
             return self.answer(record, peer)
 
     def leave(self, peer: Peer) -> None:

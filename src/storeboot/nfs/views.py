@@ -7,6 +7,8 @@ that and asks again. All requests are reads of an immutable tree, so asking agai
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +20,15 @@ from storeboot.nfs.handle import (
     Handle,
     HandleCodec,
     Place,
+    hash_digits,
     object_id,
     path_id,
 )
-from storeboot.nfs.index import Index, Kind, Node
+from storeboot.nfs.index import Index, Kind, Node, Texts, fileid, packed_kind, unpacked_kind
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.status import NfsError, Status
+from storeboot.nfs.xdr import FileSlice
 
 MAX_NAME = 255
 VIEW_DIRECTORY_NAME = b"view"
@@ -35,25 +39,55 @@ VIEW_MEMORY = 32 << 20
 
 
 class View:
-    """An exact set of store paths; `tops` has each one's own node, without entries."""
+    """An exact set of store paths, packed as an Index is: a lab has as many views as systems."""
 
-    __slots__ = ("by_object", "cost", "names", "tops", "view_id")
+    __slots__ = ("_kinds", "_names", "_sizes", "_targets", "cost", "view_id")
 
     def __init__(self, view_id: bytes, tops: dict[bytes, Node]) -> None:
+        """`tops` has each store path's own node, of which its entries are left out."""
+        names = sorted(tops)
+        nodes = [tops[name] for name in names]
         self.view_id = view_id
-        self.tops = tops
-        self.names = tuple(sorted(tops))
-        self.by_object = {object_id(name): name for name in tops}
-        self.cost = 800 * len(tops)  # bytes, about
+        self._names = Texts(names)
+        self._kinds = bytes(map(packed_kind, nodes))
+        self._sizes = array("Q", (node.size for node in nodes))
+        self._targets = Texts(node.target for node in nodes)
+        self.cost = 1000 + 9 * len(names) + self._names.cost + self._targets.cost  # bytes, about
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """Base names of the store paths, sorted."""
+        return tuple(self._names)
+
+    def get(self, name: bytes) -> Node | None:
+        """What a store path is."""
+        number = bisect_left(self._names, name)
+        if number == len(self._names) or self._names[number] != name:
+            return None
+        kind, executable = unpacked_kind(self._kinds[number])
+        target = self._targets[number]
+        return Node(kind, fileid(name, b""), self._sizes[number], executable, target)
+
+    def by_object(self, identity: bytes) -> bytes | None:
+        """The store path with this object id."""
+        digits = hash_digits(identity)
+        number = bisect_left(self._names, digits)
+        if number == len(self._names) or not self._names[number].startswith(digits):
+            return None
+        return self._names[number]
 
 
 class NotLoadedError(Exception):
-    """The answer needs a view or a store path's index that is not in the catalogue."""
+    """The answer needs a view or a store path's index that is not in the catalogue.
+
+    `status` is what the answer becomes when it is not to be had.
+    """
 
     def __init__(self, view: bytes, store_name: bytes | None = None) -> None:
         super().__init__(view.hex(), store_name)
         self.view = view
         self.store_name = store_name
+        self.status = Status.STALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +115,7 @@ class Catalogue:
         self._views: Memo[View] = Memo(VIEW_MEMORY)
         self._indexes: Memo[Index] = Memo(INDEX_MEMORY)
         self._gone: NotLoadedError | None = None
+        self._unreadable: tuple[bytes, bytes, Status] | None = None
 
     def add_view(self, view: View) -> None:
         self._views.put(view.view_id, view)
@@ -90,7 +125,7 @@ class Catalogue:
 
     @contextmanager
     def without(self, missing: NotLoadedError) -> Iterator[None]:
-        """What was asked for is not to be had: STALE, for the questions asked meanwhile.
+        """What was asked for is not to be had, by the questions asked meanwhile.
 
         It is not remembered, since a view that another server made may come to this one later.
         """
@@ -100,10 +135,25 @@ class Catalogue:
         finally:
             self._gone = None
 
+    @contextmanager
+    def unreadable(self, data: FileSlice, status: Status) -> Iterator[None]:
+        """READ of this file has that status, meanwhile."""
+        self._unreadable = (data.store_path, data.relative, status)
+        try:
+            yield
+        finally:
+            self._unreadable = None
+
+    def check_readable(self, entry: Entry) -> None:
+        if self._unreadable is not None:
+            *file, status = self._unreadable
+            if file == [entry.store_name, entry.relative]:
+                raise NfsError(status)
+
     @property
     def lacks_something(self) -> bool:
         """Whether answers may be other ones the next time."""
-        return self._gone is not None
+        return self._gone is not None or self._unreadable is not None
 
     def root(self) -> Entry:
         return _PSEUDO_ROOT
@@ -179,6 +229,8 @@ class Catalogue:
             raise NfsError(Status.NOTDIR)
         if entry.handle.place is Place.STORE_OBJECT:
             return self._index(entry.handle.view, entry.store_name).names(entry.relative)
+        if entry.handle.place is Place.VIEW_ROOT:
+            return self._view(entry.handle.view).names
         return entry.node.names
 
     def _view(self, view_id: bytes) -> View:
@@ -186,14 +238,13 @@ class Catalogue:
         if view is not None:
             return view
         if self._gone is not None and (self._gone.view, self._gone.store_name) == (view_id, None):
-            raise NfsError(Status.STALE)
+            raise NfsError(self._gone.status)
         raise NotLoadedError(view_id)
 
     def _view_root(self, view_id: bytes) -> Entry:
-        view = self._view(view_id)
+        self._view(view_id)  # which has to be there
         number = int.from_bytes(view_id[:6], "big") | 0x100
-        node = Node(Kind.DIRECTORY, number, names=view.names)
-        return Entry(Handle(Place.VIEW_ROOT, view_id), node)
+        return Entry(Handle(Place.VIEW_ROOT, view_id), Node(Kind.DIRECTORY, number))
 
     def view_root(self, view_id: bytes) -> Entry:
         """The root of a view, for whoever need not show a token."""
@@ -213,7 +264,7 @@ class Catalogue:
         if len(raw) != OBJECT_SIZE + PATH_ID_SIZE or raw.hex().encode() != name:
             raise NfsError(Status.NOENT)
         object_part, path_part = raw[:OBJECT_SIZE], raw[OBJECT_SIZE:]
-        if object_part not in self._view(view_id).by_object:
+        if self._view(view_id).by_object(object_part) is None:
             raise NfsError(Status.NOENT)
         try:
             found = self._object(Handle(Place.STORE_OBJECT, view_id, object_part, path_part))
@@ -224,7 +275,7 @@ class Catalogue:
         return found
 
     def _top(self, view: View, name: bytes) -> Entry:
-        node = view.tops.get(name)
+        node = view.get(name)
         if node is None:
             raise NfsError(Status.NOENT)
         handle = Handle(Place.STORE_OBJECT, view.view_id, object_id(name), path_id(b""))
@@ -235,12 +286,12 @@ class Catalogue:
         if index is not None:
             return index
         if self._gone is not None and self._gone.store_name == store_name:
-            raise NfsError(Status.STALE)
+            raise NfsError(self._gone.status)
         raise NotLoadedError(view_id, store_name)
 
     def _object(self, handle: Handle) -> Entry:
         view = self._view(handle.view)
-        store_name = view.by_object.get(handle.object_id)
+        store_name = view.by_object(handle.object_id)
         if store_name is None:
             raise NfsError(Status.STALE)
         index = self._index(handle.view, store_name)

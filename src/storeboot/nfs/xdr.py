@@ -109,6 +109,11 @@ class Writer:
     def __len__(self) -> int:
         return self._length + len(self._buffer)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is one piece, without file data."""
+        return not self._segments
+
     def raw(self, data: bytes) -> None:
         """Bytes that are XDR already."""
         self._buffer += data

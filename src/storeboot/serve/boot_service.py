@@ -19,6 +19,7 @@ from storeboot.hosts.boots import Boot, Boots, Event
 from storeboot.hosts.host import AmbiguousMachineError, Host, Hosts, Machine
 from storeboot.initrd.builder import Initrd, build, find_busybox
 from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import System, read_system
 from storeboot.serve.state import StateDirectory, ViewRecord
@@ -112,13 +113,15 @@ class BootService:
         return None
 
     def alias_of(self, address: str) -> bytes | None:
-        """The view that a machine with this address mounts by the alias' name."""
+        """The view that a machine with this address mounts by the alias' name.
+
+        Also before systems are assigned, for a machine that comes back while the server starts.
+        """
         if not self.config.nfs.alias:
             return None
         for name, host in self.config.hosts.items():
-            assignment = self.assignments.get(self.hosts.by_name[name].system)
-            if address in host.address and assignment is not None:
-                return bytes.fromhex(assignment.view.view_id)
+            if address in host.address:
+                return view_id([self.hosts.by_name[name].system.text])
         return None
 
     def script(self, machine: Machine) -> tuple[Host, str]:

@@ -7,14 +7,17 @@ sendfile, and what does not fit waits as a place in a file, not as bytes in memo
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from storeboot.nfs.limits import MAX_REQUEST
-from storeboot.nfs.rpc import RecordReader, RpcError
+from storeboot.nfs.rpc import RecordReader
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment
@@ -44,6 +47,7 @@ class Server(Protocol):
     def closed(self, connection: Connection, reason: Exception | None) -> None: ...
 
 
+_readers = ThreadPoolExecutor(8, "nfs-disk")
 _file_data = bytearray(INLINE)  # one for all connections: it is sent before the next is served
 
 
@@ -63,7 +67,7 @@ class Connection:
         self._queued = 0  # bytes of memory in `_replies`
         self._waiting: set[asyncio.Task[None]] = set()
         self._reading = self._writing = self._finished = False
-        self._on_disk: asyncio.Task[None] | None = None
+        self._on_disk: asyncio.Future[int] | None = None
         self._since = loop.time()  # the last progress of what must not take for ever
         self._heard = self._partial = False
         self._listen()
@@ -72,7 +76,7 @@ class Connection:
         """What the peer has let us wait for too long; silence between calls is no fault."""
         if self._writing:
             late, what = SLOW_PEER, f"it takes no replies, of which {self._queued} bytes wait"
-        elif self._partial:
+        elif self._partial and self._reading:
             late, what = STARTED_RECORD, "it began a call and did not end it"
         elif not self._heard:
             late, what = FIRST_RECORD, "it connected and said nothing"
@@ -101,6 +105,7 @@ class Connection:
             and len(self._waiting) < MAX_WAITING
         )
         if wanted and not self._reading:
+            self._since = self._loop.time()
             self._loop.add_reader(self._socket, self._guarded, self._receive)
         elif self._reading and not wanted:
             self._loop.remove_reader(self._socket)
@@ -175,8 +180,7 @@ class Connection:
                 self._queue(server.answer(record, peer))
             except NotLoadedError as missing:
                 self._waiting.add(self._loop.create_task(self._answer_later(record, missing)))
-            if not self._calls or self._queued >= QUEUE:
-                self._write()
+        self._write()
         if self._calls or self._reading is False or self._queued >= QUEUE:
             self._listen()
 
@@ -290,7 +294,10 @@ class Connection:
         except BlockingIOError:
             size = -1
         except OSError:  # a file system without RWF_NOWAIT
-            size = os.preadv(descriptor, [view], data.offset)
+            try:
+                size = os.preadv(descriptor, [view], data.offset)
+            except OSError as error:
+                raise UnreadableError(data, error) from None
         if size == data.count:
             return view
         self._wait_for_disk(descriptor, data)
@@ -301,7 +308,12 @@ class Connection:
         if not _is_cached(descriptor, data):
             self._wait_for_disk(descriptor, data)
             return 0
-        sent = os.sendfile(self._socket.fileno(), descriptor, data.offset, data.count)
+        try:
+            sent = os.sendfile(self._socket.fileno(), descriptor, data.offset, data.count)
+        except OSError as error:
+            if error.errno == errno.EIO:  # others are the socket's
+                raise UnreadableError(data, error) from None
+            raise
         if not sent:
             raise _changed(data)
         self._advance(sent)
@@ -313,24 +325,36 @@ class Connection:
             self._writing = False
             self._loop.remove_writer(self._socket)
         own = os.dup(descriptor)  # the cache of open files may close the other one meanwhile
-        self._on_disk = self._loop.create_task(self._fill_cache(own, data))
+        job = _readers.submit(_read_through, own, data)
+        job.add_done_callback(lambda _job: os.close(own))  # however it ends, or never begins
+        self._on_disk = asyncio.wrap_future(job)
+        self._on_disk.add_done_callback(partial(self._cached, data))
 
-    async def _fill_cache(self, descriptor: int, data: FileSlice) -> None:
-        try:
-            size = await asyncio.to_thread(_read_through, descriptor, data)
-        except OSError as error:
-            self.close(error)
+    def _cached(self, data: FileSlice, reading: asyncio.Future[int]) -> None:
+        if reading.cancelled() or self._socket.fileno() < 0:
             return
         self._on_disk = None
-        if size < data.count:
+        error = reading.exception()
+        if isinstance(error, OSError):
+            self.close(UnreadableError(data, error))
+        elif reading.result() < data.count:
             self.close(_changed(data))
         else:
             self._guarded(self._resume)
 
 
-def _changed(data: FileSlice) -> RpcError:
-    """There is no honest answer any more when a file is shorter than when it was indexed."""
-    return RpcError(f"{data.store_path!r}/{data.relative!r} was changed in place")
+class UnreadableError(Exception):
+    """A file's bytes are not to be had; what was promised of them cannot be kept."""
+
+    def __init__(self, data: FileSlice, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.data = data
+        self.error = error
+
+
+def _changed(data: FileSlice) -> UnreadableError:
+    """It is shorter than when it was indexed."""
+    return UnreadableError(data, OSError(errno.EIO, "it was changed in place"))
 
 
 def _is_cached(descriptor: int, data: FileSlice) -> bool:
@@ -353,13 +377,10 @@ def _is_cached(descriptor: int, data: FileSlice) -> bool:
 
 def _read_through(descriptor: int, data: FileSlice) -> int:
     """Read a slice for the page cache's sake, and return how much of it there is."""
-    try:
-        done = 0
-        while done < data.count:
-            size = len(os.pread(descriptor, min(1 << 18, data.count - done), data.offset + done))
-            if not size:
-                break
-            done += size
-        return done
-    finally:
-        os.close(descriptor)
+    done = 0
+    while done < data.count:
+        size = len(os.pread(descriptor, min(1 << 18, data.count - done), data.offset + done))
+        if not size:
+            break
+        done += size
+    return done

@@ -85,7 +85,8 @@ class NfsListener:
                 log.error("nfs.cannot_accept", reason=error.strerror)
                 self._rest(listening)
                 return
-            self._admit(connection, str(name[0]))
+            # A socket that was given may be one for IPv6 as well, and names IPv4 in its way.
+            self._admit(connection, str(name[0]).removeprefix("::ffff:"))
 
     def _rest(self, listening: socket.socket) -> None:
         """Look again in a second: what is refused now would be asked again at once."""

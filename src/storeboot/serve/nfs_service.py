@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -12,16 +14,18 @@ import structlog
 from storeboot.nfs.index import Index
 from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
+from storeboot.nfs.status import Status
 from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
-from storeboot.serve.nfs_connection import Connection
+from storeboot.serve.nfs_connection import Connection, UnreadableError
 from storeboot.serve.store_tree import OpenFiles, StoreTree
 
 log = structlog.get_logger()
 
 MAX_LOADS = 2  # directories that are read at the same time
 MAX_TOLD = 1024  # peers whose rubbish is remembered as told
+UNREADABLE = 30.0  # seconds until a file that could not be read is tried again
 KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
 SWEEP = 1.0  # seconds between two looks for overdue connections
 
@@ -43,6 +47,7 @@ class NfsService:
         self._limit = asyncio.Semaphore(MAX_LOADS)
         self._loads: dict[tuple[bytes, bytes | None], asyncio.Task[bool]] = {}
         self._told: dict[str, None] = {}
+        self._unreadable: dict[tuple[bytes, bytes], tuple[Status, float]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None:
@@ -73,7 +78,13 @@ class NfsService:
         self.files.close()
 
     def answer(self, record: bytes, peer: Peer) -> list[Segment]:
-        return self.programs.answer(record, peer)
+        segments = self.programs.answer(record, peer)
+        for data in segments if self._unreadable else ():
+            if isinstance(data, FileSlice):
+                status, until = self._unreadable.get(_file(data), (Status.OK, 0.0))
+                if asyncio.get_running_loop().time() < until:
+                    return self.programs.answer_unreadable(record, peer, data, status)
+        return segments
 
     async def answer_later(
         self, record: bytes, peer: Peer, missing: NotLoadedError
@@ -81,7 +92,7 @@ class NfsService:
         """Read what is missing, and ask again; a compound can need one place an operation."""
         for _ in range(MAX_OPERATIONS + 2):
             if not await self._load(missing):
-                log.warning("nfs.not_in_store", view=missing.view.hex(), path=missing.store_name)
+                log.warning("nfs.not_in_store", view=missing.view.hex(), path=_text(missing))
                 return self.programs.answer_without(record, peer, missing)
             try:
                 return self.programs.answer(record, peer)
@@ -101,7 +112,12 @@ class NfsService:
 
     async def _read(self, missing: NotLoadedError) -> bool:
         async with self._limit:
-            found = await asyncio.to_thread(self.tree.load, missing)
+            try:
+                found = await asyncio.to_thread(self.tree.load, missing)
+            except OSError as error:
+                missing.status = _status(error)
+                log.error("nfs.unreadable", path=_text(missing), reason=error.strerror)
+                return False
         match found:
             case View() as view:
                 self.programs.catalogue.add_view(view)
@@ -112,7 +128,10 @@ class NfsService:
         return True
 
     def descriptor(self, data: FileSlice) -> int:
-        return self.files.descriptor(data.store_path, data.relative)
+        try:
+            return self.files.descriptor(data.store_path, data.relative)
+        except OSError as error:
+            raise UnreadableError(data, error) from None
 
     def closed(self, connection: Connection, reason: Exception | None) -> None:
         peer = connection.peer
@@ -122,12 +141,25 @@ class NfsService:
         match reason:
             case None:
                 pass
+            case UnreadableError():
+                self._give_up(reason)
             case RpcError():
                 self._tell(peer.address, str(reason))
             case OSError():
                 log.debug("nfs.connection_lost", peer=peer.address, reason=str(reason))
             case _:
                 log.error("nfs.bug", peer=peer.address, exc_info=reason)
+
+    def _give_up(self, reason: UnreadableError) -> None:
+        """The reply had begun, so the connection had to end; asked again, READ fails honestly."""
+        file = _file(reason.data)
+        if file not in self._unreadable:
+            path = b"/".join(part for part in file if part)
+            log.error("nfs.unreadable", path=os.fsdecode(path), reason=reason.error.strerror)
+        until = asyncio.get_running_loop().time() + UNREADABLE
+        self._unreadable[file] = (_status(reason.error), until)
+        if len(self._unreadable) > MAX_TOLD:
+            del self._unreadable[next(iter(self._unreadable))]
 
     def _tell(self, address: str, reason: str) -> None:
         """Once a peer: what it sends must not fill the log."""
@@ -147,6 +179,20 @@ class NfsService:
             if reason is not None:
                 connection.close(RpcError(reason))
         self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
+
+
+def _file(data: FileSlice) -> tuple[bytes, bytes]:
+    return data.store_path, data.relative
+
+
+def _text(missing: NotLoadedError) -> str | None:
+    return None if missing.store_name is None else missing.store_name.decode()
+
+
+def _status(error: OSError) -> Status:
+    """Want of memory or descriptors passes: DELAY, which NFSv3 calls JUKEBOX."""
+    passing = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return Status.DELAY if passing else Status.IO
 
 
 def _set_options(connection: socket.socket) -> None:

@@ -15,6 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from storeboot import log
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
@@ -24,6 +26,8 @@ from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import MESSAGE, WorkerSettings
 from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
+
+logger = structlog.get_logger()
 
 
 class Worker:
@@ -54,10 +58,14 @@ class Worker:
             self.ended.set()
             return
         words = json.loads(message)
-        if descriptors:
+        if "address" in words:
             alias = words["alias"]
             peer = Peer(words["address"], bytes.fromhex(alias) if alias else None)
-            self._service.adopt(socket.socket(fileno=descriptors[0]), peer)
+            if descriptors:
+                self._service.adopt(socket.socket(fileno=descriptors[0]), peer)
+            else:  # there was no room for another descriptor here
+                logger.error("nfs.too_many_files", peer=peer.address)
+                self._left(peer)
         else:
             counts = [[*key, count] for key, count in self._service.programs.calls.items()]
             self._say({"calls": counts})

@@ -12,13 +12,14 @@ import json
 import os
 import socket
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 import structlog
 
+from storeboot.errors import StorebootError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.process import Child
 
@@ -44,11 +45,12 @@ class WorkerSettings:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A running worker, and which addresses it serves how often."""
+    """A running worker, which addresses it serves how often, and what it was not told yet."""
 
     child: Child
     channel: socket.socket
     addresses: Counter[str] = field(default_factory=Counter)
+    unsaid: deque[tuple[bytes, socket.socket | None]] = field(default_factory=deque)
     waiting: list[asyncio.Future[Calls]] = field(default_factory=list)
 
 
@@ -75,19 +77,36 @@ class NfsWorkers:
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None:
         """Hand a connection to the worker of its address, else to the one with fewest."""
-        words = {"address": peer.address, "alias": peer.alias.hex() if peer.alias else None}
-        with connection:
-            worker = self._choose(peer.address)
-            try:
-                if worker is None:
-                    raise BlockingIOError("no worker is there")
-                socket.send_fds(worker.channel, [json.dumps(words).encode()], [connection.fileno()])
-            except OSError as error:
-                # The client tries again; by then there is room, or another worker.
-                log.warning("nfs.connection_dropped", peer=peer.address, reason=str(error))
-                self._on_closed(peer)
-                return
+        worker = self._choose(peer.address)
+        if worker is None:  # the client tries again, and by then there is one
+            connection.close()
+            log.warning("nfs.connection_dropped", peer=peer.address, reason="no worker is there")
+            self._on_closed(peer)
+            return
         worker.addresses[peer.address] += 1
+        words = {"address": peer.address, "alias": peer.alias.hex() if peer.alias else None}
+        worker.unsaid.append((json.dumps(words).encode(), connection))
+        self._say(worker)
+
+    def _say(self, worker: _Worker) -> None:
+        """In order; what the channel has no room for waits until it has."""
+        loop = asyncio.get_running_loop()
+        loop.remove_writer(worker.channel)
+        while worker.unsaid:
+            message, connection = worker.unsaid[0]
+            try:
+                if connection is None:
+                    worker.channel.send(message)
+                else:
+                    socket.send_fds(worker.channel, [message], [connection.fileno()])
+            except BlockingIOError:
+                loop.add_writer(worker.channel, self._say, worker)
+                return
+            except OSError:
+                return  # it is gone, which `_hear` hears
+            worker.unsaid.popleft()
+            if connection is not None:
+                connection.close()
 
     def _choose(self, address: str) -> _Worker | None:
         for worker in self._workers:
@@ -103,7 +122,8 @@ class NfsWorkers:
             answer: asyncio.Future[Calls] = loop.create_future()
             worker.waiting.append(answer)
             answers.append(answer)
-            worker.channel.send(b'{"calls": true}')
+            worker.unsaid.append((b'{"calls": true}', None))
+            self._say(worker)
         return sum(await asyncio.gather(*answers), Counter())
 
     async def stop(self) -> None:
@@ -119,10 +139,15 @@ class NfsWorkers:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             argv = [sys.executable, "-m", "storeboot.serve.nfs_worker", str(theirs.fileno())]
-            child = await Child.start(argv, pass_fds=(theirs.fileno(),))
+            try:
+                child = await Child.start(argv, pass_fds=(theirs.fileno(),))
+            except BaseException:
+                ours.close()
+                raise
         ours.setblocking(False)
-        ours.send(json.dumps(asdict(self._settings)).encode())
         worker = _Worker(child, ours)
+        worker.unsaid.append((json.dumps(asdict(self._settings)).encode(), None))
+        self._say(worker)
         self._workers.append(worker)
         self.changed.set()
         asyncio.get_running_loop().add_reader(ours, self._hear, worker)
@@ -161,14 +186,23 @@ class NfsWorkers:
         task.add_done_callback(self._starting.discard)
 
     async def _start_again(self, worker: _Worker) -> None:
+        """Again and again, should there be no memory for another process just now."""
         await worker.child.stop()
-        await asyncio.sleep(PAUSE)
-        await self._start_one()
+        while True:
+            await asyncio.sleep(PAUSE)
+            try:
+                return await self._start_one()
+            except (OSError, StorebootError) as error:
+                log.error("nfs.worker_not_started", reason=str(error))
 
     def _hang_up(self, worker: _Worker) -> None:
         with suppress(ValueError, OSError):
             asyncio.get_running_loop().remove_reader(worker.channel)
+            asyncio.get_running_loop().remove_writer(worker.channel)
         worker.channel.close()
+        for _, connection in worker.unsaid:
+            if connection is not None:
+                connection.close()
         for answer in worker.waiting:
             if not answer.done():
                 answer.set_result(Counter())

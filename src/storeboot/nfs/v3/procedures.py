@@ -151,6 +151,7 @@ def read(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
         entry = _resolve(catalogue, arguments)
         if entry.node.kind is not Kind.REGULAR:
             raise NfsError(Status.ISDIR if entry.node.kind is Kind.DIRECTORY else Status.INVAL)
+        catalogue.check_readable(entry)
     except NfsError as error:
         results.uint32(error.status)
         post_op_attr(results, entry.node if entry else None)

@@ -15,13 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_READ, MAX_REPLY, MAX_REQUEST
+from storeboot.nfs.memo import Memo
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.identity import IdentityCodec
+from storeboot.nfs.xdr import Writer
 
 MAX_SLOTS = 64
 MAX_OPERATIONS = 64  # in a compound
 MAX_CLIENTS = 4096
-MAX_SESSIONS = 32  # of one client
+MAX_SESSIONS = 32  # of one client, and on one connection
+MAX_ALL_SESSIONS = 8192
+REPLAY_MEMORY = 4 << 20  # bytes of replies that must not be made twice
 MAX_DEAD = 8192
 UNKNOWN = -1  # sequence id of a slot that another process has seen
 
@@ -44,15 +48,25 @@ FULL = Channel()
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """Slots with the last sequence id of each, and the replies that must not be made twice."""
+    """Slots with the last sequence id of each."""
 
     session_id: bytes
     client: Client
     channel: Channel
     slots: list[int]
     roomy: bool  # like every Linux client's: what was answered to one fits another
-    replies: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A reply behind its xid."""
+
+    reply: bytes
+
+    @property
+    def cost(self) -> int:
+        return len(self.reply)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +98,7 @@ class Clients:
         self._confirmed: dict[tuple[str, bytes], Client] = {}
         self._unconfirmed: dict[tuple[str, bytes], Client] = {}
         self._dead: dict[bytes, None] = {}
+        self._replies: Memo[_Kept] = Memo(REPLAY_MEMORY)
 
     def introduce(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
         """EXCHANGE_ID without an update: cases 1 to 5 of section 18.35.4."""
@@ -112,13 +127,14 @@ class Clients:
     def _new(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
         replaced = self._unconfirmed.pop(owner, None)
         if replaced is not None:
-            self.end(replaced)
-        for instance in range(MAX_DEAD + 1):
+            self._drop(replaced)
+        # The first one, unless it was ended: then one that the clock picks.
+        client_id = self.identities.client_id(owner, verifier, principal, 0)
+        if client_id in self._dead:
+            instance = int(self._clock() * 1024) & 0xFFFF_FFFF
             client_id = self.identities.client_id(owner, verifier, principal, instance)
-            if client_id not in self._dead:
-                break
-        else:
-            raise NfsError(Status.DELAY)
+            if client_id in self._dead:
+                raise NfsError(Status.DELAY)
         client = self._clients.get(client_id)
         if client is not None:  # its sessions outlived the process that knew its name
             client.owner, client.verifier, client.principal = owner, verifier, principal
@@ -192,7 +208,18 @@ class Clients:
         )
         session = Session(session_id, client, channel, [sequence] * channel.slots, roomy)
         self.sessions[session_id] = client.sessions[session_id] = session
+        if len(self.sessions) > MAX_ALL_SESSIONS:
+            self.forget(next(iter(self.sessions.values())))
         return session
+
+    def keep_reply(self, session: Session, slot: int, sequence: int, results: Writer) -> None:
+        """Of a compound that must not be run twice; `results` begin with the xid."""
+        if results.is_whole:
+            self._replies.put(_reply_key(session, slot, sequence), _Kept(results.getvalue()[4:]))
+
+    def kept_reply(self, session: Session, slot: int, sequence: int) -> bytes | None:
+        kept = self._replies.get(_reply_key(session, slot, sequence))
+        return None if kept is None else kept.reply
 
     def close_session(self, session: Session) -> None:
         """DESTROY_SESSION: its id is dead from now on."""
@@ -234,6 +261,10 @@ class Clients:
             del self._dead[next(iter(self._dead))]
 
 
+def _reply_key(session: Session, slot: int, sequence: int) -> bytes:
+    return session.session_id + slot.to_bytes(4, "big") + sequence.to_bytes(4, "big")
+
+
 @dataclass(slots=True, eq=False)
 class Peer:
     """One connection: where it comes from, and the sessions that were used on it."""
@@ -243,14 +274,14 @@ class Peer:
     session: Session | None = None  # the last one used
     sessions: dict[bytes, Session] = field(default_factory=dict)
 
-    def use(self, session: Session) -> None:
+    def use(self, session: Session, clients: Clients) -> None:
         """The session is used on this connection."""
         self.session = session
         if self.sessions.get(session.session_id) is not session:
             self.sessions[session.session_id] = session
             session.connections += 1
             if len(self.sessions) > MAX_SESSIONS:
-                self.sessions.pop(next(iter(self.sessions))).connections -= 1
+                self._part_from(self.sessions.pop(next(iter(self.sessions))), clients)
 
     def leave(self, clients: Clients) -> None:
         """The connection is gone.
@@ -259,7 +290,10 @@ class Peer:
         have seen more of it, and then its sequence ids would look wrong.
         """
         for session in self.sessions.values():
-            session.connections -= 1
-            if not session.connections:
-                clients.forget(session)
+            self._part_from(session, clients)
         self.sessions.clear()
+
+    def _part_from(self, session: Session, clients: Clients) -> None:
+        session.connections -= 1
+        if not session.connections:
+            clients.forget(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from storeboot.nfs.limits import MAX_CACHED_REPLY
 from storeboot.nfs.rpc import HEADER_SIZE, Call
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import changes, files, opens, sessions
@@ -122,7 +123,7 @@ class Outcome:
     """What a compound came to, for whoever keeps replies."""
 
     pure: bool  # the same question has the same answer, whoever asks
-    in_session: bool  # it began with a SEQUENCE that was in order
+    in_session: bool  # it began with a SEQUENCE of a session like every Linux client's
     replay: bytes | None = None  # the answer given before, behind the xid; the writer has none
 
 
@@ -147,10 +148,13 @@ def compound(server: Server, call: Call, results: Writer, peer: Peer, size: int)
     results.opaque(tag)
     results.uint32(state.position)
     results.extend(body)
+    if state.reclaimed is not None:
+        state.reclaimed.reclaimed = True
     if state.session is not None and state.once and state.replay is None:
-        # Not to be run twice; the reply is short, for the operations that are not pure are.
-        state.session.replies[state.slot] = (state.sequence, results.getvalue()[4:])
-    return Outcome(state.pure, state.session is not None, state.replay)
+        server.clients.keep_reply(state.session, state.slot, state.sequence, results)
+    pure = state.pure and state.replay is None
+    in_session = state.session is not None and state.session.roomy
+    return Outcome(pure, in_session, state.replay)
 
 
 def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) -> Status:
@@ -160,6 +164,7 @@ def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) ->
         _check_order(state, op)
         if op in _IMPURE:
             state.pure, state.once = False, True
+            state.room = min(state.room, MAX_CACHED_REPLY)  # since it is kept
         operation(state, arguments, result)
     except NfsError as error:
         status, result = error.status, Writer()

@@ -87,6 +87,7 @@ def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
     offset, wanted = arguments.uint64(), arguments.uint32()
     entry = compound.current
     require_regular(entry)
+    compound.catalogue.check_readable(entry)
     count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
     results.boolean(offset + count >= entry.node.size)
     results.file(FileSlice(entry.store_name, entry.relative, offset, count))
@@ -115,7 +116,7 @@ def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
     cookie = arguments.uint64()
     arguments.take(8)
     arguments.uint32()  # dircount: a hint
-    room = min(arguments.uint32(), MAX_LISTING)
+    room = min(arguments.uint32(), MAX_LISTING - compound.listed)  # of all in one compound
     wanted = arguments.bitmap()
     directory = compound.current_directory
     names = compound.catalogue.names(directory)
@@ -123,6 +124,7 @@ def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
         raise NfsError(Status.BAD_COOKIE)
     start = cookie - _FIRST_COOKIE + 1 if cookie else 0
     listing, end = _entries(compound, directory, names[start:], start, room, wanted)
+    compound.listed += len(listing)
     results.raw(bytes(8))
     results.raw(listing)
     results.boolean(False)

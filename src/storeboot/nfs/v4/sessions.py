@@ -63,7 +63,7 @@ def op_create_session(compound: Compound, arguments: Reader, results: Writer) ->
     limits = (0, MAX_REQUEST, MAX_REPLY, MAX_CACHED_REPLY, MAX_OPERATIONS, MAX_SLOTS)
     granted = [min(asked, most) for asked, most in zip(fore, limits, strict=True)]
     session = compound.clients.open_session(client, sequence, Channel(*granted[1:]))
-    compound.peer.use(session)
+    compound.peer.use(session, compound.clients)
     reply = Writer()
     reply.raw(session.session_id)
     for value in (sequence, 0, *granted, 0, *back, 0):
@@ -122,12 +122,10 @@ def op_sequence(compound: Compound, arguments: Reader, results: Writer) -> None:
     if last not in (UNKNOWN, sequence, (sequence - 1) % _WRAP):
         raise NfsError(Status.SEQ_MISORDERED)
     compound.set_room(channel, cached=cached)
-    compound.peer.use(session)
+    compound.peer.use(session, compound.clients)
     compound.session, compound.slot, compound.sequence = session, slot, sequence
-    if last == sequence:
-        kept = session.replies.get(slot)
-        if kept is not None and kept[0] == sequence:
-            compound.replay = kept[1]
+    if last in (UNKNOWN, sequence):
+        compound.replay = compound.clients.kept_reply(session, slot, sequence)
         # Any other reply is made again: it was a pure function of the request.
     session.slots[slot] = sequence
     write_sequence(results, session, sequence, slot)
@@ -146,7 +144,7 @@ def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writ
     session = compound.clients.session(arguments.take(16), compound.peer.address)
     arguments.uint32()
     arguments.boolean()
-    compound.peer.use(session)
+    compound.peer.use(session, compound.clients)
     results.raw(session.session_id)
     results.uint32(1)  # CDFS4_FORE
     results.boolean(False)
@@ -176,4 +174,4 @@ def op_reclaim_complete(compound: Compound, arguments: Reader, _results: Writer)
     client = compound.session.client
     if client.reclaimed:
         raise NfsError(Status.COMPLETE_ALREADY)
-    client.reclaimed = True
+    compound.reclaimed = client

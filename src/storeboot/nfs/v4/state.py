@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import MAX_REPLY
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4.clients import Channel, Clients, Peer, Principal, Session
+from storeboot.nfs.v4.clients import Channel, Client, Clients, Peer, Principal, Session
 from storeboot.nfs.views import Catalogue, Entry
 
 
@@ -29,6 +29,8 @@ class Compound:
     replay: bytes | None = None  # what was answered before, behind the xid
     pure: bool = True  # whether the answer follows from the question alone
     once: bool = False  # whether it must not be run again, but its reply be repeated
+    reclaimed: Client | None = None  # by a RECLAIM_COMPLETE, once all has been run
+    listed: int = 0  # bytes of directory entries so far
     room: int = MAX_REPLY  # bytes that the reply may have
     too_big: Status = Status.REP_TOO_BIG
     current_or_none: Entry | None = None
