@@ -41,8 +41,8 @@ def bitmap(bits: frozenset[int]) -> bytes:
 class Connection:
     """One TCP connection on which calls are made one by one."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 30, (source, 0))
         self._stream = self._socket.makefile("rb")
 
     def ask(self, record: bytes) -> Reader:
@@ -105,8 +105,9 @@ class V4:
     sequence_offset = SEQUENCE_ARGUMENTS
 
     def __init__(self, port: int, path: str) -> None:
+        self._port = port
         self.connection = Connection(port)
-        self._session = self._new_session()
+        self._session = self._new_session(self.connection)
         self._sequence = 0
         handle = None
         for name in path.strip("/").split("/"):
@@ -117,19 +118,19 @@ class V4:
     def _compound(self, count: int, operations: bytes) -> bytes:
         return call(PROGRAM, 4, 1, words(0, 2, count) + operations)
 
-    def _new_session(self) -> bytes:
+    def _new_session(self, connection: Connection) -> bytes:
         exchange = words(42) + os.urandom(8) + opaque(os.urandom(16)) + words(0, 0, 0)
-        reader = expect_ok(self.connection.ask(self._compound(1, exchange)))
+        reader = expect_ok(connection.ask(self._compound(1, exchange)))
         reader.take(16)
         client, sequence = reader.take(8), reader.uint32()
         channel = words(0, 1049620, 1049480, 7584, 8, 64, 0)
         create = words(43) + client + words(sequence, 0) + channel * 2 + words(0, 1, 0)
-        reader = expect_ok(self.connection.ask(self._compound(1, create)))
+        reader = expect_ok(connection.ask(self._compound(1, create)))
         reader.take(16)
         session = reader.take(16)
         # On the last slot, so that a load starts on fresh ones.
         complete = words(53) + session + words(1, 63, 63, 0) + words(58, 0)
-        expect_ok(self.connection.ask(self._compound(2, complete)))
+        expect_ok(connection.ask(self._compound(2, complete)))
         return session
 
     def _in_session(self, count: int, operations: bytes) -> bytes:
@@ -159,6 +160,11 @@ class V4:
         position = struct.pack(">QI", offset, count)
         return self._in_session(2, words(22) + opaque(handle) + words(25) + bytes(16) + position)
 
-    def sessions(self, _count: int) -> bytes:
-        """New sessions of new clients, as many machines would have them."""
-        return b"".join(self._new_session() for _ in range(_count))
+    def sessions(self, count: int) -> bytes:
+        """New sessions of new clients, each from the address that the load uses it from."""
+        made = []
+        for number in range(count):
+            connection = Connection(self._port, f"127.0.1.{1 + number}")
+            made.append(self._new_session(connection))
+            connection.close()
+        return b"".join(made)

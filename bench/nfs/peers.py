@@ -57,7 +57,7 @@ class Peer:
 
 @contextmanager
 def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
-    """`storeboot serve` as users run it, without a host."""
+    """`storeboot serve` as users run it, but for the systems it would build initrds for."""
     token = HandleCodec(StateDirectory(directory / "state").key()).encode_token(
         MountToken(view, bytes(8))
     )
@@ -75,9 +75,11 @@ port = {HTTP}
 listen = "127.0.0.1"
 port = {OURS}
 workers = {workers}
+[hosts.bench]
+mac = ["52:54:00:12:34:56"]
+system = "/nix/store/{"0" * 32}-nixos-system-bench-1"
 """)
-    command = Path(sys.executable).with_name("storeboot")
-    argv = [str(command), "serve", "--config", str(configuration)]
+    argv = [sys.executable, "-m", "bench.nfs.serve", "serve", "--config", str(configuration)]
     with _started(argv, OURS) as pid:
         yield Peer("storeboot", pid, OURS, OURS, f"/view/{token}")
 
