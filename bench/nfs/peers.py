@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,7 @@ class Peer:
         """Its process and all below it."""
         found, children = [self.pid], {self.pid}
         while children:
-            children = {
-                int(pid) for parent in children for task in Path(f"/proc/{parent}/task").iterdir()
-                for pid in (task / "children").read_text().split()
-            }  # fmt: skip
+            children = {pid for parent in children for pid in _children(parent)}
             found += children
         return found
 
@@ -53,6 +50,14 @@ class Peer:
         """Bytes; pages that processes share count for each of them."""
         words = (Path(f"/proc/{pid}/statm").read_text().split() for pid in self.processes())
         return sum(int(word[1]) for word in words) * _PAGE
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        with suppress(FileNotFoundError):  # threads come and go
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
 
 
 @contextmanager
