@@ -41,10 +41,14 @@ def ratio(
     *,
     target: float | None,
     against: str,
+    inverse: bool = False,
     **detail: object,
 ) -> Row:
-    """Our side over theirs, pair by pair; the median and the range."""
-    pairs = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    """Our side over theirs, pair by pair; the median and the range.
+
+    `inverse` is for what is spent, such as seconds: theirs over ours, so that more is better.
+    """
+    pairs = sorted(b / a if inverse else a / b for a, b in zip(ours, theirs, strict=True))
     sides = {"ours": _rounded(ours), "theirs": _rounded(theirs)}
     spread = (round(pairs[0], 3), round(pairs[-1], 3))
     value = round(statistics.median(pairs), 3)

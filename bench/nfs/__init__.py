@@ -103,10 +103,9 @@ def _against(load: Load, us: Peer, them: Peer, version: str, suffix: str) -> lis
                           null_server=_null(load, ours.client, ours.metadata, connections,
                                             outstanding, 144)))  # fmt: skip
         if name == "16x1":
-            # Theirs over ours: higher is better.
             rows.append(ratio(f"nfs.cpu_per_100k.vs_ganesha{suffix}",
-                              [each.cpu * 1e5 for each in b], [each.cpu * 1e5 for each in a],
-                              target=None, against=AGAINST, unit="theirs over ours, CPU seconds"))  # fmt: skip
+                              [each.cpu * 1e5 for each in a], [each.cpu * 1e5 for each in b],
+                              target=None, against=AGAINST, inverse=True, unit="CPU seconds"))  # fmt: skip
     a, b = _pairs(load, (us, ours.client, ours.read4k), (them, theirs.client, theirs.read4k), 4, 4)
     rows.append(ratio(f"nfs.read4k.vs_ganesha{suffix}", _rates(a), _rates(b), target=1.5,
                       against=AGAINST, unit="requests/s",
@@ -116,9 +115,9 @@ def _against(load: Load, us: Peer, them: Peer, version: str, suffix: str) -> lis
                       against=AGAINST, unit="requests/s", megabytes=[round(p.megabytes) for p in a],
                       null_server=_null(load, ours.client, ours.read1m, 4, 2, (1 << 20) + 128)))  # fmt: skip
     rows.append(ratio(f"nfs.cpu_per_gb.vs_ganesha{suffix}",
-                      [each.cpu * 1e9 / (1 << 20) for each in b],
                       [each.cpu * 1e9 / (1 << 20) for each in a],
-                      target=None, against=AGAINST, unit="theirs over ours, CPU seconds"))  # fmt: skip
+                      [each.cpu * 1e9 / (1 << 20) for each in b],
+                      target=None, against=AGAINST, inverse=True, unit="CPU seconds"))  # fmt: skip
     return rows
 
 

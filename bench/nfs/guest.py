@@ -42,11 +42,11 @@ def measure() -> list[Row]:
         suffix = ".v4" if version == "4.2" else ""
         for part in PARTS:
             ours, theirs = results[version, "ours", part], results[version, "theirs", part]
-            rows.append(ratio(f"nfs.client.{part}.vs_ganesha{suffix}", theirs, ours, target=None,
-                              against=AGAINST, unit="theirs over ours, seconds"))  # fmt: skip
+            rows.append(ratio(f"nfs.client.{part}.vs_ganesha{suffix}", ours, theirs, target=None,
+                              against=AGAINST, inverse=True, unit="seconds"))  # fmt: skip
         counts = results[version, "ours", "rpcs"], results[version, "theirs", "rpcs"]
-        rows.append(ratio(f"nfs.client.rpcs.vs_ganesha{suffix}", counts[1], counts[0], target=None,
-                          against=AGAINST, unit="theirs over ours, calls"))  # fmt: skip
+        rows.append(ratio(f"nfs.client.rpcs.vs_ganesha{suffix}", *counts, target=None,
+                          against=AGAINST, inverse=True, unit="calls"))  # fmt: skip
     return rows
 
 

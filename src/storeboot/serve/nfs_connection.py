@@ -25,7 +25,7 @@ from storeboot.nfs.xdr import FileSlice, Segment
 RECEIVE = 64 << 10  # bytes taken from a socket at a time
 QUEUE = 256 << 10  # bytes of replies that may wait before more calls are answered
 INLINE = 32 << 10  # bytes of file data that are copied into the reply; more goes by sendfile
-PROBE = 64 << 10  # bytes between two looks into the page cache
+PROBE = 256 << 10  # bytes between two looks into the page cache
 MAX_WAITING = 64  # calls that wait for a directory to be read
 MAX_PIECES = 256  # of one write
 STARTED_RECORD = 30.0  # seconds that a started record may take to arrive
