@@ -22,7 +22,7 @@ CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / 
 SCRIPT = Path(__file__).with_name("guest.sh")
 ROUNDS = 3
 PACKAGES = 5  # store paths that are walked and read
-VERSIONS = ("3", "4.2")
+VERSIONS = ("3", "4.1")  # over 4.2 Ganesha fails the READ_PLUS of Linux 6.12
 PARTS = ("walk", "small", "large")
 AGAINST = "NFS-Ganesha 4.3, FSAL_VFS; Linux 6.12 in QEMU"
 Results = dict[tuple[str, str, str], list[float]]
@@ -39,7 +39,7 @@ def measure() -> list[Row]:
         results = asyncio.run(_ask_the_guest(us, them, directory / "trial"))
     rows = []
     for version in VERSIONS:
-        suffix = ".v4" if version == "4.2" else ""
+        suffix = ".v4" if version != "3" else ""
         for part in PARTS:
             ours, theirs = results[version, "ours", part], results[version, "theirs", part]
             rows.append(ratio(f"nfs.client.{part}.vs_ganesha{suffix}", ours, theirs, target=None,
@@ -65,6 +65,9 @@ async def _ask_the_guest(us: Peer, them: Peer, directory: Path) -> Results:
     spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, has_nix=False)
     text = await run_errand(spec, SCRIPT.read_text(), variables, seconds=1800)
     results: Results = defaultdict(list)
+    failed = [line for line in text.splitlines() if line.startswith("failed")]
+    if failed:
+        raise RuntimeError(f"the guest could not do everything: {failed}")
     for line in text.splitlines():
         version, side, part, before, after = line.split()
         results[version, side, part].append(float(after) - float(before))

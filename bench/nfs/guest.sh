@@ -16,7 +16,7 @@ timed() { # name, command...
     shift
     echo 3 >/proc/sys/vm/drop_caches
     read -r before _ </proc/uptime
-    "$@" >/dev/null || echo "failed: $*" >>$results
+    "$@" >/dev/null 2>/run/errors || echo "failed: $version $side $*: $(head -n 1 /run/errors)" >>$results
     read -r after _ </proc/uptime
     echo "$version $side $name $before $after" >>$results
 }
