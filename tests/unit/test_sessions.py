@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from storeboot.nfs.program import Programs
@@ -131,6 +133,13 @@ def test_a_session_of_another_process_at_the_same_sequence_has_another_id() -> N
     made = [Machine(programs).session() for programs in (early, late)]
     assert made[0][:8] == made[1][:8]
     assert made[0] != made[1]
+
+
+def test_an_unconfirmed_client_that_comes_again_is_another_one(machine: Machine) -> None:
+    """Section 18.35.4, case 4; however often, and however fast."""
+    seen = [machine.exchange() for _ in range(100)]
+    assert all(first[0] != second[0] for first, second in pairwise(seen))
+    assert machine.create(*seen[-1])[0] == Status.OK
 
 
 def test_a_client_that_confirms_nothing_is_given_up_after_a_lease() -> None:

@@ -128,13 +128,15 @@ class Clients:
         replaced = self._unconfirmed.pop(owner, None)
         if replaced is not None:
             self._drop(replaced)
-        # The first one, unless it was ended: then one that the clock picks.
-        client_id = self.identities.client_id(owner, verifier, principal, 0)
-        if client_id in self._dead:
-            instance = int(self._clock() * 1024) & 0xFFFF_FFFF
+        # The first instance, unless it was ended or replaced: then one that the clock picks.
+        taken = replaced.client_id if replaced is not None else None
+        now = int(self._clock() * 1024) & 0xFFFF_FFFF
+        for instance in (0, now, now ^ 1):
             client_id = self.identities.client_id(owner, verifier, principal, instance)
-            if client_id in self._dead:
-                raise NfsError(Status.DELAY)
+            if client_id != taken and client_id not in self._dead:
+                break
+        else:
+            raise NfsError(Status.DELAY)
         client = self._clients.get(client_id)
         if client is not None:  # its sessions outlived the process that knew its name
             client.owner, client.verifier, client.principal = owner, verifier, principal
