@@ -29,7 +29,7 @@ bench: setup
 pynfs: setup
 	.venv/bin/python tests/pynfs/run.py "$(PYNFS)"
 
-# Needs uv; the lock has hashes and no address.
+# Needs uv; the lock has hashes, no address, and what only some machines can install is marked.
 lock:
-	uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 from pathlib import Path
 from random import Random
@@ -53,7 +54,7 @@ def test_altered_calls_find_a_decoder_that_trusts_lengths(monkeypatch: pytest.Mo
         return reader._data[start : start + size]
 
     monkeypatch.setattr(Reader, "take", trusting)
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(struct.error):
         mutate(1, 10_000)
 
 
@@ -65,6 +66,7 @@ def test_a_reply_of_another_size_than_it_says_is_found(monkeypatch: pytest.Monke
 
 def search(seconds: int, found: Path) -> str:
     """Whatever is found ends it with a status, and the call that did it in the directory."""
+    pytest.importorskip("atheris", reason="atheris is not made for this machine")
     words = [sys.executable, "-m", "fuzz.search", f"-max_total_time={seconds}", "-max_len=4096",
              "-rss_limit_mb=1024", f"-artifact_prefix={found}/"]  # fmt: skip
     return run(words, cwd=TESTS)

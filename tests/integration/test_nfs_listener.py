@@ -43,7 +43,7 @@ async def test_libnfs_lists_and_reads(running: server.Server) -> None:
 
 
 async def exchange(running: server.Server, data: bytes) -> bytes:
-    """All that the server says until it closes, or 2 s after its last word."""
+    """All that the server says until it closes."""
     port = running.service.config.nfs.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

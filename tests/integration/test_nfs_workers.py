@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -19,14 +21,18 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
+from storeboot.hosts.boots import Boots
+from storeboot.hosts.database import open_database, sqlite_url
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.status import Status
-from storeboot.nfs.views import flat_name
+from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
 from storeboot.serve import nfs_connection, nfs_workers, server
+from storeboot.serve.boot_service import open_service
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
+from storeboot.serve.state import StateDirectory
 from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
@@ -180,6 +186,44 @@ async def test_alias_is_for_the_hosts_own_address(tmp_path: Path, workers: int) 
                     assert await asyncio.to_thread(client.lookup, handle, top(running))
                 with await asyncio.to_thread(NfsClient, each, source="127.0.0.8") as client:
                     assert await asyncio.to_thread(client.mount, "/nixstore") is None
+
+
+def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
+    """A machine may come back while the server still starts."""
+    config = with_alias(make_config(tmp_path), "127.0.0.9")
+    state = StateDirectory(config.server.state_directory)
+    engine = open_database(sqlite_url(state.path))
+    service = open_service(config, Boots(engine), time.time)
+    assert service.alias_of("127.0.0.9") == view_id([config.hosts["lab1"].system])
+    assert service.alias_of("127.0.0.8") is None
+    engine.dispose()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_a_given_socket_may_be_one_for_ipv6_as_well(tmp_path: Path) -> None:
+    """As a bare ListenStream=2049 makes it; addresses of IPv4 are told in another way there."""
+    config = with_alias(make_config(tmp_path), "127.0.0.9")
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        async with server.running(config, given={"nfs": both.dup()}):
+            port = int(both.getsockname()[1])
+            with await asyncio.to_thread(NfsClient, port, source="127.0.0.9") as client:
+                assert await asyncio.to_thread(client.mount, "/nixstore") is not None
+
+
+async def test_a_worker_without_room_for_a_connection_gives_it_back(tmp_path: Path) -> None:
+    """Its descriptors are used up: the peer is closed and not counted, and may come again."""
+    async with serving(tmp_path, workers=1) as (running, backend):
+        port, (pid,) = running.service.config.nfs.port, backend.pids
+        assert await asyncio.to_thread(read_tool, running)
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, limits[1]))
+        client = await asyncio.to_thread(NfsClient, port, source="127.0.0.2")
+        with client, pytest.raises(ConnectionError):
+            await asyncio.to_thread(client.ask, NFS, 3, 0, b"")
+        await backend.calls()  # answered behind what the worker had to say before
+        assert not backend._workers[0].addresses["127.0.0.2"]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        assert await asyncio.to_thread(read_tool, running, "127.0.0.2")
 
 
 async def test_every_file_has_a_flat_name(tmp_path: Path) -> None:

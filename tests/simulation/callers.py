@@ -8,8 +8,23 @@ from itertools import count
 
 from simulation.servers import Service
 from simulation.world import Link, World
+from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.rpc import RecordReader
 from storeboot.nfs.xdr import Reader, Writer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a handle leads: a store path and a path in it; no store path is the view's root."""
+
+    store_name: bytes = b""
+    relative: bytes = b""
+
+    def below(self, name: bytes) -> Place:
+        if not self.store_name:
+            return Place(name)
+        return Place(self.store_name, self.relative + b"/" + name if self.relative else name)
+
 
 WAIT = b""  # what a task yields that waits for another one
 TIMEOUT = 60.0  # seconds without an answer until the connection is made anew
@@ -23,6 +38,9 @@ class _Running:
 
 class Caller:
     """Tasks that yield calls without their record mark and get the results of each."""
+
+    token = ""
+    view = bytes(16)
 
     def __init__(self, world: World, service: Service, address: str) -> None:
         self.world = world
@@ -40,6 +58,17 @@ class Caller:
     @property
     def done(self) -> bool:
         return not self.tasks
+
+    def begin(self, tasks: int) -> None:
+        """Mount, and do as many things at a time."""
+        raise NotImplementedError
+
+    def node(self, place: Place) -> Node:
+        """What is true of a place."""
+        model = self.service.model
+        if not place.store_name:
+            return Node(Kind.DIRECTORY, 0, names=tuple(sorted(model.views[self.view])))
+        return model.paths[place.store_name][place.relative]
 
     def start(self, task: Task) -> None:
         running = _Running(task)

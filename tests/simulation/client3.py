@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
-from simulation.callers import Caller, Task, header
+from typing_extensions import override
+
+from simulation.callers import Caller, Place, Task, header
 from simulation.model import content
 from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.v3.procedures import Proc
@@ -16,34 +17,13 @@ STEPS = 25
 Ask = Generator[bytes, Reader, Reader]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a handle leads: a store path and a path in it; no store path is the view's root."""
-
-    store_name: bytes = b""
-    relative: bytes = b""
-
-
 class Client3(Caller):
     """One machine with one mount."""
 
-    token = ""
-    view = bytes(16)
-
+    @override
     def begin(self, tasks: int) -> None:
         for _ in range(tasks):
             self.start(self._work())
-
-    def _node(self, place: Place) -> Node:
-        model = self.service.model
-        if not place.store_name:
-            return Node(Kind.DIRECTORY, 0, names=tuple(sorted(model.views[self.view])))
-        return model.paths[place.store_name][place.relative]
-
-    def _below(self, place: Place, name: bytes) -> Place:
-        if not place.store_name:
-            return Place(name)
-        return Place(place.store_name, place.relative + b"/" + name if place.relative else name)
 
     def _work(self) -> Task:
         root = yield from self._mount()
@@ -51,12 +31,12 @@ class Client3(Caller):
         dice = self.world.dice
         for _ in range(STEPS):
             place = dice.choice(list(known))
-            node = self._node(place)
+            node = self.node(place)
             if node.kind is Kind.DIRECTORY:
                 if node.names and dice.random() < 0.7:
                     name = dice.choice(node.names)
-                    known[self._below(place, name)] = yield from self._lookup(
-                        known[place], self._below(place, name), name
+                    known[place.below(name)] = yield from self._lookup(
+                        known[place], place.below(name), name
                     )
                 elif dice.random() < 0.3:
                     yield from self._lookup_nothing(known[place], node)
@@ -85,7 +65,7 @@ class Client3(Caller):
         reply = yield from self._call(Proc.LOOKUP, arguments)
         assert reply.uint32() == 0, f"LOOKUP of {name!r}"
         child = reply.opaque(64)
-        _check_attributes(reply, self._node(found))
+        _check_attributes(reply, self.node(found))
         return child
 
     def _lookup_nothing(self, handle: bytes, node: Node) -> Task:
@@ -128,7 +108,7 @@ class Client3(Caller):
             arguments.uint32(self.world.dice.choice([800, 4096]))
             reply = yield from self._call(Proc.READDIRPLUS if plus else Proc.READDIR, arguments)
             assert reply.uint32() == 0
-            _check_attributes(reply, self._node(place))
+            _check_attributes(reply, self.node(place))
             reply.take(8)
             while reply.boolean():
                 number, name, cookie = reply.uint64(), reply.opaque(255), reply.uint64()
@@ -137,11 +117,11 @@ class Client3(Caller):
                     _skip_attributes(reply)
                     handle = reply.opaque(64) if reply.boolean() else b""
                     if name not in (b".", b".."):
-                        child = self._below(place, name)
+                        child = place.below(name)
                         known[child] = handle
-                        assert self._node(child).fileid == number
+                        assert self.node(child).fileid == number
             end = reply.boolean()
-        assert names == [b".", b"..", *self._node(place).names], "the listing is another one"
+        assert names == [b".", b"..", *self.node(place).names], "the listing is another one"
 
 
 def _handle(handle: bytes) -> Writer:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from simulation.callers import WAIT, Caller, Task, header
-from simulation.client3 import Place
+from typing_extensions import override
+
+from simulation.callers import WAIT, Caller, Place, Task, header
 from simulation.model import content
 from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.status import Status
@@ -22,10 +23,9 @@ Ask = Generator[bytes, Reader, Reader]
 class Client4(Caller):
     """One machine with one mount and one session; each task has a slot."""
 
-    token = ""
-    view = bytes(16)
     minor = 2
 
+    @override
     def begin(self, tasks: int) -> None:
         self._session = b""
         self._recovering = False
@@ -36,12 +36,6 @@ class Client4(Caller):
         for slot in range(tasks):
             self.start(self._work(slot))
 
-    def _node(self, place: Place) -> Node:
-        model = self.service.model
-        if not place.store_name:
-            return Node(Kind.DIRECTORY, 0, names=tuple(sorted(model.views[self.view])))
-        return model.paths[place.store_name][place.relative]
-
     def _work(self, slot: int) -> Task:
         dice = self.world.dice
         steps = [(Op.PUTROOTFH, b""), _lookup(b"view"), _lookup(self.token.encode())]
@@ -49,15 +43,15 @@ class Client4(Caller):
         root = reply.opaque(64)
         for _ in range(STEPS):
             place, handle = Place(), root
-            while self._node(place).kind is Kind.DIRECTORY:
-                node = self._node(place)
+            while self.node(place).kind is Kind.DIRECTORY:
+                node = self.node(place)
                 if not node.names or dice.random() < 0.3:
                     yield from self._list(slot, handle, node)
                     break
                 name = dice.choice(node.names)
                 place, handle = yield from self._down(slot, place, handle, name)
             else:
-                node = self._node(place)
+                node = self.node(place)
                 if node.kind is Kind.SYMLINK:
                     ops = [_put(handle), (Op.READLINK, b"")]
                     reply = yield from self._compound(slot, ops)
@@ -68,16 +62,12 @@ class Client4(Caller):
     def _down(
         self, slot: int, place: Place, handle: bytes, name: bytes
     ) -> Generator[bytes, Reader, tuple[Place, bytes]]:
-        if place.store_name:
-            relative = place.relative + b"/" + name if place.relative else name
-            child = Place(place.store_name, relative)
-        else:
-            child = Place(name)
+        child = place.below(name)
         wanted = Writer()
         wanted.bitmap(frozenset({Attr.TYPE, Attr.SIZE, Attr.FILEID}))
         ops = [_put(handle), _lookup(name), (Op.GETATTR, wanted.getvalue()), (Op.GETFH, b"")]
         reply = yield from self._compound(slot, ops, last=2)
-        node = self._node(child)
+        node = self.node(child)
         reply.bitmap()
         values = Reader(reply.opaque(100))
         assert (values.uint32(), values.uint64()) == (node.kind, node.size)

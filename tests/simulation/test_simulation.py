@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulation.callers import Caller
 from simulation.client3 import Client3
 from simulation.client4 import Client4
 from simulation.hostile import Hostile
@@ -33,9 +34,9 @@ class Run:
         dice = self.world.dice
         self.service = Service(self.world, make_model(dice))
         token = HandleCodec(KEY).encode_token(MountToken(bytes(16), dice.randbytes(8)))
-        self.clients: list[Client3 | Client4] = []
+        self.clients: list[Caller] = []
         for number in range(dice.randint(1, 4)):
-            kind = Client3 if dice.random() < 0.5 else Client4
+            kind: type[Caller] = dice.choice([Client3, Client4])
             # Some share an address, as machines behind one router do.
             client = kind(self.world, self.service, f"10.0.0.{dice.randint(1, 2 + number)}")
             client.token = token

@@ -146,8 +146,8 @@ class Catalogue:
 
     def check_readable(self, entry: Entry) -> None:
         if self._unreadable is not None:
-            *file, status = self._unreadable
-            if file == [entry.store_name, entry.relative]:
+            store_name, relative, status = self._unreadable
+            if (store_name, relative) == (entry.store_name, entry.relative):
                 raise NfsError(status)
 
     @property

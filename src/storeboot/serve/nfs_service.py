@@ -95,7 +95,7 @@ class NfsService:
                 log.warning("nfs.not_in_store", view=missing.view.hex(), path=_text(missing))
                 return self.programs.answer_without(record, peer, missing)
             try:
-                return self.programs.answer(record, peer)
+                return self.answer(record, peer)
             except NotLoadedError as another:
                 missing = another
         raise RpcError("a call needs more of the store than is kept in memory at once")

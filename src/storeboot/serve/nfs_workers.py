@@ -179,8 +179,6 @@ class NfsWorkers:
         self._workers.remove(worker)
         self.changed.set()
         self._hang_up(worker)
-        for address in worker.addresses.elements():
-            self._on_closed(Peer(address))
         task = asyncio.create_task(self._start_again(worker))
         self._starting.add(task)
         task.add_done_callback(self._starting.discard)
@@ -196,6 +194,7 @@ class NfsWorkers:
                 log.error("nfs.worker_not_started", reason=str(error))
 
     def _hang_up(self, worker: _Worker) -> None:
+        """All that the worker had is gone: connections, also unsaid ones, and answers."""
         with suppress(ValueError, OSError):
             asyncio.get_running_loop().remove_reader(worker.channel)
             asyncio.get_running_loop().remove_writer(worker.channel)
@@ -203,6 +202,8 @@ class NfsWorkers:
         for _, connection in worker.unsaid:
             if connection is not None:
                 connection.close()
+        for address in worker.addresses.elements():
+            self._on_closed(Peer(address))
         for answer in worker.waiting:
             if not answer.done():
                 answer.set_result(Counter())

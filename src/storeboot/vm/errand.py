@@ -30,9 +30,9 @@ async def run_errand(
         params = (*spec.kernel_params, f"micro.run={url}")
         async with started(replace(spec, kernel_params=params), progress) as trial:
             boot = await trial.reach("multi-user")
-            text = await asyncio.wait_for(results, seconds)
+            await trial.until(results.done, seconds, "results of the errand")
             await trial.power_off(boot)
-    return text
+    return results.result()
 
 
 @asynccontextmanager
@@ -48,7 +48,9 @@ async def _errand(
         return web.Response(text="\n".join([*lines, script]))
 
     async def take(request: web.Request) -> web.Response:
-        results.set_result(await request.text())
+        text = await request.text()
+        if not results.done():
+            results.set_result(text)
         return web.Response()
 
     app = web.Application()

@@ -125,7 +125,7 @@ class Trial:
 
     async def reach(self, stage: str, seconds: float = BOOT_SECONDS) -> Boot:
         """Until the machine reports a stage from `begin` on; BootError when it fails or dies."""
-        await self._until(lambda: self._has_reached(stage), seconds, f"stage {stage}")
+        await self.until(lambda: self._has_reached(stage), seconds, f"stage {stage}")
         boot = self.boot()
         if boot is None:
             raise BootError(f"stage {stage} was reached without a boot")
@@ -142,7 +142,7 @@ class Trial:
         """Ask the machine for its account and hold it against the server's hashes."""
         self.service.commands[boot.id] = "report"
         facts = self.service.state.report(boot.id, "facts")
-        await self._until(facts.exists, REPORT_SECONDS, "the machine's report")
+        await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
         part = self.service.state.report
         theirs = parse_hashes(part(boot.id, "hashes").read_bytes())
         return GuestReport(
@@ -171,7 +171,7 @@ class Trial:
             ) from None
         return time.monotonic() - start
 
-    async def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Woken by every event of the server, and now and then to see whether QEMU lives."""
         deadline = time.monotonic() + seconds
         while not condition():
