@@ -53,10 +53,17 @@ probe_nfs() {
     timeout 10 nc -w 5 "$(fact nfs_server)" "$(fact nfs_port)" </dev/null 2>"$SB/nc-error" >/dev/null
 }
 
+# A server that is restarted meanwhile refuses or cuts the connection; any other answer is final.
 mount_nfs() {
-    mkdir -p "$SYSROOT/nix/.ro-store"
+    probe_nfs || return 1
     timeout -s KILL 60 mount -i -t "$1" -o "$(nfs_options)" \
-        "$(fact nfs_server):/view/$(fact token)" "$SYSROOT/nix/.ro-store" 2>"$SB/mount-error"
+        "$(fact nfs_server):/view/$(fact token)" "$SYSROOT/nix/.ro-store" 2>"$SB/mount-error" &&
+        return 0
+    status=$?
+    case "$(cat "$SB/mount-error")" in
+    *"Connection "* | *"Broken pipe"* | *"timed out"*) return 1 ;;
+    esac
+    fail "$where does not let this boot mount its view: $(cat "$SB/mount-error") (status $status)"
 }
 
 SYSROOT=/sysroot
@@ -70,8 +77,9 @@ mount_store() {
     mount -t tmpfs -o mode=0755 tmpfs "$SYSROOT" || fail "cannot mount a tmpfs as root"
     type=nfs
     [ "$(fact nfs_version)" = 3 ] || type=nfs4
-    mount_nfs "$type" ||
-        fail "$where does not let this boot mount its view: $(cat "$SB/mount-error") (status $?)"
+    mkdir -p "$SYSROOT/nix/.ro-store"
+    wait_for 60 mount_nfs "$type" ||
+        fail "$where was reached, but its view could not be mounted in 60 s: $(cat "$SB/nc-error" "$SB/mount-error")"
     # Above so many, 5000 by default, Linux hands delegations back at every close.
     watermark=/sys/module/nfsv4/parameters/delegation_watermark
     [ ! -e "$watermark" ] || echo 1000000 >"$watermark"
