@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.nfs.client import Connection, call
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import HandleCodec, MountToken
-from storeboot.serve.state import StateDirectory
 
 OURS, GANESHA, NULL, HTTP = 20490, 20491, 20495, 20496
 _TICKS = os.sysconf("SC_CLK_TCK")

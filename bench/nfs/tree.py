@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.views import view_id
-from storeboot.serve.state import StateDirectory
 
 PATHS = 400  # store paths
 FILES = 10  # a directory

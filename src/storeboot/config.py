@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from storeboot.errors import ConfigError
 
@@ -16,6 +24,16 @@ DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
+# What firmware says where nobody wrote a serial number or a UUID into it.
+_SHARED = frozenset(
+    {
+        "", "0123456789", "1234567890", "123456789", "03000200-0400-0500-0006-000700080009",
+        "12345678-1234-5678-90ab-cddeefaabbcc", "chassis serial number", "default string", "empty",
+        "invalid", "n/a", "na", "none", "not applicable", "not available", "not specified", "oem",
+        "o.e.m.", "serial", "system serial number", "system version", "to be filled by o.e.m.",
+        "unknown", "unspecified",
+    }
+)  # fmt: skip
 Port = Annotated[int, Field(ge=1, le=65535)]
 NfsVersion = Literal["3", "4.1", "4.2"]
 
@@ -89,10 +107,47 @@ class AgentSection(_Section):
     )
 
 
-class HostSection(_Section):
+class BootsSection(_Section):
+    lease_days: Annotated[float, Field(gt=0, le=3650)] = Field(
+        default=7,
+        description="Days for which a machine that is not heard of any more keeps what it runs "
+        "from garbage collection.",
+    )
+
+
+class SettingsSection(_Section):
+    """How to boot; a host's word counts before its group's, and that before the defaults."""
+
+    system: str | None = Field(
+        default=None,
+        description="Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots "
+        "what `storeboot deploy` gives it.",
+    )
+    kernel_params: tuple[str, ...] = Field(
+        default=(),
+        description="Added behind the system's own kernel parameters; defaults', group's and "
+        "host's are all added.",
+    )
+    overlay_size: str | None = Field(
+        default=None,
+        description="Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.",
+    )
+    nfs_version: NfsVersion | None = Field(
+        default=None, description="Overrides nfs.version for these machines."
+    )
+
+    @field_validator("overlay_size")
+    @classmethod
+    def _is_size(cls, value: str | None) -> str | None:
+        if value is not None and _SIZE.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not a tmpfs size like 50% or 8G")
+        return value
+
+
+class HostSection(SettingsSection):
     """One machine; every matcher given must be this machine's alone."""
 
-    system: str = Field(description="Toplevel that it boots: /nix/store/…-nixos-system-….")
+    group: str | None = Field(default=None, description="Group whose settings it inherits.")
     mac: tuple[str, ...] = Field(default=(), description="MAC addresses of its boot NICs.")
     uuid: tuple[str, ...] = Field(default=(), description="SMBIOS UUIDs.")
     serial: tuple[str, ...] = Field(default=(), description="SMBIOS serial numbers.")
@@ -100,15 +155,10 @@ class HostSection(_Section):
         default=(), description="IPv4 addresses that may mount this host's view by nfs.alias."
     )
     hostname: str | None = Field(default=None, description="Host name; by default the key.")
-    kernel_params: tuple[str, ...] = Field(
-        default=(), description="Added behind the system's own kernel parameters."
-    )
-    overlay_size: str = Field(
-        default="50%", description="Size of the tmpfs above the store, as tmpfs(5) takes it."
-    )
-    nfs_version: NfsVersion | None = Field(
-        default=None, description="Overrides nfs.version for this machine."
-    )
+
+    @property
+    def matchers(self) -> tuple[str, ...]:
+        return (*self.mac, *self.uuid, *self.serial)
 
     @field_validator("mac")
     @classmethod
@@ -129,12 +179,13 @@ class HostSection(_Section):
     def _lower(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(value.lower() for value in values)
 
-    @field_validator("overlay_size")
+    @field_validator("uuid", "serial")
     @classmethod
-    def _is_size(cls, value: str) -> str:
-        if _SIZE.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is not a tmpfs size like 50% or 8G")
-        return value
+    def _are_its_own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if is_shared(value):
+                raise ValueError(f"{value!r} is what many boards say; it tells no machine apart")
+        return values
 
     @field_validator("hostname")
     @classmethod
@@ -153,22 +204,38 @@ class Config(_Section):
     nfs: NfsSection = NfsSection()
     initrd: InitrdSection = InitrdSection()
     agent: AgentSection = AgentSection()
+    boots: BootsSection = BootsSection()
+    defaults: SettingsSection = SettingsSection()
+    groups: dict[str, SettingsSection] = Field(default={}, description="Settings that hosts share.")
     hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")
 
-    @field_validator("hosts")
-    @classmethod
-    def _names_and_matchers(cls, hosts: dict[str, HostSection]) -> dict[str, HostSection]:
+    @model_validator(mode="after")
+    def _hosts_are_told_apart(self) -> Self:
         owners: dict[str, str] = {}
-        for name, host in hosts.items():
-            if _HOST_NAME.fullmatch(name) is None:
-                raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
-            if not (host.mac or host.uuid or host.serial):
-                raise ValueError(f"host {name!r} has no mac, uuid or serial to know it by")
-            for matcher in (*host.mac, *host.uuid, *host.serial, *host.address):
+        for name, host in self.hosts.items():
+            check_host(name, host, self.groups)
+            for matcher in (*host.matchers, *host.address):
                 other = owners.setdefault(matcher, name)
                 if other != name:
                     raise ValueError(f"{matcher} belongs to both {other!r} and {name!r}")
-        return hosts
+        return self
+
+
+def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSection]) -> None:
+    """ValueError, in words, for what the host alone says."""
+    if _HOST_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
+    if not host.matchers:
+        raise ValueError(f"host {name!r} has no mac, uuid or serial to know it by")
+    if host.group is not None and host.group not in groups:
+        known = ", ".join(sorted(groups)) or "none"
+        raise ValueError(f"host {name!r} is in group {host.group!r}; groups are: {known}")
+
+
+def is_shared(matcher: str) -> bool:
+    """Whether a UUID or serial number is one that boards of many kinds have."""
+    plain = matcher.strip().lower()
+    return plain in _SHARED or len(set(plain.replace("-", ""))) < 2
 
 
 def load(path: Path) -> Config:
@@ -183,12 +250,17 @@ def load(path: Path) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        faults = "".join(
-            f"\n  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise ConfigError(f"{path} has {error.error_count()} faults:{faults}", hint) from None
+        raise ConfigError(f"{path} has {faults(error)}", hint) from None
+
+
+def faults(error: ValidationError) -> str:
+    """All of them, each in a line with its place."""
+    lines = (
+        f"\n  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: "
+        f"{fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    )
+    return f"{error.error_count()} faults:{''.join(lines)}"
 
 
 def _missing_hint(path: Path) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing_extensions import override
 
 from storeboot import log
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.xdr import Segment
 from storeboot.nix.store import Store
 from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
 
 

@@ -27,10 +27,12 @@ def system(
     suite: Suite = "trixie",
     network: NetworkManager = "networkd",
     etc_overlay: EtcOverlay | None = None,
+    edition: int = 1,
 ) -> DemoSystem:
     return build_demo(
-        CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay
-    )
+        CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay,
+        edition=edition,
+    )  # fmt: skip
 
 
 def spec(

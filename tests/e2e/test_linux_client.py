@@ -13,12 +13,12 @@ import pytest
 
 from e2e import linux_tree
 from e2e.systems import CACHE, spec, system
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nix.store import Store
 from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.errand import run_errand

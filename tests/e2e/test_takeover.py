@@ -61,7 +61,7 @@ class Succession:
 
 def second_place(built: DemoSystem, first: Server, directory: Path) -> tuple[Path, Path]:
     """A copy of the closure on other inodes, and a state with the same key and views."""
-    (assignment,) = first.service.assignments.values()
+    (assignment,) = first.service.inventory.systems.ready.values()
     state = first.service.state.path
     copy, other = directory / "store", directory / "state"
     (copy / "nix" / "store").mkdir(parents=True)

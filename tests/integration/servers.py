@@ -48,5 +48,4 @@ listen = "127.0.0.1"
 port = {config.nfs.port}
 [hosts.lab1]
 mac = ["{host.mac[0]}"]
-system = "{host.system}"
-"""
+""" + (f'system = "{host.system}"\n' if host.system else "")

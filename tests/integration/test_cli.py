@@ -54,7 +54,7 @@ async def fails(directory: Path, *words: object, environment: dict[str, str] | N
 async def test_serve__a_system_that_is_none(
     config: Config, tmp_path: Path, system: str, said: str
 ) -> None:
-    text = as_toml(config).replace(config.hosts["lab1"].system, system)
+    text = as_toml(config).replace(str(config.hosts["lab1"].system), system)
     output = await fails(tmp_path, "serve", "-c", write(tmp_path, text))
     assert f"error: {said}" in output
 
@@ -132,8 +132,9 @@ async def test_demo__asked_to_end_it_leaves_no_machine_behind(tmp_path: Path) ->
 
 async def test_timeline__an_unknown_host_and_no_database(config: Config, tmp_path: Path) -> None:
     path = write(tmp_path, as_toml(config))
-    assert "no host 'lab9'" in await fails(tmp_path, "timeline", "lab9", "-c", path)
     assert "no database" in await fails(tmp_path, "status", "-c", path)
+    assert "lab1" in run([STOREBOOT, "host", "list", "-c", path])
+    assert "no host 'lab9'" in await fails(tmp_path, "timeline", "lab9", "-c", path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -26,7 +26,7 @@ async def http(running: server.Server) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def view(running: server.Server) -> str:
-    (assignment,) = running.service.assignments.values()
+    (assignment,) = running.service.inventory.systems.ready.values()
     return assignment.view.view_id
 
 

@@ -26,7 +26,7 @@ async def running(tmp_path: Path) -> AsyncIterator[server.Server]:
 
 
 def url(running: server.Server, path: str) -> str:
-    (assignment,) = running.service.assignments.values()
+    (assignment,) = running.service.inventory.systems.ready.values()
     token = MountToken(bytes.fromhex(assignment.view.view_id), bytes(8))
     name = assignment.system.toplevel.base_name
     port = running.service.config.nfs.port

@@ -21,31 +21,29 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
-from storeboot.hosts.boots import Boots
-from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.deploy.inventory import opened
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
 from storeboot.serve import nfs_connection, nfs_workers, server
-from storeboot.serve.boot_service import open_service
+from storeboot.serve.boot_service import BootService
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
-from storeboot.serve.state import StateDirectory
 from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
 
 def mount_path(running: server.Server) -> str:
-    (assignment,) = running.service.assignments.values()
+    (assignment,) = running.service.inventory.systems.ready.values()
     token = MountToken(bytes.fromhex(assignment.view.view_id), bytes(8))
     return f"/view/{HandleCodec(running.service.key).encode_token(token)}"
 
 
 def top(running: server.Server) -> bytes:
-    (assignment,) = running.service.assignments.values()
+    (assignment,) = running.service.inventory.systems.ready.values()
     return assignment.system.toplevel.base_name.encode()
 
 
@@ -191,12 +189,10 @@ async def test_alias_is_for_the_hosts_own_address(tmp_path: Path, workers: int) 
 def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
     """A machine may come back while the server still starts."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
-    state = StateDirectory(config.server.state_directory)
-    engine = open_database(sqlite_url(state.path))
-    service = open_service(config, Boots(engine), time.time)
-    assert service.alias_of("127.0.0.9") == view_id([config.hosts["lab1"].system])
-    assert service.alias_of("127.0.0.8") is None
-    engine.dispose()
+    with opened(config) as inventory:
+        service = BootService(inventory, time.time)
+        assert service.alias_of("127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
+        assert service.alias_of("127.0.0.8") is None
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -270,7 +266,7 @@ async def test_a_file_that_is_gone_is_an_error_and_not_a_loop(tmp_path: Path) ->
         port = running.service.config.nfs.port
         with await asyncio.to_thread(NfsClient, port) as client:
             handle = await tool_handle(client, running)
-            store = running.service.store.directory / os.fsdecode(top(running))
+            store = running.service.inventory.systems.store.directory / os.fsdecode(top(running))
             (store / "bin").chmod(0o755)
             (store / "bin" / "tool").unlink()
             with capture_logs() as told, pytest.raises(ConnectionError):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from integration.stores import QUIET, add, toplevel_tree
+from storeboot.deploy.state import StateDirectory
 from storeboot.errors import StoreError
 from storeboot.nix.store import Store, StorePath, registration
 from storeboot.process import run
-from storeboot.serve.state import StateDirectory
 
 
 @pytest.fixture

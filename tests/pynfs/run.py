@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 from storeboot import log
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import run
 from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from storeboot.deploy.state import StateDirectory
 from storeboot.nix.store import Store
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import OpenFiles, StoreTree
 
 

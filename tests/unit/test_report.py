@@ -37,7 +37,9 @@ def test_mountstats_without_the_mount_are_zero() -> None:
 
 
 GOOD = GuestReport(
-    parse_facts("store_fstype=overlay\nlower_fstype=nfs\nwrite_ok=yes\nclosure_valid=yes\n"),
+    parse_facts(
+        "system=s\nstore_fstype=overlay\nlower_fstype=nfs\nwrite_ok=yes\nclosure_valid=yes\n"
+    ),
     files_hashed=10,
     mismatches=(),
     boot=MountStats("3", {}, 0),
@@ -46,23 +48,24 @@ GOOD = GuestReport(
 
 
 def test_a_good_report_has_no_fault() -> None:
-    assert GOOD.faults(least_files=10, nix=True) == []
+    assert GOOD.faults(system="s", least_files=10, nix=True) == []
 
 
 @pytest.mark.parametrize(
     ("fact", "value", "said"),
-    [("store_fstype", "nfs", "no overlay"), ("lower_fstype", "ext4", "not NFS"),
+    [("system", "t", "runs t instead of s"),
+     ("store_fstype", "nfs", "no overlay"), ("lower_fstype", "ext4", "not NFS"),
      ("write_ok", "no", "writing"), ("closure_valid", "no", "valid"),
      ("failed_units", "sshd.service ", "failed units: sshd.service")],
 )  # fmt: skip
 def test_each_wrong_fact_is_a_fault(fact: str, value: str, said: str) -> None:
     bad = replace(GOOD, facts={**GOOD.facts, fact: value})
-    assert [fault for fault in bad.faults(least_files=10, nix=True) if said in fault]
+    assert [fault for fault in bad.faults(system="s", least_files=10, nix=True) if said in fault]
 
 
 def test_too_few_files_and_differing_ones_are_faults() -> None:
     bad = replace(GOOD, files_hashed=9, mismatches=("/nix/store/x",))
-    assert len(bad.faults(least_files=10, nix=False)) == 2
+    assert len(bad.faults(system="s", least_files=10, nix=False)) == 2
 
 
 def test_compare_finds_changed_missing_and_added_files() -> None:

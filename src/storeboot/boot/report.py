@@ -81,9 +81,11 @@ class GuestReport:
     def closure_valid(self) -> bool:
         return self.facts.get("closure_valid") == "yes"
 
-    def faults(self, *, least_files: int, nix: bool) -> list[str]:
+    def faults(self, *, system: str, least_files: int, nix: bool) -> list[str]:
         """Everything that is not as it should be, in words; `nix`: the system has Nix."""
         faults = []
+        if self.facts.get("system") != system:
+            faults.append(f"it runs {self.facts.get('system') or 'nothing'} instead of {system}")
         if not self.overlay:
             faults.append(
                 f"/nix/store is {self.facts.get('store_fstype') or 'nothing'}, no overlay"

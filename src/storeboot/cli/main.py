@@ -10,6 +10,9 @@ import click
 from storeboot import __version__, log
 from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
+from storeboot.cli.deploy import deploy, generations, rollback
+from storeboot.cli.gc import gc
+from storeboot.cli.host import host
 from storeboot.cli.serve import serve
 from storeboot.cli.status import status, timeline
 from storeboot.errors import StorebootError
@@ -25,7 +28,8 @@ def cli(verbose: bool) -> None:
     log.set_up(verbose=verbose)
 
 
-for command in (completion, demo, serve, status, timeline):
+COMMANDS = (completion, demo, deploy, gc, generations, host, rollback, serve, status, timeline)
+for command in COMMANDS:
     cli.add_command(command)
 
 

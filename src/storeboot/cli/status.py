@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -13,9 +13,10 @@ from storeboot import config
 from storeboot.boot.timeline import FAILED, State, last_boot, state, steps
 from storeboot.cli.options import config_option, json_option
 from storeboot.cli.tables import clock, duration, print_table
+from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
-from storeboot.hosts.boots import Boots, Event
-from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.boots import Boot
+from storeboot.nix.profiles import Generation
 
 
 @click.command(short_help="Show where each machine is in its boot.")
@@ -24,19 +25,59 @@ from storeboot.hosts.database import open_database, sqlite_url
 def status(config_path: Path, as_json: bool) -> None:
     """Show for each host the stage it is in, since when, and its own words if it failed."""
     loaded = config.load(config_path)
-    boots = _boots(loaded)
-    states = {name: state(_last_boot(boots, name)) for name in loaded.hosts}
+    _require_database(loaded)
+    with opened(loaded) as inventory:
+        machines = {host.name: _machine(inventory, host.name) for host in inventory.registry.all()}
     if as_json:
         hosts = {
-            name: {**asdict(each), "boot": boot.id if (boot := boots.latest(name)) else None}
-            for name, each in states.items()
+            name: {
+                **asdict(each.state),
+                "boot": each.boot.id if each.boot else None,
+                "runs": each.boot.system if each.boot else None,
+                "next": each.next.system.text if each.next else None,
+                "generation": each.next.number if each.next else None,
+            }
+            for name, each in machines.items()
         }
         click.echo(json.dumps(hosts, indent=2))
         return
     print_table(
-        ("HOST", "STAGE", "SINCE", "MEANING"),
-        [(name, each.stage, _since(each), _words(each)) for name, each in states.items()],
+        ("HOST", "STAGE", "SINCE", "GENERATION", "MEANING"),
+        [
+            (name, each.state.stage, _since(each.state), each.generation, _words(each.state))
+            for name, each in machines.items()
+        ],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What is known of a host: its last boot, and what it boots next."""
+
+    state: State
+    boot: Boot | None
+    made: tuple[Generation, ...]
+
+    @property
+    def next(self) -> Generation | None:
+        return next((each for each in self.made if each.current), None)
+
+    @property
+    def generation(self) -> str:
+        """The one that boots next, and the one that runs where that is another."""
+        if self.next is None:
+            return "-"
+        system = self.boot.system if self.boot and self.boot.ended_at is None else None
+        if system in (None, self.next.system.text):
+            return str(self.next.number)
+        runs = (str(each.number) for each in self.made if each.system.text == system)
+        return f"{self.next.number} (runs {next(runs, 'one that is gone')})"
+
+
+def _machine(inventory: Inventory, name: str) -> _Machine:
+    boot = inventory.boots.latest(name)
+    events = last_boot(inventory.boots.events_since(name, 0), boot)
+    return _Machine(state(events), boot, tuple(inventory.deployments.generations(name)))
 
 
 def _since(each: State) -> str:
@@ -54,11 +95,11 @@ def _words(each: State) -> str:
 def timeline(host: str, config_path: Path, as_json: bool) -> None:
     """Show every stage that HOST passed in its last boot, and how long each took."""
     loaded = config.load(config_path)
-    if host not in loaded.hosts:
-        raise StorebootError(
-            f"no host {host!r} in {config_path}", f"known: {', '.join(sorted(loaded.hosts))}"
-        )
-    passed = steps(_last_boot(_boots(loaded), host))
+    _require_database(loaded)
+    with opened(loaded) as inventory:
+        inventory.registry.require(host)
+        boot = inventory.boots.latest(host)
+        passed = steps(last_boot(inventory.boots.events_since(host, 0), boot))
     if as_json:
         click.echo(json.dumps([asdict(step) for step in passed], indent=2))
         return
@@ -71,14 +112,9 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
     )
 
 
-def _last_boot(boots: Boots, host: str) -> list[Event]:
-    return last_boot(boots.events_since(host, 0), boots.latest(host))
-
-
-def _boots(loaded: config.Config) -> Boots:
+def _require_database(loaded: config.Config) -> None:
     directory = loaded.server.state_directory
     if not (directory / "storeboot.sqlite").exists():
         raise StorebootError(
             f"no database in {directory}", "start `storeboot serve` with this configuration first"
         )
-    return Boots(open_database(sqlite_url(directory)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Row, and_, delete, insert, not_, select, update
@@ -30,6 +31,17 @@ class Boot:
     began_at: float
     seen_at: float
     ended_at: float | None = None
+    ended_by: str | None = None  # "shutdown" or "boot"
+
+    def holds(self, now: float, lease: float) -> bool:
+        """Whether it keeps its view from garbage collection; `lease` in seconds.
+
+        One that was superseded and still speaks is a running machine that somebody else has
+        started a boot in the name of.
+        """
+        if self.seen_at <= now - lease or self.ended_by == "shutdown":
+            return False
+        return self.ended_at is None or self.seen_at > self.ended_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ class Boots:
             connection.execute(
                 update(boots)
                 .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
-                .values(ended_at=boot.began_at)
+                .values(ended_at=boot.began_at, ended_by="boot")
             )
             self._forget_old_boots(connection, boot)
             connection.execute(
@@ -104,12 +116,33 @@ class Boots:
                 .values(seen_at=now)
             )
 
+    def touch_addresses(self, addresses: Iterable[str], now: float) -> None:
+        """Sign of life of what runs there, its NFS connection: of each host the newest boot."""
+        query = (
+            select(boots.c.id, boots.c.host, boots.c.address)
+            .where(boots.c.address.in_(list(addresses)))
+            .where(boots.c.ended_by.is_distinct_from("shutdown"))
+            .order_by(boots.c.began_at)
+        )
+        with self._engine.begin() as connection:
+            newest = {(host, address): boot for boot, host, address in connection.execute(query)}
+            connection.execute(
+                update(boots).where(boots.c.id.in_(newest.values())).values(seen_at=now)
+            )
+
+    def leases(self, now: float, lease: float) -> list[Boot]:
+        """Boots that hold their views, by host; `lease` in seconds."""
+        query = select(boots).where(boots.c.seen_at > now - lease).order_by(boots.c.host)
+        with self._engine.connect() as connection:
+            found = [_boot(row) for row in connection.execute(query)]
+        return [boot for boot in found if boot.holds(now, lease)]
+
     def end(self, boot_id: str, now: float) -> None:
         with self._engine.begin() as connection:
             connection.execute(
                 update(boots)
-                .where(boots.c.id == boot_id, boots.c.ended_at.is_(None))
-                .values(ended_at=now)
+                .where(boots.c.id == boot_id, boots.c.ended_by.is_distinct_from("shutdown"))
+                .values(ended_at=now, ended_by="shutdown")
             )
 
     def record(self, event: Event) -> None:

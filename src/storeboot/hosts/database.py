@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def open_database(url: str) -> Engine:

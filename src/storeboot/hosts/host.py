@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from storeboot.config import Config, HostSection, NfsVersion
+from storeboot.config import Config, HostSection, NfsVersion, SettingsSection, is_shared
 from storeboot.nix.store import StorePath
+
+OVERLAY_SIZE = "50%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,55 +24,59 @@ class Machine:
         plain = mac.lower().replace("-", ":")
         return cls(plain, uuid.lower(), serial)
 
+    @property
+    def matchers(self) -> frozenset[str]:
+        """What it can be known by; what many boards say alike is left out."""
+        return frozenset({self.mac, self.uuid, self.serial} - {""} - self.shared)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return frozenset(said for said in (self.uuid, self.serial) if said and is_shared(said))
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that is known, and how it boots."""
+    """A machine that is known, and how it boots: its own settings over its group's and defaults."""
 
     name: str
-    system: StorePath
+    system: StorePath | None = None  # what the configuration gives it
     matchers: frozenset[str] = field(default_factory=frozenset)
     hostname: str = ""
     kernel_params: tuple[str, ...] = ()
-    overlay_size: str = "50%"
+    overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
+    group: str | None = None
+    declared: bool = True  # in the configuration file, not added by command
 
     @classmethod
-    def from_config(cls, name: str, section: HostSection, config: Config) -> Host:
+    def from_config(
+        cls, name: str, section: HostSection, config: Config, *, declared: bool = True
+    ) -> Host:
+        group = config.groups.get(section.group or "", SettingsSection())
+        layers = (section, group, config.defaults)
+        systems = (layer.system for layer in layers if layer.system)
+        sizes = (layer.overlay_size for layer in layers if layer.overlay_size)
+        versions = (layer.nfs_version for layer in layers if layer.nfs_version)
+        system = next(systems, None)
         return cls(
             name=name,
-            system=StorePath.from_arg(section.system),
-            matchers=frozenset((*section.mac, *section.uuid, *section.serial)),
+            system=StorePath.from_arg(system) if system else None,
+            matchers=frozenset(section.matchers),
             hostname=section.hostname or name,
-            kernel_params=section.kernel_params,
-            overlay_size=section.overlay_size,
-            nfs_version=section.nfs_version or config.nfs.version,
+            kernel_params=(
+                *config.defaults.kernel_params,
+                *group.kernel_params,
+                *section.kernel_params,
+            ),
+            overlay_size=next(sizes, OVERLAY_SIZE),
+            nfs_version=next(versions, config.nfs.version),
+            group=section.group,
+            declared=declared,
         )
 
     def matches(self, machine: Machine) -> bool:
-        said = {machine.mac, machine.uuid, machine.serial} - {""}
-        return not self.matchers.isdisjoint(said)
+        return not self.matchers.isdisjoint(machine.matchers)
 
 
 class AmbiguousMachineError(Exception):
     """A machine matches more than one host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """All hosts, by name."""
-
-    by_name: dict[str, Host]
-
-    @classmethod
-    def from_config(cls, config: Config) -> Hosts:
-        return cls(
-            {name: Host.from_config(name, part, config) for name, part in config.hosts.items()}
-        )
-
-    def find(self, machine: Machine) -> Host | None:
-        found = [host for host in self.by_name.values() if host.matches(machine)]
-        if len(found) > 1:
-            names = " and ".join(sorted(host.name for host in found))
-            raise AmbiguousMachineError(f"{machine} matches {names}")
-        return found[0] if found else None

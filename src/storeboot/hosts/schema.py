@@ -1,4 +1,4 @@
-"""Tables: every boot that was begun, and every event that was seen.
+"""Tables: added hosts, where generations came from, boots that were begun, events that were seen.
 
 Changes to them go through `migrations/`; a test holds both against each other.
 """
@@ -16,6 +16,30 @@ metadata = MetaData(
     }
 )
 
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("settings", Text, nullable=False),  # JSON, as [hosts.NAME] of the configuration
+    Column("added_at", Float, nullable=False),  # seconds since 1970, UTC
+)
+
+matchers = Table(
+    "matchers",
+    metadata,
+    Column("value", String(255), primary_key=True),  # a MAC address, UUID or serial number
+    Column("host", String(63), ForeignKey("hosts.name", ondelete="CASCADE"), nullable=False),
+    Index(None, "host"),
+)
+
+# The generations themselves are Nix profiles; this is what a symlink cannot say.
+declarations = Table(
+    "declarations",
+    metadata,
+    Column("host", String(63), primary_key=True),
+    Column("system", String(255), nullable=False),  # the last one that the configuration gave
+)
+
 boots = Table(
     "boots",
     metadata,
@@ -29,6 +53,7 @@ boots = Table(
     Column("began_at", Float, nullable=False),  # seconds since 1970, UTC
     Column("seen_at", Float, nullable=False),
     Column("ended_at", Float),
+    Column("ended_by", String(16)),  # "shutdown", or "boot": another one of this host began
     Index(None, "host", "began_at"),
 )
 

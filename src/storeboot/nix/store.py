@@ -74,10 +74,13 @@ class Store:
     def physical(self, path: StorePath) -> Path:
         return self.directory / path.base_name
 
-    def arguments(self) -> list[str]:
+    def options(self) -> list[str]:
         """Options that make a Nix command use this store."""
-        features = ["--extra-experimental-features", "nix-command"]
-        return features if self.root == Path("/") else ["--store", str(self.root), *features]
+        return [] if self.root == Path("/") else ["--store", str(self.root)]
+
+    def arguments(self) -> list[str]:
+        """The same for the commands of the new `nix`."""
+        return [*self.options(), "--extra-experimental-features", "nix-command"]
 
     def closure(self, path: StorePath) -> tuple[PathInfo, ...]:
         """The path and all it refers to, sorted by path."""
@@ -104,8 +107,18 @@ class Store:
     def add_root(self, link: Path, path: StorePath) -> None:
         """An indirect garbage collection root: as long as `link` is there, `path` stays."""
         link.parent.mkdir(parents=True, exist_ok=True)
-        options = [] if self.root == Path("/") else ["--store", str(self.root)]
-        run(["nix-store", *options, "--realise", path.text, "--indirect", "--add-root", link])
+        run(
+            ["nix-store", *self.options(), "--realise", path.text, "--indirect", "--add-root", link]
+        )
+
+    def dead(self) -> set[str]:
+        """Paths that no root holds, and the next garbage collection would take."""
+        output = run(["nix-store", *self.options(), "--gc", "--print-dead"])
+        return {line for line in output.splitlines() if line.startswith(STORE_DIR)}
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Dead paths only: Nix looks for itself, under its own lock, and refuses any other."""
+        run(["nix-store", *self.options(), "--delete", *paths])
 
     def follow(self, path: StorePath, relative: str = "") -> Path | None:
         """Where `relative` inside `path` really is, every symlink followed.
@@ -178,3 +191,16 @@ def registration(closure: Iterable[PathInfo]) -> str:
         lines += [info.path.text, digest, str(info.nar_size), "", str(len(references))]
         lines += references
     return "".join(line + "\n" for line in lines)
+
+
+def registered_sizes(text: str) -> dict[str, int]:
+    """The bytes of each path in such a text, as Nix counts them."""
+    sizes: dict[str, int] = {}
+    lines = iter(text.splitlines())
+    for path in lines:
+        next(lines)
+        sizes[path] = int(next(lines))
+        next(lines)
+        for _ in range(int(next(lines))):
+            next(lines)
+    return sizes

@@ -4,113 +4,121 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
 
 import structlog
 
-from storeboot.boot.plan import Plan, make_plan
+from storeboot.boot.plan import machine_id
 from storeboot.config import Config
+from storeboot.deploy.inventory import Inventory
+from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots, Event
-from storeboot.hosts.host import AmbiguousMachineError, Host, Hosts, Machine
-from storeboot.initrd.builder import Initrd, build, find_busybox
+from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
-from storeboot.nix.store import Store, StorePath
-from storeboot.nix.system import System, read_system
-from storeboot.serve.state import StateDirectory, ViewRecord
+from storeboot.nix.store import StorePath
 
 log = structlog.get_logger()
+_VIEW = re.compile(r"[0-9a-f]{32}")
 
 
 class RefusedError(Exception):
     """A machine asked for what it may not have; the reason is for its console."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A system that at least one host boots, with all that is served of it."""
-
-    system: System
-    view: ViewRecord
-    initrd: Initrd
-
-
 @dataclass(slots=True)
 class BootService:
-    """Hosts, their assignments, their boots."""
+    """Hosts, what they boot, their boots."""
 
-    config: Config
-    hosts: Hosts
-    boots: Boots
-    state: StateDirectory
-    store: Store
-    key: bytes
+    inventory: Inventory
     clock: Callable[[], float]
-    assignments: dict[StorePath, Assignment] = field(default_factory=dict)
-    faults: dict[str, StorebootError] = field(default_factory=dict)  # by host
+    faults: dict[str, StorebootError] = field(default_factory=dict)  # by host, at the start
     commands: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
+    def config(self) -> Config:
+        return self.inventory.config
+
+    @property
+    def state(self) -> StateDirectory:
+        return self.inventory.state
+
+    @property
+    def registry(self) -> Registry:
+        return self.inventory.registry
+
+    @property
+    def boots(self) -> Boots:
+        return self.inventory.boots
+
+    @property
+    def key(self) -> bytes:
+        return self.inventory.systems.key
+
+    @property
     def url(self) -> str:
-        return f"http://{self.config.server.address}:{self.config.http.port}"
+        return self.inventory.url
 
     def assign(self, progress: Callable[[str], None] = lambda _text: None) -> None:
-        """Read every host's system, root its closure and build its initrd; blocking.
+        """Deploy what the configuration declares, and make every host's system ready; blocking.
 
         A host whose system cannot be served is left out and said; that none can is an error.
         """
-        busybox = find_busybox(self.config.initrd.busybox)
-        for host in self.hosts.by_name.values():
+        hosts = self.registry.all()
+        for host in hosts:
             try:
-                self._assign(host, busybox, progress)
+                self.inventory.deployments.declare(host, self.url, progress)
+                system = self.inventory.deployments.current(host.name)
+                if system is not None:
+                    assignment = self.inventory.systems.prepare(system, progress)
+                    self.inventory.systems.plan(host, assignment).command_line(self.url)
             except StorebootError as error:
                 self.faults[host.name] = error
                 log.error("host.cannot_boot", host=host.name, reason=error.message, hint=error.hint)
-        if len(self.faults) == len(self.hosts.by_name):
+        if hosts and len(self.faults) == len(hosts):
             raise next(iter(self.faults.values()))
 
-    def _assign(self, host: Host, busybox: Path, progress: Callable[[str], None]) -> None:
-        if host.system not in self.assignments:
-            system = read_system(self.store, host.system)
-            for trait in system.traits:
-                log.info("system.trait", system=str(host.system), name=trait.name,
-                         treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
-            view = self.state.add_view(self.store, host.system)
-            initrd = build(
-                system,
-                busybox=busybox,
-                drivers=self.config.initrd.drivers,
-                cache=self.state.initrds,
-                progress=progress,
-            )
-            self.assignments[host.system] = Assignment(system, view, initrd)
-        self.plan(host).command_line(self.url)  # too long is an error now, not at a boot
+    async def assignment(self, host: Host) -> Assignment:
+        """What the host boots next."""
+        system = self.inventory.deployments.current(host.name)
+        if system is None and host.name in self.faults:
+            raise RefusedError(f"host {host.name} cannot boot: {self.faults[host.name].message}")
+        if system is None:
+            raise RefusedError(f"host {host.name} has no system: storeboot deploy {host.name}")
+        return await self._prepared(system)
 
-    def plan(self, host: Host) -> Plan:
-        assignment = self.assignments[host.system]
-        return make_plan(host, assignment.system, assignment.view.view_id, self.key)
+    async def _prepared(self, system: StorePath) -> Assignment:
+        """Deploying has made it ready; after a restart that is found, and else done again."""
+        found = self.inventory.systems.get(system)
+        if found is not None:
+            return found
+        try:
+            return await asyncio.to_thread(self.inventory.systems.prepare, system)
+        except StorebootError as error:
+            log.error("system.cannot_boot", system=system.text, reason=error.message)
+            raise RefusedError(f"{system} cannot boot: {error.message}") from None
 
     def find(self, machine: Machine) -> Host:
         try:
-            host = self.hosts.find(machine)
+            host = self.registry.find(machine)
         except AmbiguousMachineError as error:
             raise RefusedError(str(error)) from None
         if host is None:
             raise RefusedError(f"no host has mac {machine.mac}, uuid {machine.uuid}")
         return host
 
-    def by_view(self, view: str) -> Assignment | None:
-        """Only views of assigned systems are served."""
-        for assignment in self.assignments.values():
-            if assignment.view.view_id == view:
-                return assignment
-        return None
+    async def by_view(self, view: str) -> Assignment | None:
+        """Only views that are rooted are served: of generations that are kept, or that run."""
+        system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
+        return await self._prepared(system) if system is not None else None
 
     def alias_of(self, address: str) -> bytes | None:
         """The view that a machine with this address mounts by the alias' name.
@@ -119,40 +127,48 @@ class BootService:
         """
         if not self.config.nfs.alias:
             return None
-        for name, host in self.config.hosts.items():
-            if address in host.address:
-                return view_id([self.hosts.by_name[name].system.text])
+        for name, section in self.config.hosts.items():
+            if address in section.address:
+                declared = self.registry.require(name).system
+                system = self.inventory.deployments.current(name) or declared
+                return view_id([system.text]) if system is not None else None
         return None
 
-    def script(self, machine: Machine) -> tuple[Host, str]:
+    async def script(self, machine: Machine) -> tuple[Host, str]:
         host = self.find(machine)
-        if host.name in self.faults:
-            raise RefusedError(f"host {host.name} cannot boot: {self.faults[host.name].message}")
-        return host, self.plan(host).script(self.url)
+        plan = self.inventory.systems.plan(host, await self.assignment(host))
+        try:
+            return host, plan.script(self.url)
+        except StorebootError as error:
+            raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
 
     def begin(
         self, *, host_name: str, view: str, nonce: str, machine: Machine, address: str
     ) -> Boot:
         """A boot begins. The same nonce is the same boot, and only its own view is given."""
-        host = self.hosts.by_name.get(host_name)
+        host = self.registry.get(host_name)
         if host is None or not host.matches(machine):
             raise RefusedError(f"this machine is not host {host_name}")
-        assignment = self.by_view(view)
-        if assignment is None or assignment.system.toplevel != host.system:
+        system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
+        if system is None or not self.inventory.deployments.has_view(host.name, view):
             raise RefusedError(f"host {host_name} may not boot view {view}")
         now = self.clock()
         boot = Boot(
             id=secrets.token_hex(8),
             host=host.name,
             view=view,
-            system=host.system.text,
+            system=system.text,
             nonce=nonce,
             machine=f"{machine.mac} {machine.uuid} {machine.serial}",
             address=address,
             began_at=now,
             seen_at=now,
         )
-        begun = self.boots.begin(boot)
+        # Nobody takes roots away between the look at the view's root and the lease.
+        with self.state.lock():
+            if not self.state.is_rooted(view):
+                raise RefusedError(f"view {view} is not kept any more; boot again")
+            begun = self.boots.begin(boot)
         if (begun.host, begun.view) != (boot.host, boot.view):
             raise RefusedError("this nonce belongs to another boot")
         return begun
@@ -163,7 +179,7 @@ class BootService:
 
     def answer(self, boot: Boot) -> dict[str, str]:
         """What a machine needs to go on: `key=value` lines, values without white space."""
-        host = self.hosts.by_name[boot.host]
+        host = self.registry.require(boot.host)
         codec = HandleCodec(self.key)
         token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
         return {
@@ -172,7 +188,7 @@ class BootService:
             "token": codec.encode_token(token),
             "time": str(int(self.clock())),
             "hostname": host.hostname,
-            "machine_id": self.plan(host).machine_id,
+            "machine_id": machine_id(host.name, self.key),
             "nfs_server": self.config.server.address,
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
@@ -201,21 +217,3 @@ class BootService:
     async def notify(self) -> None:
         async with self.changed:
             self.changed.notify_all()
-
-
-def open_service(config: Config, boots: Boots, clock: Callable[[], float]) -> BootService:
-    """A service without assignments yet."""
-    if not config.hosts:
-        raise StorebootError(
-            "no hosts are configured", "add a [hosts.NAME] with mac and system to the configuration"
-        )
-    state = StateDirectory(config.server.state_directory)
-    return BootService(
-        config=config,
-        hosts=Hosts.from_config(config),
-        boots=boots,
-        state=state,
-        store=Store(config.store.root),
-        key=state.key(),
-        clock=clock,
-    )

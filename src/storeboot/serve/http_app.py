@@ -18,9 +18,10 @@ from aiohttp import web
 
 from storeboot.boot.script import entry_script, refusal_script
 from storeboot.boot.timeline import FAILED, STAGES
+from storeboot.deploy.systems import Assignment
 from storeboot.hosts.boots import Boot, Event
 from storeboot.hosts.host import Machine
-from storeboot.serve.boot_service import Assignment, BootService, RefusedError
+from storeboot.serve.boot_service import BootService, RefusedError
 
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
@@ -68,7 +69,7 @@ async def boot_script(request: web.Request) -> web.Response:
     query = request.query
     words = (query.get("mac", ""), query.get("uuid", ""), query.get("serial", ""))
     try:
-        host, text = service.script(Machine.from_words(*words))
+        host, text = await service.script(Machine.from_words(*words))
     except RefusedError as error:
         return web.Response(text=refusal_script(_one_line(str(error))))
     await service.record(Event(host.name, "server", "script", service.clock()))
@@ -77,32 +78,33 @@ async def boot_script(request: web.Request) -> web.Response:
 
 @routes.get("/views/{view}/kernel")
 async def kernel(request: web.Request) -> web.StreamResponse:
-    assignment = _assignment(request)
+    assignment = await _assignment(request)
     await _fetched(request, "kernel", assignment)
     return web.FileResponse(assignment.system.kernel)
 
 
 @routes.get("/views/{view}/initrd")
 async def initrd(request: web.Request) -> web.StreamResponse:
-    assignment = _assignment(request)
+    assignment = await _assignment(request)
     await _fetched(request, "initrd", assignment)
     return web.FileResponse(assignment.initrd.path)
 
 
 @routes.get("/views/{view}/registration")
 async def registration(request: web.Request) -> web.Response:
-    return web.Response(text=_assignment(request).view.registration)
+    return web.Response(text=(await _assignment(request)).view.registration)
 
 
 @routes.get("/views/{view}/paths")
 async def paths(request: web.Request) -> web.Response:
-    return web.Response(text="".join(path + "\n" for path in _assignment(request).view.paths))
+    assignment = await _assignment(request)
+    return web.Response(text="".join(path + "\n" for path in assignment.view.paths))
 
 
-def _assignment(request: web.Request) -> Assignment:
-    assignment = request.app[SERVICE].by_view(request.match_info["view"])
+async def _assignment(request: web.Request) -> Assignment:
+    assignment = await request.app[SERVICE].by_view(request.match_info["view"])
     if assignment is None:
-        raise web.HTTPNotFound(reason="no host boots this view")
+        raise web.HTTPNotFound(reason="this view is not kept")
     return assignment
 
 
@@ -110,8 +112,9 @@ async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> 
     """Which host fetched a file is told by the script, which names it."""
     service = request.app[SERVICE]
     host = request.query.get("host", "")
-    known = service.hosts.by_name.get(host)
-    if request.method == "GET" and known is not None and known.system == assignment.system.toplevel:
+    if request.method != "GET" or service.registry.get(host) is None:
+        return
+    if service.inventory.deployments.has_view(host, assignment.view.view_id):
         await service.record(Event(host, "server", stage, service.clock()))
 
 

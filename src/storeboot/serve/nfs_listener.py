@@ -68,6 +68,10 @@ class NfsListener:
         self._sockets.clear()
         await self.backend.stop()
 
+    def peers(self) -> list[str]:
+        """Addresses that hold a connection."""
+        return list(self._by_address)
+
     def left(self, peer: Peer) -> None:
         """A connection of this peer has ended."""
         self._by_address[peer.address] -= 1

@@ -18,13 +18,13 @@ from pathlib import Path
 import structlog
 
 from storeboot import log
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
 from storeboot.serve import loop
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import MESSAGE, WorkerSettings
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
 
 logger = structlog.get_logger()

@@ -15,17 +15,17 @@ import structlog
 from aiohttp import web
 
 from storeboot.config import Config
+from storeboot.deploy.inventory import make_inventory
+from storeboot.deploy.state import StateDirectory
 from storeboot.errors import StorebootError
-from storeboot.hosts.boots import Boots
 from storeboot.hosts.database import open_database, sqlite_url
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve.boot_service import BootService, open_service
+from storeboot.serve.boot_service import BootService
 from storeboot.serve.http_app import make_app
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
-from storeboot.serve.state import StateDirectory
 from storeboot.serve.store_tree import StoreTree
 from storeboot.systemd import listen_fds, sd_notify
 
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 
 NFS_PORT = 2049
+RENEW_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ async def running(
     _raise_file_limit()
     state = StateDirectory(config.server.state_directory)
     engine = open_database(sqlite_url(state.path))
-    service = open_service(config, Boots(engine), time.time)
+    service = BootService(make_inventory(config, engine), time.time)
     nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
     app = make_app(service)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
@@ -72,12 +73,26 @@ async def running(
         await asyncio.to_thread(service.assign, progress)
         await runner.setup()
         await _listen_http(runner, config, (given or {}).get("http"))
-        log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(config.hosts))
-        yield Server(service, nfs, runner)
+        log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,
+                 hosts=len(service.registry.all()))  # fmt: skip
+        renewing = asyncio.create_task(_renew_leases(service, nfs))
+        try:
+            yield Server(service, nfs, runner)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
     finally:
         await runner.cleanup()
         await nfs.stop()
         engine.dispose()
+
+
+async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
+    """A machine whose agent is gone still runs as long as it holds its mount's connection."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        peers, now = nfs.peers(), service.clock()
+        await asyncio.to_thread(service.boots.touch_addresses, peers, now)
 
 
 def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:
@@ -99,7 +114,9 @@ def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend
         service.key, address, time.monotonic,
         lease=config.nfs.lease, reply_memory=config.nfs.reply_memory << 20,
     )  # fmt: skip
-    return NfsService(programs, StoreTree(service.store, service.state), on_closed)
+    return NfsService(
+        programs, StoreTree(service.inventory.systems.store, service.state), on_closed
+    )
 
 
 async def _listen_nfs(nfs: NfsListener, config: Config, given: Mapping[str, socket.socket]) -> None:
@@ -135,6 +152,6 @@ async def serve(config: Config, progress: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(config, progress, listen_fds()) as server:
-        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.hosts.by_name)} hosts")
+        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")
         await stop.wait()
     log.info("serve.stopped")

@@ -6,10 +6,10 @@ import os
 import stat
 from dataclasses import replace
 
+from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nix.store import Store
-from storeboot.serve.state import StateDirectory
 
 
 class StoreTree:

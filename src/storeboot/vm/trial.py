@@ -235,7 +235,7 @@ async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) 
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
     progress(f"the machine reads and hashes {len(expected)} files through its mount")
     report = await trial.report(boot, expected)
-    faults = report.faults(least_files=spec.least_files, nix=spec.has_nix)
+    faults = report.faults(system=boot.system, least_files=spec.least_files, nix=spec.has_nix)
     if (spec.store.directory / f"storeboot-write-test-{boot.id}").exists():
         faults.append("what the machine wrote has reached the server's store")
     if faults:

@@ -50,6 +50,7 @@ timeout 60 wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/de
     echo "hostname=$(hostname)"
     echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"
     echo "kernel=$(uname -r)"
+    echo "system=$(readlink /run/current-system)"
     echo "client_id=$(cat /sys/module/nfs/parameters/nfs4_unique_id)"
     echo "delegation_watermark=$(cat /sys/module/nfsv4/parameters/delegation_watermark 2>/dev/null)"
     echo "address=$(ip -4 addr show | sed -n 's/^ *inet \([0-9.]*\).* scope global.*/\1/p' | tr '\n' ' ')"

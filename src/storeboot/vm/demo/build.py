@@ -61,11 +61,13 @@ def build_demo(
     suite: Suite = "trixie",
     network: NetworkManager = "networkd",
     etc_overlay: EtcOverlay | None = None,
+    edition: int = 1,
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
 
-    The same packages give the same store path.
+    The same packages give the same store path. `edition` tells micro systems apart that are
+    otherwise the same.
     """
     work = directory / suite
     store = Store(directory / "store")
@@ -76,7 +78,7 @@ def build_demo(
     trees = unpack(debs, work / "trees")
     progress(f"building the {kind} system with Nix in {store.root}")
     if kind == "micro":
-        text = _build_micro(store, trees, suite, work, etc_overlay)
+        text = _build_micro(store, trees, suite, work, etc_overlay, edition)
     else:
         spec = _spec(trees, suite)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
@@ -122,7 +124,12 @@ def _spec(trees: Trees, suite: Suite) -> Spec:
 
 
 def _build_micro(
-    store: Store, trees: Trees, suite: Suite, work: Path, etc_overlay: EtcOverlay | None
+    store: Store,
+    trees: Trees,
+    suite: Suite,
+    work: Path,
+    etc_overlay: EtcOverlay | None,
+    edition: int,
 ) -> str:
     """The micro system needs the kernel and busybox only."""
     fields = {
@@ -131,7 +138,7 @@ def _build_micro(
         "modules": asdict(trees.modules),
         "hostname": "micro",
         "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
-        "label": f"{suite}-micro",
+        "label": f"{suite}-micro" + (f"-{edition}" if edition > 1 else ""),
         "kernelVersion": trees.kernel_version,
         "kernelParams": KERNEL_PARAMS,
     }

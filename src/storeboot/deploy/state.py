@@ -1,7 +1,9 @@
 """The state directory: the server's key and the views it has promised.
 
 server.key          32 random bytes, readable by the owner alone
-storeboot.sqlite    boots and events
+lock                held while roots are made, and alone while they are taken away
+storeboot.sqlite    added hosts, boots and events
+profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
 roots/ID            garbage collection roots of the views
@@ -10,15 +12,20 @@ reports/BOOT/       what machines reported of themselves
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from storeboot import faults
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
+from storeboot.nix.profiles import Profile
 from storeboot.nix.store import Store, StorePath, registration
 
 KEY_SIZE = 32
@@ -40,7 +47,7 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            for name in ("views", "initrds", "roots", "reports"):
+            for name in ("views", "initrds", "roots", "reports", "profiles"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorebootError(
@@ -70,13 +77,22 @@ class StateDirectory:
             )
         return key
 
+    @contextmanager
+    def lock(self, *, alone: bool = False) -> Iterator[None]:
+        """Between processes. Who makes or relies on roots holds it; who takes them, alone."""
+        with (self.path / "lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+
     def add_view(self, store: Store, toplevel: StorePath) -> ViewRecord:
         """The view of one system: rooted first, then written down."""
         identity = view_id([toplevel.text]).hex()
         known = self.view(identity)
-        if known is not None and (self.path / "roots" / identity).is_symlink():
+        if known is not None and self.is_rooted(identity):
             return known
-        store.add_root(self.path / "roots" / identity, toplevel)
+        store.require(toplevel)
+        store.add_root(self._root(identity), toplevel)
+        faults.reach("view.rooted")
         closure = store.closure(toplevel)
         document: dict[str, object] = {
             "toplevels": [toplevel.text],
@@ -95,6 +111,30 @@ class StateDirectory:
         except FileNotFoundError:
             return None
         return self._record(identity, document)
+
+    def views(self) -> list[str]:
+        """Ids of all views that are written down or rooted."""
+        records = {file.stem for file in (self.path / "views").glob("*.json")}
+        return sorted(records | {file.name for file in (self.path / "roots").iterdir()})
+
+    def is_rooted(self, identity: str) -> bool:
+        return self._root(identity).is_symlink()
+
+    def drop_view(self, identity: str) -> None:
+        """Its root goes first: what is written down without one is served to nobody."""
+        self._root(identity).unlink(missing_ok=True)
+        faults.reach("view.unrooted")
+        self._view_file(identity).unlink(missing_ok=True)
+
+    def profile(self, store: Store, host: str) -> Profile:
+        return Profile(store, self.path / "profiles" / host / "system")
+
+    def profiled(self) -> list[str]:
+        """Hosts that have or had generations."""
+        return sorted(directory.name for directory in (self.path / "profiles").iterdir())
+
+    def _root(self, identity: str) -> Path:
+        return self.path / "roots" / identity
 
     def _view_file(self, identity: str) -> Path:
         return self.path / "views" / f"{identity}.json"

@@ -1,0 +1,227 @@
+"""`storeboot host`: which machines are known, and how each boots."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from storeboot import config
+from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.tables import print_table
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import StorebootError
+from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.registry import read_section
+
+_SEVERAL = ("mac", "uuid", "serial", "kernel_params")  # settings with more than one value
+
+
+@click.group(short_help="Add, list, show, change and remove hosts.")
+def host() -> None:
+    """Hosts that are added here live in the database; those of the configuration file stay there.
+
+    Neither overwrites the other: a name or a matcher that both would have is an error.
+    """
+
+
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that `add` and `set` share."""
+    options = (
+        click.option("--mac", multiple=True, help="MAC address of a boot NIC."),
+        click.option("--uuid", multiple=True, help="SMBIOS UUID."),
+        click.option("--serial", multiple=True, help="SMBIOS serial number."),
+        click.option("--group", help="Group of the configuration whose settings it inherits."),
+        click.option("--hostname", help="Host name; by default NAME."),
+        click.option("--kernel-param", "kernel_params", multiple=True,
+                     help="Kernel parameter behind the system's own."),
+        click.option("--overlay-size", help="Size of the store's tmpfs, such as 50% or 8G."),
+        click.option("--nfs-version", type=click.Choice(["3", "4.1", "4.2"]),
+                     help="Protocol to mount with."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@host.command(short_help="Add a host, or many from a CSV file.")
+@click.argument("name", required=False)
+@_settings
+@click.option("--system", help="Toplevel to deploy to it at once.")
+@click.option("--csv", "table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Add every host of a CSV file: a column `name`, and any of the settings; "
+              "several values of one are separated by blanks.")  # fmt: skip
+@config_option
+@click.option("--dry-run", is_flag=True, help="Check, and add nothing.")
+def add(
+    name: str | None,
+    table: Path | None,
+    system: str | None,
+    config_path: Path,
+    dry_run: bool,
+    **values: Any,
+) -> None:
+    """Add the host NAME, known by at least one MAC address, UUID or serial number."""
+    given = {key: value for key, value in values.items() if value}
+    if (name is None) == (table is None):
+        raise click.UsageError("give either NAME or --csv FILE")
+    rows = _read_csv(table) if table is not None else {str(name): given}
+    with opened(config.load(config_path)) as inventory:
+        sections = {key: read_section(key, row) for key, row in rows.items()}
+        inventory.registry.add_all(sections, time.time(), dry_run=dry_run)
+        for key in sections:
+            say(f"{'would add' if dry_run else 'added'} {key}")
+        if system is not None and not dry_run:
+            _deploy(inventory, list(sections), system)
+
+
+def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
+    """A host whose first system cannot be deployed is not left behind."""
+    try:
+        toplevel = inventory.systems.toplevel(system)
+        for name in names:
+            known = inventory.registry.require(name)
+            inventory.deployments.deploy(known, toplevel, inventory.url, say)
+    except StorebootError:
+        for name in names:
+            inventory.registry.remove(name)
+        raise
+
+
+def _read_csv(table: Path) -> dict[str, dict[str, object]]:
+    rows: dict[str, dict[str, object]] = {}
+    with table.open(newline="") as stream:
+        for line, row in enumerate(csv.DictReader(stream), 2):
+            name = (row.pop("name", "") or "").strip()
+            if not name or name in rows:
+                fault = f"{name!r} is there twice" if name else "the host has no name"
+                raise StorebootError(
+                    f"{table} line {line}: {fault}",
+                    "the first line names the columns, and one of them is `name`",
+                )
+            rows[name] = {
+                key: value.split() if key in _SEVERAL else value.strip()
+                for key, value in row.items()
+                if value and value.strip()
+            }
+    return rows
+
+
+@host.command("list", short_help="List all hosts.")
+@config_option
+@json_option
+def list_(config_path: Path, as_json: bool) -> None:
+    """List every host: where it comes from, how it is known, what it boots next."""
+    with opened(config.load(config_path)) as inventory:
+        rows = [
+            (each, inventory.deployments.current(each.name)) for each in inventory.registry.all()
+        ]
+    if as_json:
+        click.echo(json.dumps([_document(each, system) for each, system in rows], indent=2))
+        return
+    print_table(
+        ("HOST", "FROM", "GROUP", "MATCHERS", "SYSTEM"),
+        [
+            (
+                each.name,
+                "configuration" if each.declared else "command",
+                each.group or "-",
+                " ".join(sorted(each.matchers)),
+                str(system) if system else "-",
+            )
+            for each, system in rows
+        ],
+    )
+
+
+@host.command(short_help="Show a host with everything that it inherits.")
+@click.argument("name")
+@config_option
+@json_option
+def show(name: str, config_path: Path, as_json: bool) -> None:
+    """Show how NAME boots: its own settings over its group's and the defaults."""
+    with opened(config.load(config_path)) as inventory:
+        known = inventory.registry.require(name)
+        document = _document(known, inventory.deployments.current(name))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    for key, value in document.items():
+        text = " ".join(value) if isinstance(value, list) else value
+        click.echo(f"{key:14} {text if text not in (None, '') else '-'}")
+
+
+def _document(known: Host, system: object) -> dict[str, object]:
+    return {
+        "name": known.name,
+        "from": "configuration" if known.declared else "command",
+        "group": known.group,
+        "matchers": sorted(known.matchers),
+        "hostname": known.hostname,
+        "kernel_params": list(known.kernel_params),
+        "overlay_size": known.overlay_size,
+        "nfs_version": known.nfs_version,
+        "system": str(system) if system else None,
+    }
+
+
+@host.command("set", short_help="Change settings of an added host.")
+@click.argument("name")
+@_settings
+@click.option("--unset", multiple=True, help="Setting to take away, such as group.")
+@config_option
+def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) -> None:
+    """Change NAME; what is given replaces what was said before, the rest stays."""
+    given = {key: value for key, value in values.items() if value}
+    gone = {key.replace("-", "_") for key in unset}
+    with opened(config.load(config_path)) as inventory:
+        section = inventory.registry.added(name)
+        old = section.model_dump(exclude_unset=True) if section is not None else {}
+        kept = {key: value for key, value in old.items() if key not in gone}
+        inventory.registry.change(name, read_section(name, {**kept, **given}), time.time())
+    say(f"changed {name}; it counts from its next boot")
+
+
+@host.command(short_help="Remove an added host.")
+@click.argument("name")
+@config_option
+def remove(name: str, config_path: Path) -> None:
+    """Remove NAME. Its machine goes on running; its generations stay until `storeboot gc`."""
+    with opened(config.load(config_path)) as inventory:
+        inventory.registry.remove(name)
+    say(f"removed {name}")
+
+
+@host.command(short_help="Say what a machine would get, and why, without booting it.")
+@click.option("--mac", default="", help="Its MAC address.")
+@click.option("--uuid", default="", help="Its SMBIOS UUID.")
+@click.option("--serial", default="", help="Its SMBIOS serial number.")
+@config_option
+@json_option
+def whois(mac: str, uuid: str, serial: str, config_path: Path, as_json: bool) -> None:
+    """Say which host a machine is, by what it was known, and what it would boot."""
+    machine = Machine.from_words(mac, uuid, serial)
+    with opened(config.load(config_path)) as inventory:
+        try:
+            known = inventory.registry.find(machine)
+        except AmbiguousMachineError as error:
+            raise StorebootError(str(error), "take the matcher from one of them") from None
+        system = inventory.deployments.current(known.name) if known is not None else None
+    because = sorted(known.matchers & machine.matchers) if known is not None else []
+    ignored = sorted(machine.shared)
+    if as_json:
+        document = {"host": known.name if known else None, "because": because, "ignored": ignored,
+                    "system": str(system) if system else None}  # fmt: skip
+        click.echo(json.dumps(document, indent=2))
+        return
+    for value in ignored:
+        click.echo(f"{value!r} is ignored: boards of many kinds say it")
+    if known is None:
+        click.echo("no host: the server's script says so, and the firmware goes on")
+    else:
+        click.echo(f"{known.name}, because of {', '.join(because)}; it boots {system or 'nothing'}")

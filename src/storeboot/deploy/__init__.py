@@ -1,0 +1,1 @@
+"""What hosts are given to boot: systems made ready, generations, garbage collection."""

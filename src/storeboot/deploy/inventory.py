@@ -1,0 +1,62 @@
+"""Everything that commands and the server know, opened from one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from storeboot.config import Config
+from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.systems import Systems
+from storeboot.hosts.boots import Boots
+from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.registry import Registry
+from storeboot.nix.store import Store
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Hosts, boots, systems and generations of one server."""
+
+    config: Config
+    state: StateDirectory
+    registry: Registry
+    boots: Boots
+    deployments: Deployments
+
+    @property
+    def systems(self) -> Systems:
+        return self.deployments.systems
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.config.server.address}:{self.config.http.port}"
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which a machine that is not heard of keeps what it runs."""
+        return self.config.boots.lease_days * DAY
+
+
+def make_inventory(config: Config, engine: Engine) -> Inventory:
+    state = StateDirectory(config.server.state_directory)
+    systems = Systems(config, state, Store(config.store.root), state.key())
+    return Inventory(
+        config, state, Registry(config, engine), Boots(engine), Deployments(systems, engine)
+    )
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Inventory]:
+    state = StateDirectory(config.server.state_directory)
+    engine = open_database(sqlite_url(state.path))
+    try:
+        yield make_inventory(config, engine)
+    finally:
+        engine.dispose()

@@ -1,0 +1,87 @@
+"""Systems made ready to boot: read and judged, their views rooted, their initrds built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from storeboot.boot.plan import Plan, make_plan
+from storeboot.config import Config
+from storeboot.deploy.state import StateDirectory, ViewRecord
+from storeboot.hosts.host import Host
+from storeboot.initrd.builder import Initrd, build, find_busybox
+from storeboot.nix.store import Store, StorePath
+from storeboot.nix.system import System, read_system
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A system that hosts boot, with all that is served of it."""
+
+    system: System
+    view: ViewRecord
+    initrd: Initrd
+
+
+@dataclass(slots=True)
+class Systems:
+    """What was made ready, by system; all of it can be made again from the state directory."""
+
+    config: Config
+    state: StateDirectory
+    store: Store
+    key: bytes
+    ready: dict[StorePath, Assignment] = field(default_factory=dict)
+
+    def prepare(
+        self, toplevel: StorePath, progress: Callable[[str], None] = lambda _text: None
+    ) -> Assignment:
+        """Blocking; what was built before is taken from the state directory."""
+        found = self.get(toplevel)
+        if found is not None:
+            return found
+        busybox = find_busybox(self.config.initrd.busybox)
+        system = read_system(self.store, toplevel)
+        for trait in system.traits:
+            log.info("system.trait", system=str(toplevel), name=trait.name,
+                     treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
+        with self.state.lock():
+            view = self.state.add_view(self.store, toplevel)
+        initrd = build(
+            system,
+            busybox=busybox,
+            drivers=self.config.initrd.drivers,
+            cache=self.state.initrds,
+            progress=progress,
+        )
+        self.ready[toplevel] = Assignment(system, view, initrd)
+        return self.ready[toplevel]
+
+    def get(self, toplevel: StorePath) -> Assignment | None:
+        """What was made ready, as long as its view is rooted."""
+        found = self.ready.get(toplevel)
+        if found is not None and not self.state.is_rooted(found.view.view_id):
+            del self.ready[toplevel]
+            return None
+        return found
+
+    def toplevel(self, text: str) -> StorePath:
+        """A system as typed: its store path, or a link to it, such as ./result."""
+        path = Path(text)
+        return StorePath.from_arg(str(path.readlink()) if path.is_symlink() else text)
+
+    def of_view(self, view: str) -> StorePath | None:
+        """The system of a view that is rooted, whoever rooted it."""
+        for toplevel, assignment in self.ready.items():
+            if assignment.view.view_id == view:
+                return toplevel if self.state.is_rooted(view) else None
+        record = self.state.view(view) if self.state.is_rooted(view) else None
+        return StorePath.from_arg(record.toplevels[0]) if record is not None else None
+
+    def plan(self, host: Host, assignment: Assignment) -> Plan:
+        return make_plan(host, assignment.system, assignment.view.view_id, self.key)

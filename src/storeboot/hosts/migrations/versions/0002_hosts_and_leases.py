@@ -1,0 +1,46 @@
+"""Added hosts, declared systems, and why a boot has ended."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "hosts",
+        sa.Column("name", sa.String(63), nullable=False),
+        sa.Column("settings", sa.Text, nullable=False),
+        sa.Column("added_at", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_hosts"),
+    )
+    op.create_table(
+        "matchers",
+        sa.Column("value", sa.String(255), nullable=False),
+        sa.Column("host", sa.String(63), nullable=False),
+        sa.PrimaryKeyConstraint("value", name="pk_matchers"),
+        sa.ForeignKeyConstraint(
+            ["host"], ["hosts.name"], name="fk_matchers_host", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_matchers_host", "matchers", ["host"])
+    op.create_table(
+        "declarations",
+        sa.Column("host", sa.String(63), nullable=False),
+        sa.Column("system", sa.String(255), nullable=False),
+        sa.PrimaryKeyConstraint("host", name="pk_declarations"),
+    )
+    op.add_column("boots", sa.Column("ended_by", sa.String(16)))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("boots") as batch:
+        batch.drop_column("ended_by")
+    op.drop_table("declarations")
+    op.drop_table("matchers")
+    op.drop_table("hosts")

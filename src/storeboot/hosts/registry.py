@@ -1,0 +1,169 @@
+"""All hosts: those that the configuration file declares, and those that were added by command.
+
+The two never overwrite each other: a name, and a matcher, belongs to one host of either kind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from storeboot.config import Config, HostSection, check_host, faults
+from storeboot.errors import StorebootError
+from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.schema import hosts, matchers
+
+
+class Registry:
+    """Declared hosts are in memory, by name and by matcher; added ones are in the database."""
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self._config = config
+        self._engine = engine
+        self._declared = {
+            name: Host.from_config(name, part, config) for name, part in config.hosts.items()
+        }
+        self._owners = {
+            matcher: host for host in self._declared.values() for matcher in host.matchers
+        }
+
+    def get(self, name: str) -> Host | None:
+        if name in self._declared:
+            return self._declared[name]
+        section = self.added(name)
+        return self._host(name, section) if section is not None else None
+
+    def require(self, name: str) -> Host:
+        host = self.get(name)
+        if host is None:
+            raise StorebootError(f"no host {name!r}", _known(each.name for each in self.all()))
+        return host
+
+    def all(self) -> list[Host]:
+        """By name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(hosts.c.name, hosts.c.settings)).all()
+        added = [
+            self._host(name, _section(name, settings))
+            for name, settings in rows
+            if name not in self._declared
+        ]
+        return sorted([*self._declared.values(), *added], key=lambda host: host.name)
+
+    def of(self, target: str) -> list[Host]:
+        """The host of that name, or the hosts of that group; an error when it is neither."""
+        host = self.get(target)
+        if host is not None:
+            return [host]
+        found = [each for each in self.all() if each.group == target]
+        if not found:
+            known = _known([*(each.name for each in self.all()), *self._config.groups])
+            raise StorebootError(f"no host or group with hosts {target!r}", known)
+        return found
+
+    def find(self, machine: Machine) -> Host | None:
+        """The one host that a machine is; AmbiguousMachineError when it could be several."""
+        said = machine.matchers
+        names = {self._owners[matcher].name for matcher in said if matcher in self._owners}
+        query = select(matchers.c.host).where(matchers.c.value.in_(said))
+        with self._engine.connect() as connection:
+            names |= set(connection.execute(query).scalars())
+        if len(names) > 1:
+            raise AmbiguousMachineError(f"{machine} matches {' and '.join(sorted(names))}")
+        return self.get(names.pop()) if names else None
+
+    def added(self, name: str) -> HostSection | None:
+        """What a command has said of a host; None for a declared one."""
+        query = select(hosts.c.settings).where(hosts.c.name == name)
+        with self._engine.connect() as connection:
+            settings = connection.execute(query).scalar()
+        return _section(name, settings) if settings is not None else None
+
+    def add_all(
+        self, sections: dict[str, HostSection], now: float, *, dry_run: bool = False
+    ) -> None:
+        """All or nothing; a clash names both hosts."""
+        with self._engine.connect() as connection, connection.begin() as transaction:
+            for name, section in sections.items():
+                if name in self._declared or _exists(connection, name):
+                    where = "declared in the configuration" if name in self._declared else "there"
+                    raise StorebootError(
+                        f"host {name!r} is {where} already", "change it there, or take another name"
+                    )
+                self._insert(connection, name, section, now)
+            if dry_run:
+                transaction.rollback()
+
+    def change(self, name: str, section: HostSection, now: float) -> None:
+        self._require_added(name)
+        with self._engine.begin() as connection:
+            connection.execute(delete(hosts).where(hosts.c.name == name))
+            self._insert(connection, name, section, now)
+
+    def remove(self, name: str) -> None:
+        """Its generations stay until the next garbage collection by `storeboot gc`."""
+        self._require_added(name)
+        with self._engine.begin() as connection:
+            connection.execute(delete(hosts).where(hosts.c.name == name))
+
+    def _require_added(self, name: str) -> None:
+        if self.require(name).declared:
+            raise StorebootError(
+                f"host {name!r} is declared in the configuration", f"change [hosts.{name}] there"
+            )
+
+    def _insert(self, connection: Connection, name: str, section: HostSection, now: float) -> None:
+        try:
+            check_host(name, section, self._config.groups)
+        except ValueError as error:
+            raise StorebootError(str(error)) from None
+        self._host(name, section)  # a system that is no store path is an error now
+        connection.execute(
+            insert(hosts).values(
+                name=name, settings=section.model_dump_json(exclude_unset=True), added_at=now
+            )
+        )
+        for matcher in dict.fromkeys(section.matchers):
+            owner = self._owner(connection, matcher)
+            if owner is not None:
+                raise StorebootError(
+                    f"{matcher} belongs to both {owner!r} and {name!r}",
+                    "one machine is one host: take it from one of them",
+                )
+            connection.execute(insert(matchers).values(value=matcher, host=name))
+
+    def _owner(self, connection: Connection, matcher: str) -> str | None:
+        if matcher in self._owners:
+            return self._owners[matcher].name
+        query = select(matchers.c.host).where(matchers.c.value == matcher)
+        owner: str | None = connection.execute(query).scalar()
+        return owner
+
+    def _host(self, name: str, section: HostSection) -> Host:
+        return Host.from_config(name, section, self._config, declared=False)
+
+
+def read_section(name: str, values: dict[str, object]) -> HostSection:
+    """Settings as typed; StorebootError with all that is wrong with them."""
+    try:
+        return HostSection.model_validate(values)
+    except ValidationError as error:
+        raise StorebootError(f"host {name!r} has {faults(error)}") from None
+
+
+def _section(name: str, settings: str) -> HostSection:
+    return read_section(name, json.loads(settings))
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    query = select(hosts.c.name).where(hosts.c.name == name)
+    return connection.execute(query).first() is not None
+
+
+def _known(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    some = ", ".join(listed[:20]) + (", …" if len(listed) > 20 else "")
+    return f"known: {some}" if listed else "add one: storeboot host add NAME --mac MAC"

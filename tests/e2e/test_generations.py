@@ -1,0 +1,120 @@
+"""Systems that are given, changed, taken back and collected while a machine runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import spec, system
+from integration.stores import QUIET
+from storeboot.deploy.collection import Outcome, carry_out, delete_paths, plan_collection
+from storeboot.deploy.inventory import Inventory
+from storeboot.hosts.boots import Boot
+from storeboot.nix.store import Store, StorePath
+from storeboot.process import run
+from storeboot.vm.demo.build import DemoSystem
+from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+TROUBLE = re.compile(r"I/O error|[Ss]tale file handle|ESTALE|Bus error")
+
+
+def own_store(directory: Path, editions: list[DemoSystem]) -> Store:
+    """A store of the test's own, in which everything may be collected."""
+    store = Store(directory / "store")
+    store.root.mkdir()
+    run(["nix", "copy", "--no-check-sigs", "--to", store.root,
+         *editions[0].store.arguments(), *(each.toplevel.text for each in editions)],
+        environment={"NIX_REMOTE": ""})  # fmt: skip
+    return store
+
+
+async def boot_once(
+    trial_spec: TrialSpec, meanwhile: Callable[[Trial, Boot], Awaitable[None]]
+) -> tuple[Inventory, str]:
+    """Boot, have something done while the machine runs, verify its closure, power off.
+
+    Returns the inventory and the system that the machine says it ran.
+    """
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        await meanwhile(trial, boot)
+        report = await verify(trial_spec, trial, boot, print)
+        assert not report.mismatches
+        await trial.power_off(boot)
+        inventory = trial.service.inventory
+    console = trial.machine.console.read_text(errors="replace")
+    assert not TROUBLE.search(console), TROUBLE.search(console)
+    return inventory, report.facts["system"]
+
+
+async def nothing(_trial: Trial, _boot: Boot) -> None:
+    pass
+
+
+def collect(inventory: Inventory, keep: int) -> Outcome:
+    with inventory.state.lock(alone=True):
+        leases = inventory.boots.leases(time.time(), inventory.lease)
+        plan = plan_collection(inventory.deployments, [HOST], leases, keep)
+        carry_out(inventory.deployments, plan)
+    return delete_paths(inventory.systems.store, plan.candidates)
+
+
+async def collect_for_ever(store: Store) -> None:
+    """What an administrator's timer does, as fast as it can."""
+    while True:
+        await asyncio.to_thread(
+            run, ["nix-collect-garbage", "-d", *QUIET], environment={"NIX_REMOTE": str(store.root)}
+        )
+
+
+async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Path) -> None:
+    editions = [system(edition=number) for number in (1, 2, 3)]
+    one, two, three = (each.toplevel for each in editions)
+    store = await asyncio.to_thread(own_store, tmp_path, editions)
+    trial_spec = replace(spec(editions[0], tmp_path / "trial"), store=store)
+    collecting: list[asyncio.Task[None]] = []
+
+    def exists(path: StorePath) -> bool:
+        return store.physical(path).exists()
+
+    async def deploy_and_collect(trial: Trial, _boot: Boot) -> None:
+        inventory = trial.service.inventory
+        host = inventory.registry.require(HOST)
+        for toplevel in (two, three):
+            await asyncio.to_thread(
+                inventory.deployments.deploy, host, toplevel, inventory.url, print
+            )
+        await asyncio.to_thread(collect, inventory, 1)
+        numbers = [each.number for each in inventory.deployments.generations(HOST)]
+        assert numbers == [2, 3]
+        collecting.append(asyncio.create_task(collect_for_ever(store)))
+
+    try:
+        inventory, ran = await boot_once(trial_spec, deploy_and_collect)
+        assert not collecting[0].done(), collecting[0]
+    finally:
+        for task in collecting:
+            task.cancel()
+        await asyncio.gather(*collecting, return_exceptions=True)
+    assert ran == one.text
+    assert exists(one), "a machine ran it, and its lease was not collected"
+    outcome = await asyncio.to_thread(collect, inventory, 1)
+    assert one.text in outcome.freed
+    assert not exists(one)
+
+    async def roll_back(trial: Trial, _boot: Boot) -> None:
+        deployments = trial.service.inventory.deployments
+        host = trial.service.registry.require(HOST)
+        await asyncio.to_thread(deployments.switch, host, deployments.goal(host))
+
+    _, ran = await boot_once(trial_spec, roll_back)
+    assert ran == three.text
+    _, ran = await boot_once(trial_spec, nothing)
+    assert ran == two.text

@@ -1,0 +1,333 @@
+"""Generations, leases and garbage collection, on a real Nix store and through the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from integration.servers import MAC, as_toml, make_config
+from integration.stores import QUIET, add, toplevel_tree
+from integration.test_cli import fails
+from storeboot import faults
+from storeboot.config import Config, HostSection
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import CommandError
+from storeboot.hosts.boots import Boot
+from storeboot.nfs.views import view_id
+from storeboot.nix.store import Store, StorePath
+from storeboot.process import Child, run
+from storeboot.serve import server
+
+STOREBOOT = Path(sys.executable).with_name("storeboot")
+DAY = 86400.0
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """One host that is declared without a system."""
+    made = make_config(tmp_path)
+    return made.model_copy(update={"hosts": {"lab1": HostSection(mac=(MAC,))}})
+
+
+@pytest.fixture
+def path(config: Config, tmp_path: Path) -> Path:
+    file = tmp_path / "storeboot.toml"
+    file.write_text(as_toml(config))
+    return file
+
+
+def make_system(config: Config, directory: Path, number: int) -> StorePath:
+    """A system of its own path, that no root holds."""
+    place = directory / f"system-{number}"
+    place.mkdir()
+    tree = toplevel_tree(place)
+    (tree / "generation").write_text(str(number))
+    return add(Store(config.store.root), tree)
+
+
+def storeboot(path: Path, *words: object) -> str:
+    return run([STOREBOOT, *map(str, words), "--config", path])
+
+
+def collect_garbage(config: Config) -> None:
+    run(["nix-collect-garbage", "-d", *QUIET], environment={"NIX_REMOTE": str(config.store.root)})
+
+
+def exists(config: Config, system: StorePath) -> bool:
+    return Store(config.store.root).physical(system).exists()
+
+
+def generations(path: Path) -> list[tuple[int, str, bool]]:
+    rows = json.loads(storeboot(path, "generations", "lab1", "--json"))
+    return [(row["generation"], row["system"], row["next"]) for row in rows]
+
+
+def lease(inventory: Inventory, system: StorePath, number: int, **changed: object) -> Boot:
+    now = time.time()
+    values = {
+        "id": f"{number:016x}", "host": "lab1", "view": view_id([system.text]).hex(),
+        "system": system.text, "nonce": f"{number:032x}", "machine": MAC, "address": "10.0.0.1",
+        "began_at": now, "seen_at": now, **changed,
+    }  # fmt: skip
+    return inventory.boots.begin(Boot(**values))  # type: ignore[arg-type]
+
+
+def test_deploy_rollback_and_generations(config: Config, path: Path, tmp_path: Path) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+    storeboot(path, "deploy", "lab1", one, "--dry-run")
+    assert generations(path) == []
+    storeboot(path, "deploy", "lab1", one)
+    link = tmp_path / "result"
+    link.symlink_to(two.text)
+    storeboot(path, "deploy", "lab1", link)
+    assert generations(path) == [(1, one.text, False), (2, two.text, True)]
+    storeboot(path, "rollback", "lab1", "--dry-run")
+    assert generations(path)[1][2]
+    storeboot(path, "rollback", "lab1")
+    assert generations(path) == [(1, one.text, True), (2, two.text, False)]
+    storeboot(path, "rollback", "lab1", "--generation", 2)
+    assert generations(path)[1][2]
+    collect_garbage(config)
+    assert exists(config, one)
+    assert exists(config, two)
+
+
+async def test_wrong_deployments_end_in_two_lines(path: Path, tmp_path: Path) -> None:
+    for words, said in (
+        (("deploy", "lab9", "/nix/store/x"), "is not a store path"),
+        (("deploy", "lab9", f"/nix/store/{'0' * 32}-x"), "no host or group with hosts 'lab9'"),
+        (("deploy", "lab1", f"/nix/store/{'0' * 32}-x"), "does not exist"),
+        (("rollback", "lab1"), "no generation before the current one"),
+        (("rollback", "lab1", "--generation", "7"), "has no generation 7"),
+        (("host", "remove", "lab1"), "is declared in the configuration"),
+        (("host", "add", "lab2", "--mac", MAC), "belongs to both 'lab1' and 'lab2'"),
+    ):
+        assert said in await fails(tmp_path, *words, "--config", path)
+
+
+def test_hosts_by_command(config: Config, path: Path, tmp_path: Path) -> None:
+    system = make_system(config, tmp_path, 1)
+    table = tmp_path / "hosts.csv"
+    table.write_text(
+        "name,mac,kernel_params\nlab2,52:54:00:00:00:02,quiet splash\nlab3,52:54:00:00:00:03,\n"
+    )
+    storeboot(path, "host", "add", "--csv", table, "--system", system)
+    rows = {row["name"]: row for row in json.loads(storeboot(path, "host", "list", "--json"))}
+    assert [rows[name]["from"] for name in sorted(rows)] == ["configuration", "command", "command"]
+    assert rows["lab2"]["kernel_params"] == ["quiet", "splash"]
+    assert rows["lab3"]["system"] == system.text
+    storeboot(path, "host", "set", "lab2", "--overlay-size", "8G", "--unset", "kernel-params")
+    shown = json.loads(storeboot(path, "host", "show", "lab2", "--json"))
+    assert (shown["overlay_size"], shown["kernel_params"]) == ("8G", [])
+    answer = json.loads(
+        storeboot(path, "host", "whois", "--mac", "52-54-00-00-00-02",
+                  "--serial", "Default string", "--json")
+    )  # fmt: skip
+    assert answer == {"host": "lab2", "because": ["52:54:00:00:00:02"],
+                      "ignored": ["Default string"], "system": system.text}  # fmt: skip
+    storeboot(path, "host", "remove", "lab2")
+    assert "lab2" not in storeboot(path, "host", "list")
+
+
+def test_what_a_machine_runs_outlives_its_generation(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    one, two, three = (make_system(config, tmp_path, number) for number in (1, 2, 3))
+    for system in (one, two, three):
+        storeboot(path, "deploy", "lab1", system)
+    with opened(config) as inventory:
+        boot = lease(inventory, one, 1)
+    document = json.loads(storeboot(path, "gc", "--keep", 0, "--dry-run", "--json"))
+    assert document["freed"] == [two.text]
+    assert [number for number, _, _ in generations(path)] == [1, 2, 3]
+    document = json.loads(storeboot(path, "gc", "--keep", 0, "--json"))
+    assert [each["generation"] for each in document["removed"]] == [1, 2]
+    assert [each["boot"] for each in document["held"]] == [boot.id]
+    assert document["freed"] == [two.text]
+    assert document["bytes"] > 0
+    collect_garbage(config)
+    assert exists(config, one)
+    assert not exists(config, two)
+    with opened(config) as inventory:
+        inventory.boots.end(boot.id, time.time())
+    assert json.loads(storeboot(path, "gc", "--json"))["freed"] == [one.text]
+    assert not exists(config, one)
+    assert exists(config, three)
+
+
+@pytest.mark.parametrize(
+    ("ending", "holds"),
+    [
+        ({}, True),
+        ({"seen_at": time.time() - 8 * DAY}, False),
+        ({"ended_at": time.time(), "ended_by": "boot"}, False),
+        # Somebody else has begun a boot in its name, and it still speaks.
+        ({"ended_at": time.time() - 60, "ended_by": "boot"}, True),
+        ({"ended_at": time.time() - 60, "ended_by": "shutdown"}, False),
+    ],
+)
+def test_how_a_lease_ends(
+    config: Config, tmp_path: Path, ending: dict[str, object], holds: bool
+) -> None:
+    system = make_system(config, tmp_path, 1)
+    with opened(config) as inventory:
+        if ending.get("ended_by") == "boot" and not holds:
+            ending = {**ending, "seen_at": ending["ended_at"]}
+        boot = lease(inventory, system, 1, **ending)
+        assert inventory.boots.leases(time.time(), 7 * DAY) == ([boot] if holds else [])
+
+
+def test_a_mounts_connection_renews_the_lease(config: Config, tmp_path: Path) -> None:
+    system = make_system(config, tmp_path, 1)
+    with opened(config) as inventory:
+        lease(inventory, system, 1, seen_at=time.time() - 6 * DAY)
+        later = time.time() + 6 * DAY
+        inventory.boots.touch_addresses(["10.0.0.9"], later)
+        assert not inventory.boots.leases(later, 7 * DAY)
+        inventory.boots.touch_addresses(["10.0.0.1"], later)
+        assert inventory.boots.leases(later, 7 * DAY)
+
+
+async def test_serve_gives_what_was_deployed_meanwhile(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+    async with (
+        server.running(config) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+
+        async def script() -> str:
+            async with http.get("/boot", params={"mac": MAC}) as response:
+                return await response.text()
+
+        assert "lab1 has no system" in await script()
+        for system in (one, two):
+            await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
+            assert f"init={system}/init" in await script()
+        await asyncio.to_thread(storeboot, path, "rollback", "lab1")
+        assert f"init={one}/init" in await script()
+        # A machine that had its script before the change still boots: its view is kept.
+        view = view_id([two.text]).hex()
+        body = f"host=lab1\nview={view}\nnonce={'a' * 32}\nmac={MAC}\n"
+        async with http.post("/boots", data=body) as response:
+            assert response.status == 200
+        async with http.get(f"/views/{view}/paths") as response:
+            assert await response.text() == two.text + "\n"
+        status = json.loads(await asyncio.to_thread(storeboot, path, "status", "--json"))
+        assert (status["lab1"]["runs"], status["lab1"]["next"]) == (two.text, one.text)
+
+
+async def test_a_boot_of_a_view_that_is_gone_is_refused(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+    async with (
+        server.running(config) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+        for system in (one, two):
+            await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
+        await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
+        view = view_id([one.text]).hex()
+        body = f"host=lab1\nview={view}\nnonce={'a' * 32}\nmac={MAC}\n"
+        async with http.post("/boots", data=body) as response:
+            assert response.status == 403
+        async with http.get(f"/views/{view}/kernel") as response:
+            assert response.status == 404
+
+
+def test_a_declared_system_is_deployed_once_for_each_change(config: Config, tmp_path: Path) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+
+    def declared(system: StorePath) -> Config:
+        section = HostSection(mac=(MAC,), system=system.text)
+        return config.model_copy(update={"hosts": {"lab1": section}})
+
+    def start(given: Config) -> list[str]:
+        with opened(given) as inventory:
+            host = inventory.registry.require("lab1")
+            inventory.deployments.declare(host, inventory.url, print)
+            made = inventory.deployments.generations("lab1")
+            return [each.system.text for each in made if each.current]
+
+    assert start(declared(one)) == [one.text]
+    with opened(config) as inventory:
+        host = inventory.registry.require("lab1")
+        inventory.deployments.deploy(host, two, inventory.url, print)
+    assert start(declared(one)) == [two.text]  # what was deployed since stays
+    assert start(declared(two)) == [two.text]
+    assert start(declared(one)) == [one.text]  # the configuration has changed
+
+
+def test_a_host_that_is_removed_frees_what_it_had(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    system = make_system(config, tmp_path, 1)
+    storeboot(path, "host", "add", "lab2", "--serial", "S2", "--system", system)
+    storeboot(path, "host", "remove", "lab2")
+    assert json.loads(storeboot(path, "gc", "--json"))["freed"] == [system.text]
+    assert not exists(config, system)
+
+
+async def killed_at(point: str, path: Path, *words: object) -> None:
+    child = await Child.start(
+        ["/usr/bin/env", f"STOREBOOT_DIE_AT={point}", STOREBOOT, *map(str, words), "-c", path]
+    )
+    assert await child.wait() == -9, f"{point} was not reached"
+
+
+@pytest.mark.parametrize("point", [each for each in faults.POINTS if each.startswith("view.r")
+                                   or each.startswith("deploy.")])  # fmt: skip
+async def test_deploy_killed_at_any_point_is_done_or_not(
+    config: Config, path: Path, tmp_path: Path, point: str
+) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+    await asyncio.to_thread(storeboot, path, "deploy", "lab1", one)
+    await killed_at(point, path, "deploy", "lab1", two)
+    (current,) = [system for _, system, is_next in generations(path) if is_next]
+    assert current == (two if point == "deploy.switched" else one).text
+    await asyncio.to_thread(collect_garbage, config)
+    assert all(exists(config, StorePath(system)) for _, system, _ in generations(path))
+    if exists(config, two):  # else nothing of it had been promised
+        await asyncio.to_thread(storeboot, path, "deploy", "lab1", two)
+        assert (2, two.text, True) in generations(path)
+
+
+@pytest.mark.parametrize("point", ["gc.generations", "view.unrooted", "gc.views"])
+async def test_gc_killed_at_any_point_loses_nothing_and_goes_on(
+    config: Config, path: Path, tmp_path: Path, point: str
+) -> None:
+    one, two, three = (make_system(config, tmp_path, number) for number in (1, 2, 3))
+    for system in (one, two, three):
+        await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
+    with opened(config) as inventory:
+        lease(inventory, one, 1)
+    await killed_at(point, path, "gc", "--keep", "0")
+    assert generations(path) == [(3, three.text, True)]
+    assert exists(config, one)
+    await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
+    await asyncio.to_thread(collect_garbage, config)
+    assert [exists(config, each) for each in (one, two, three)] == [True, False, True]
+    state = config.server.state_directory
+    kept = {view_id([each.text]).hex() for each in (one, three)}
+    assert {file.name for file in (state / "roots").iterdir()} == kept
+    assert {file.stem for file in (state / "views").glob("*.json")} == kept
+
+
+def test_gc_leaves_alone_what_other_roots_hold(config: Config, path: Path, tmp_path: Path) -> None:
+    one, two = (make_system(config, tmp_path, number) for number in (1, 2))
+    for system in (one, two):
+        storeboot(path, "deploy", "lab1", system)
+    Store(config.store.root).add_root(tmp_path / "root-of-mine", one)
+    document = json.loads(storeboot(path, "gc", "--keep", 0, "--json"))
+    assert (document["freed"], document["alive"]) == ([], [one.text])
+    assert exists(config, one)
+    with pytest.raises(CommandError, match="alive"):
+        Store(config.store.root).delete([one.text])

@@ -1,0 +1,126 @@
+"""Hosts of both kinds, in a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from storeboot.config import Config, HostSection, ServerSection, SettingsSection
+from storeboot.errors import StorebootError
+from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.host import AmbiguousMachineError, Machine
+from storeboot.hosts.registry import Registry, read_section
+
+MAC = "52:54:00:00:00:01"
+CONFIG = Config(
+    server=ServerSection(address="192.168.1.1"),
+    defaults=SettingsSection(kernel_params=("quiet",), overlay_size="2G"),
+    groups={"room": SettingsSection(kernel_params=("room=1",), nfs_version="4.2")},
+    hosts={"declared": HostSection(mac=(MAC,), uuid=("uuid-1",))},
+)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = open_database(sqlite_url(tmp_path))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def registry(engine: Engine) -> Registry:
+    return Registry(CONFIG, engine)
+
+
+def add(registry: Registry, name: str, **values: object) -> None:
+    registry.add_all({name: read_section(name, values)}, 1.0)
+
+
+def test_a_host_inherits_from_its_group_and_the_defaults(registry: Registry) -> None:
+    add(registry, "lab1", mac=["52-54-00-00-00-02"], group="room", kernel_params=["own=1"])
+    host = registry.require("lab1")
+    assert host.kernel_params == ("quiet", "room=1", "own=1")
+    assert (host.overlay_size, host.nfs_version, host.hostname) == ("2G", "4.2", "lab1")
+    assert registry.of("room") == [host]
+    assert not host.declared
+    add(registry, "lab2", mac=["52:54:00:00:00:03"], overlay_size="8G")
+    assert registry.require("lab2").overlay_size == "8G"
+
+
+def test_a_machine_is_found_by_any_matcher_of_either_kind(registry: Registry) -> None:
+    add(registry, "lab1", mac=["52:54:00:00:00:02"], serial=["S1"])
+    found = registry.find(Machine.from_words("52-54-00-00-00-02", "", ""))
+    assert found is not None
+    assert found.name == "lab1"
+    declared = registry.find(Machine(uuid="uuid-1"))
+    assert declared is not None
+    assert declared.name == "declared"
+    assert registry.find(Machine(mac="52:54:00:00:00:99")) is None
+    assert registry.find(Machine()) is None
+
+
+def test_a_machine_that_is_two_hosts_is_a_clash_that_names_both(registry: Registry) -> None:
+    add(registry, "lab1", serial=["S1"])
+    with pytest.raises(AmbiguousMachineError, match="declared and lab1"):
+        registry.find(Machine(mac=MAC, serial="S1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("lab1", {"mac": [MAC]}, "belongs to both 'declared' and 'lab1'"),
+        ("declared", {"mac": ["52:54:00:00:00:09"]}, "declared in the configuration already"),
+        ("lab1", {}, "no mac, uuid or serial"),
+        ("Lab_1", {"serial": ["S1"]}, "not a host name"),
+        ("lab1", {"serial": ["S1"], "group": "rom"}, "groups are: room"),
+        ("lab1", {"serial": ["To be filled by O.E.M."]}, "tells no machine apart"),
+        ("lab1", {"uuid": ["00000000-0000-0000-0000-000000000000"]}, "tells no machine apart"),
+        ("lab1", {"mac": ["52:54"]}, "is not a MAC address"),
+        ("lab1", {"serial": ["S1"], "colour": "red"}, "colour"),
+        ("lab1", {"serial": ["S1"], "system": "/tmp"}, "not a store path"),
+    ],
+)
+def test_wrong_hosts_are_refused_whole(
+    registry: Registry, name: str, values: dict[str, object], said: str
+) -> None:
+    with pytest.raises(StorebootError, match=said):
+        add(registry, name, **values)
+    assert [host.name for host in registry.all()] == ["declared"]
+
+
+def test_a_clash_between_added_hosts_takes_all_of_them_back(registry: Registry) -> None:
+    sections = {name: read_section(name, {"serial": ["S1"]}) for name in ("lab1", "lab2")}
+    with pytest.raises(StorebootError, match="S1 belongs to both 'lab1' and 'lab2'"):
+        registry.add_all(sections, 1.0)
+    assert [host.name for host in registry.all()] == ["declared"]
+
+
+def test_what_many_boards_say_is_no_matcher() -> None:
+    machine = Machine.from_words("", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "Default string")
+    assert machine.matchers == frozenset()
+    assert len(machine.shared) == 2
+
+
+def test_added_hosts_change_and_go_declared_ones_do_not(registry: Registry) -> None:
+    add(registry, "lab1", serial=["S1"])
+    registry.change("lab1", read_section("lab1", {"serial": ["S2"]}), 2.0)
+    assert registry.find(Machine(serial="S1")) is None
+    assert registry.find(Machine(serial="S2")) is not None
+    registry.remove("lab1")
+    assert registry.get("lab1") is None
+    add(registry, "lab2", serial=["S2"])
+    with pytest.raises(StorebootError, match="is declared in the configuration"):
+        registry.remove("declared")
+    with pytest.raises(StorebootError, match="no host 'lab9'"):
+        registry.remove("lab9")
+
+
+def test_a_dry_run_finds_the_same_faults_and_adds_nothing(registry: Registry) -> None:
+    section = read_section("lab1", {"serial": ["S1"]})
+    registry.add_all({"lab1": section}, 1.0, dry_run=True)
+    assert registry.get("lab1") is None
+    with pytest.raises(StorebootError, match="belongs to both"):
+        registry.add_all({"lab1": section, "lab2": section}, 1.0, dry_run=True)
