@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-POINTS = ("view.rooted", "deploy.prepared", "deploy.switched", "gc.generations", "view.unrooted",
-          "gc.views")  # fmt: skip
+POINTS = ("view.rooted", "deploy.prepared", "deploy.switched", "test.begun", "test.added",
+          "gc.generations", "view.unrooted", "gc.views")  # fmt: skip
 _DEADLY = os.environ.get("STOREBOOT_DIE_AT", "")
 
 

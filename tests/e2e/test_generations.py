@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import spec, system
-from integration.stores import QUIET
+from integration.stores import QUIET, add
 from storeboot.deploy.collection import Outcome, carry_out, delete_paths, plan_collection
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boots import Boot
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import run
+from storeboot.serve import server
 from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
 
@@ -118,3 +120,45 @@ async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Pa
     assert ran == three.text
     _, ran = await boot_once(trial_spec, nothing)
     assert ran == two.text
+
+
+def broken(directory: Path, store: Store, good: StorePath) -> StorePath:
+    """The same system, but nothing can execute its init."""
+    tree = directory / "broken" / "nixos-system-micro-broken"
+    shutil.copytree(store.physical(good), tree, symlinks=True)
+    tree.chmod(0o755)
+    (tree / "init").unlink()
+    (tree / "init").write_text("#!/nowhere/sh\n")
+    (tree / "init").chmod(0o755)
+    return add(store, tree)
+
+
+async def test_a_broken_generation_is_taken_back_without_anyone_touching_the_machine(
+    tmp_path: Path,
+) -> None:
+    good = system()
+    store = await asyncio.to_thread(own_store, tmp_path, [good])
+    bad = await asyncio.to_thread(broken, tmp_path, store, good.toplevel)
+    trial_spec = replace(spec(good, tmp_path / "trial"), store=store, reboots=True)
+
+    def prepare(running: server.Server) -> None:
+        inventory = running.service.inventory
+        host = inventory.registry.require(HOST)
+        inventory.deployments.test(host, bad, inventory.url, print, seconds=300, confirms=True)
+
+    async with started(trial_spec, print, prepare) as trial:
+        boot = await trial.reach("multi-user")
+        boots = trial.service.boots
+        deployments = trial.service.inventory.deployments
+        test = deployments.probations.of(HOST)[2]
+        assert test.boot is not None
+        tried = boots.get(test.boot)
+        assert tried is not None
+        assert tried.system == bad.text
+        assert tried.began_at < boot.began_at
+        assert boot.system == good.toplevel.text
+        assert (test.standing, test.reason) == (
+            "failed", "the machine booted again before it reached multi-user",
+        )  # fmt: skip
+        await verify(trial_spec, trial, boot, print)
+        await trial.power_off(boot)

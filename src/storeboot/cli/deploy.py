@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,14 +12,31 @@ from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import opened
+from storeboot.hosts.probations import Probation
+from storeboot.nix.profiles import Generation
 
 
 @click.command(short_help="Give a host, or a group of them, a system to boot from now on.")
 @click.argument("target", metavar="HOST|GROUP")
 @click.argument("system")
 @config_option
+@click.option("--test", "testing", is_flag=True,
+              help="Let one boot try it: if that does not reach multi-user, the next boot is the "
+              "old generation again.")  # fmt: skip
+@click.option("--timeout", type=click.IntRange(min=10), default=600, show_default=True,
+              help="Seconds from the beginning of a test's boot until multi-user.")  # fmt: skip
+@click.option("--auto-confirm", is_flag=True,
+              help="Keep what has passed its test without `storeboot confirm`.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-def deploy(target: str, system: str, config_path: Path, dry_run: bool) -> None:
+def deploy(
+    target: str,
+    system: str,
+    config_path: Path,
+    testing: bool,
+    timeout: int,
+    auto_confirm: bool,
+    dry_run: bool,
+) -> None:
     """Make SYSTEM the next boot of HOST, or of every host of GROUP, as a new generation.
 
     SYSTEM is a built toplevel in the store, or a link to one, such as ./result. It is checked and
@@ -33,8 +51,24 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool) -> None:
                     f"{inventory.deployments.current(host.name) or 'nothing'}")  # fmt: skip
             return
         for host in hosts:
-            number = inventory.deployments.deploy(host, toplevel, inventory.url, say)
-            say(f"{host.name}: generation {number} is its next boot")
+            if testing:
+                number = inventory.deployments.test(
+                    host, toplevel, inventory.url, say, seconds=timeout, confirms=auto_confirm
+                )
+                say(f"{host.name}: generation {number} is tested by its next boot")
+            else:
+                number = inventory.deployments.deploy(host, toplevel, inventory.url, say)
+                say(f"{host.name}: generation {number} is its next boot")
+
+
+@click.command(short_help="Keep the generation that has passed its test.")
+@click.argument("host")
+@config_option
+def confirm(host: str, config_path: Path) -> None:
+    """Make the generation that HOST has tested, and come up with, its next boot from now on."""
+    with opened(config.load(config_path)) as inventory:
+        number = inventory.deployments.confirm(inventory.registry.require(host))
+        say(f"{host}: generation {number} is its next boot")
 
 
 @click.command(short_help="Let a host boot an older generation again.")
@@ -63,34 +97,52 @@ def generations(host: str, config_path: Path, as_json: bool) -> None:
     with opened(config.load(config_path)) as inventory:
         inventory.registry.require(host)
         made = inventory.deployments.generations(host)
+        tests = inventory.deployments.probations.of(host)
         boot = inventory.boots.latest(host)
     runs = boot.system if boot is not None and boot.ended_at is None else None
+    rows = [_Row(each, tests.get(each.number), each.system.text == runs) for each in made]
     if as_json:
-        rows = [
-            {
-                "generation": each.number,
-                "system": each.system.text,
-                "made_at": each.made_at,
-                "next": each.current,
-                "runs": each.system.text == runs,
-            }
-            for each in made
-        ]
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps([row.document() for row in rows], indent=2))
         return
     print_table(
-        ("GENERATION", "MADE", "", "SYSTEM"),
+        ("GENERATION", "MADE", "", "SYSTEM", "TEST"),
         [
-            (
-                str(each.number),
-                clock(each.made_at),
-                ", ".join(
-                    word
-                    for word, holds in (("next", each.current), ("runs", each.system.text == runs))
-                    if holds
-                ),
-                each.system.text,
-            )
-            for each in made
+            (str(row.generation.number), clock(row.generation.made_at), row.marks,
+             row.generation.system.text, row.verdict)
+            for row in rows
         ],
-    )
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A generation as it is shown."""
+
+    generation: Generation
+    test: Probation | None
+    runs: bool
+
+    @property
+    def marks(self) -> str:
+        said = (("next", self.generation.current), ("runs", self.runs))
+        return ", ".join(word for word, holds in said if holds) or "-"
+
+    @property
+    def verdict(self) -> str:
+        if self.test is None:
+            return "-"
+        first = self.test.reason.partition("\n")[0]
+        return f"{self.test.standing}: {first}" if first else str(self.test.standing)
+
+    def document(self) -> dict[str, object]:
+        test = self.test
+        return {
+            "generation": self.generation.number,
+            "system": self.generation.system.text,
+            "made_at": self.generation.made_at,
+            "next": self.generation.current,
+            "runs": self.runs,
+            "test": {"standing": test.standing, "boot": test.boot, "reason": test.reason}
+            if test
+            else None,
+        }

@@ -10,7 +10,7 @@ import click
 from storeboot import __version__, log
 from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
-from storeboot.cli.deploy import deploy, generations, rollback
+from storeboot.cli.deploy import confirm, deploy, generations, rollback
 from storeboot.cli.gc import gc
 from storeboot.cli.host import host
 from storeboot.cli.serve import serve
@@ -28,7 +28,19 @@ def cli(verbose: bool) -> None:
     log.set_up(verbose=verbose)
 
 
-COMMANDS = (completion, demo, deploy, gc, generations, host, rollback, serve, status, timeline)
+COMMANDS = (
+    completion,
+    confirm,
+    demo,
+    deploy,
+    gc,
+    generations,
+    host,
+    rollback,
+    serve,
+    status,
+    timeline,
+)
 for command in COMMANDS:
     cli.add_command(command)
 

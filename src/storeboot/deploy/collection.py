@@ -55,7 +55,8 @@ def plan_collection(
     generation_views: set[str] = set()
     for host in state.profiled():
         made = deployments.generations(host)
-        others = [each for each in made if not each.current] if host in known else made
+        fixed = deployments.needed(host) if host in known else set()
+        others = [each for each in made if each.number not in fixed]
         going = others[: max(0, len(others) - keep)] if host in known else others
         removals += (Removal(host, each) for each in going)
         staying = (each for each in made if each not in going)
@@ -75,10 +76,12 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
         by_host.setdefault(removal.host, []).append(removal.generation)
     for host, generations in by_host.items():
         profile = deployments.profile(host)
-        if any(generation.current for generation in generations):
+        numbers = [generation.number for generation in generations]
+        if profile.current_number() in numbers:
             profile.forget()  # the host is gone
         else:
-            profile.delete([generation.number for generation in generations])
+            profile.delete(numbers)
+        deployments.probations.forget(host, numbers)
     faults.reach("gc.generations")
     for view in plan.dropped:
         deployments.systems.state.drop_view(view)

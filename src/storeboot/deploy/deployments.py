@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine, delete, insert, select
 
 from storeboot import faults
+from storeboot.boot.timeline import FAILED, UP
 from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
+from storeboot.hosts.probations import Probation, Probations, Standing
 from storeboot.hosts.schema import declarations
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation, Profile
@@ -27,12 +29,38 @@ class Deployments:
     def profile(self, host: str) -> Profile:
         return self.systems.state.profile(self.systems.store, host)
 
+    @property
+    def probations(self) -> Probations:
+        return Probations(self.engine)
+
+    def current_number(self, host: str) -> int | None:
+        """The generation that the host boots next; one on probation is booted once."""
+        probation, profile = self.probations.open(host), self.profile(host)
+        if probation is None:
+            return profile.current_number()
+        there = profile.system(probation.next) is not None
+        return probation.next if there else probation.previous
+
     def current(self, host: str) -> StorePath | None:
         """What the host boots next."""
-        return self.profile(host).current()
+        number = self.current_number(host)
+        return self.profile(host).system(number) if number is not None else None
 
     def generations(self, host: str) -> list[Generation]:
-        return self.profile(host).generations()
+        """With the one that is booted next as the current one."""
+        number = self.current_number(host)
+        return [
+            replace(each, current=each.number == number)
+            for each in self.profile(host).generations()
+        ]
+
+    def needed(self, host: str) -> set[int]:
+        """Generations that no garbage collection takes: the next boot's, and both of a test."""
+        probation = self.probations.open(host)
+        numbers = {self.profile(host).current_number()}
+        if probation is not None:
+            numbers |= {probation.generation, probation.previous}
+        return {number for number in numbers if number is not None}
 
     def has_view(self, host: str, view: str) -> bool:
         """Whether one of the host's generations has this view."""
@@ -47,14 +75,118 @@ class Deployments:
 
         Until the last step, the switch of a symlink, the host boots what it did before.
         """
-        assignment = self.systems.prepare(system, progress)
-        self.systems.plan(host, assignment).command_line(url)  # too long is an error now
-        faults.reach("deploy.prepared")
+        self._prepare(host, system, url, progress)
         with self.systems.state.lock():
             self.systems.state.add_view(self.systems.store, system)  # should it be gone meanwhile
             number = self.profile(host.name).set(system)
-        faults.reach("deploy.switched")
+            faults.reach("deploy.switched")
+            self.probations.drop(host.name)
         return number
+
+    def test(
+        self,
+        host: Host,
+        system: StorePath,
+        url: str,
+        progress: Callable[[str], None],
+        *,
+        seconds: float,
+        confirms: bool,
+    ) -> int:
+        """Let one boot try the system; the number of its generation.
+
+        The profile stays at the generation before.
+        """  # fmt: skip
+        other = self.probations.open(host.name)
+        previous = other.previous if other else self.profile(host.name).current_number()
+        if previous is None:
+            raise StorebootError(
+                f"host {host.name!r} has no generation to fall back to",
+                f"deploy one without --test first: storeboot deploy {host.name} SYSTEM",
+            )
+        if self.profile(host.name).system(previous) == system:
+            raise StorebootError(
+                f"{system} is what host {host.name!r} boots already", "there is nothing to test"
+            )
+        self._prepare(host, system, url, progress)
+        profile = self.profile(host.name)
+        with self.systems.state.lock():
+            self.systems.state.add_view(self.systems.store, system)
+            # Written down first: from here on it decides, wherever nix-env leaves the profile.
+            test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
+            self.probations.begin(test)
+            faults.reach("test.begun")
+            number = profile.set(system)
+            faults.reach("test.added")
+            if number != test.generation:  # somebody else deploys to this host just now
+                self.probations.begin(replace(test, generation=number))
+            profile.switch(previous)
+        return number
+
+    def _prepare(
+        self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
+    ) -> None:
+        assignment = self.systems.prepare(system, progress)
+        self.systems.plan(host, assignment).command_line(url)  # too long is an error now
+        faults.reach("deploy.prepared")
+
+    def confirm(self, host: Host) -> int:
+        """Make the generation that has passed its test the host's next boot from now on."""
+        probation = self.probations.open(host.name)
+        if probation is None or probation.standing is not Standing.PASSED:
+            stands = f"is {probation.standing}" if probation else "is not there"
+            raise StorebootError(
+                f"host {host.name!r} has no test to confirm: it {stands}",
+                f"see storeboot generations {host.name}",
+            )
+        self._accept(probation)
+        return probation.generation
+
+    def _accept(self, probation: Probation) -> None:
+        with self.systems.state.lock():
+            self.profile(probation.host).switch(probation.generation)
+            self.probations.pass_on(probation, Standing.CONFIRMED)
+
+    def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
+        """The boot of a test, or one that says that the test's boot is over."""
+        probation = self.probations.open(host)
+        if probation is None:
+            return
+        system = self.profile(host).system(probation.generation)
+        is_its = system is not None and view_id([system.text]).hex() == view
+        match probation.standing:
+            case Standing.PENDING if is_its:
+                self.probations.pass_on(probation, Standing.RUNNING, boot=boot, began_at=now)
+            case Standing.RUNNING if probation.boot != boot:
+                self._fail(probation, "the machine booted again before it reached multi-user")
+            case _:
+                pass
+
+    def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
+        """A boot says that it is up, or why it failed."""
+        probation = self.probations.open(host)
+        if probation is None or probation.boot != boot:
+            return
+        if probation.standing is not Standing.RUNNING:
+            return
+        if stage == UP:
+            if self.probations.pass_on(probation, Standing.PASSED) and probation.confirms:
+                self._accept(replace(probation, standing=Standing.PASSED))
+        elif stage == FAILED:
+            self._fail(probation, detail)
+
+    def end_overdue(self, now: float) -> list[Probation]:
+        """Fail every test whose boot has not come up in time; those that were failed."""
+        overdue = [each for each in self.probations.all_open() if each.overdue(now)]
+        for each in overdue:
+            self._fail(each, f"no multi-user within {each.seconds:.0f} s")
+        return overdue
+
+    def _fail(self, probation: Probation, reason: str) -> None:
+        profile = self.profile(probation.host)
+        if profile.current_number() != probation.previous:  # `test` was killed on its way
+            profile.switch(probation.previous)
+        self.probations.pass_on(probation, Standing.FAILED, reason=reason)
 
     def declare(self, host: Host, url: str, progress: Callable[[str], None]) -> None:
         """Deploy what the configuration gives a host, once for each change of it there.
@@ -76,7 +208,7 @@ class Deployments:
     def goal(self, host: Host, number: int | None = None) -> Generation:
         """A generation of the host; by default the one before the current one."""
         made = {generation.number: generation for generation in self.generations(host.name)}
-        current = self.profile(host.name).current_number()
+        current = self.current_number(host.name)
         if number is None:
             number = max((each for each in made if each < (current or 0)), default=None)
         if number is None:
@@ -96,3 +228,4 @@ class Deployments:
         self.systems.prepare(generation.system)
         with self.systems.state.lock():
             self.profile(host.name).switch(generation.number)
+            self.probations.drop(host.name)

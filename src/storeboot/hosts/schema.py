@@ -5,7 +5,18 @@ Changes to them go through `migrations/`; a test holds both against each other.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -38,6 +49,20 @@ declarations = Table(
     metadata,
     Column("host", String(63), primary_key=True),
     Column("system", String(255), nullable=False),  # the last one that the configuration gave
+)
+
+probations = Table(
+    "probations",
+    metadata,
+    Column("host", String(63), primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("previous", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("confirms", Boolean, nullable=False),
+    Column("standing", String(16), nullable=False),
+    Column("boot", String(16)),
+    Column("began_at", Float),
+    Column("reason", Text, nullable=False, server_default=""),
 )
 
 boots = Table(

@@ -63,6 +63,13 @@ class Profile:
                 found.append(Generation(number, system, made_at, number == current))
         return sorted(found, key=lambda each: each.number)
 
+    def next_number(self, system: StorePath) -> int:
+        """The number that `set` will give, if nobody else changes the profile meanwhile."""
+        made = self.generations()
+        if not made:
+            return 1
+        return made[-1].number + (made[-1].system != system)
+
     def set(self, system: StorePath) -> int:
         """Make a system the current one; the newest generation is taken again if it is that one.
 

@@ -169,6 +169,7 @@ class BootService:
             if not self.state.is_rooted(view):
                 raise RefusedError(f"view {view} is not kept any more; boot again")
             begun = self.boots.begin(boot)
+            self.inventory.deployments.boot_began(host.name, begun.id, view, now)
         if (begun.host, begun.view) != (boot.host, boot.view):
             raise RefusedError("this nonce belongs to another boot")
         return begun
@@ -210,9 +211,23 @@ class BootService:
             self.boots.touch(event.boot, event.at)
             if event.stage == "shutdown":
                 self.boots.end(event.boot, event.at)
+            self.inventory.deployments.stage_reached(
+                event.host, event.boot, event.stage, event.detail
+            )
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
+
+    async def end_overdue_tests(self) -> None:
+        """A machine whose test has failed is asked to boot again, should it still listen."""
+        overdue = self.inventory.deployments.end_overdue(self.clock())
+        for probation in overdue:
+            log.warning("test.failed", host=probation.host, generation=probation.generation,
+                        reason="no multi-user in time")  # fmt: skip
+            if probation.boot is not None:
+                self.commands[probation.boot] = "reboot"
+        if overdue:
+            await self.notify()
 
     async def notify(self) -> None:
         async with self.changed:

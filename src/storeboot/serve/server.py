@@ -34,6 +34,7 @@ log = structlog.get_logger()
 
 NFS_PORT = 2049
 RENEW_SECONDS = 300.0
+TEST_SECONDS = 5.0  # between two looks for tests that have failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,16 @@ async def running(
         await _listen_http(runner, config, (given or {}).get("http"))
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,
                  hosts=len(service.registry.all()))  # fmt: skip
-        renewing = asyncio.create_task(_renew_leases(service, nfs))
+        chores = [
+            asyncio.create_task(_renew_leases(service, nfs)),
+            asyncio.create_task(_end_tests(service)),
+        ]
         try:
             yield Server(service, nfs, runner)
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
     finally:
         await runner.cleanup()
         await nfs.stop()
@@ -93,6 +98,12 @@ async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
         await asyncio.sleep(RENEW_SECONDS)
         peers, now = nfs.peers(), service.clock()
         await asyncio.to_thread(service.boots.touch_addresses, peers, now)
+
+
+async def _end_tests(service: BootService) -> None:
+    while True:
+        await asyncio.sleep(TEST_SECONDS)
+        await service.end_overdue_tests()
 
 
 def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:

@@ -36,6 +36,7 @@ class MachineSpec:
     memory: int = 2048  # MiB
     cpus: int = 2  # with KVM; see `arguments`
     disk: Path | None = None  # raw; only for tests that show it is left alone
+    reboots: bool = False  # else a reboot ends it
 
 
 def require_rom() -> None:
@@ -64,7 +65,7 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     network = f"user,id=boot,bootfile={spec.url}"
     argv = [
         QEMU,
-        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-nodefaults", "-no-user-config", "-display", "none",
         "-machine", "pc,graphics=off",  # firmware and iPXE write to the serial port
         "-accel", "kvm" if kvm else "tcg",
         "-cpu", "host" if kvm else "max",
@@ -79,6 +80,8 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     ]  # fmt: skip
     if spec.disk is not None:
         argv += ["-drive", f"file={spec.disk},format=raw,if=virtio"]
+    if not spec.reboots:
+        argv.append("-no-reboot")
     return argv
 
 

@@ -58,6 +58,7 @@ class TrialSpec:
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
     drivers: tuple[str, ...] = ()
     disk: Path | None = None  # a local disk, to show that it is left alone
+    reboots: bool = False  # else a reboot of the machine is its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,10 @@ async def started(
     async with server.running(trial_config(spec), progress) as running:
         prepare(running)
         machine_spec = qemu.MachineSpec(
-            url=f"{running.service.url}/boot.ipxe", memory=spec.memory, disk=spec.disk
+            url=f"{running.service.url}/boot.ipxe",
+            memory=spec.memory,
+            disk=spec.disk,
+            reboots=spec.reboots,
         )
         power_on = time.time()
         async with qemu.running(machine_spec, spec.directory, kvm=kvm) as machine:

@@ -38,17 +38,18 @@ heartbeat() {
     facts_of_machine >"$SB/heartbeat"
     http_post 10 "/boots/$(fact boot)/heartbeat" "$SB/heartbeat" "$SB/command" || return 0
     case "$(cat "$SB/command")" in
-    poweroff) power_off ;;
+    poweroff | reboot) go_down "$(cat "$SB/command")" ;;
     report) make_report & ;;
     esac
 }
 
-power_off() {
-    going_down poweroff
+# go_down poweroff|reboot: by systemd where it runs.
+go_down() {
+    going_down "$1"
     if [ -e /run/systemd/private ]; then
-        setsid "$SYSTEM_BIN/systemctl" poweroff </dev/null >/dev/null 2>&1 &
+        setsid "$SYSTEM_BIN/systemctl" "$1" </dev/null >/dev/null 2>&1 &
     else
-        poweroff
+        "$1"
     fi
 }
 

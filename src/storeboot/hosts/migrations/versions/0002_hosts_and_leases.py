@@ -1,4 +1,4 @@
-"""Added hosts, declared systems, and why a boot has ended."""
+"""Added hosts, declared systems, probations, and why a boot has ended."""
 
 from __future__ import annotations
 
@@ -35,12 +35,26 @@ def upgrade() -> None:
         sa.Column("system", sa.String(255), nullable=False),
         sa.PrimaryKeyConstraint("host", name="pk_declarations"),
     )
+    op.create_table(
+        "probations",
+        sa.Column("host", sa.String(63), nullable=False),
+        sa.Column("generation", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column("previous", sa.Integer, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("confirms", sa.Boolean, nullable=False),
+        sa.Column("standing", sa.String(16), nullable=False),
+        sa.Column("boot", sa.String(16)),
+        sa.Column("began_at", sa.Float),
+        sa.Column("reason", sa.Text, nullable=False, server_default=""),
+        sa.PrimaryKeyConstraint("host", "generation", name="pk_probations"),
+    )
     op.add_column("boots", sa.Column("ended_by", sa.String(16)))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("boots") as batch:
         batch.drop_column("ended_by")
+    op.drop_table("probations")
     op.drop_table("declarations")
     op.drop_table("matchers")
     op.drop_table("hosts")

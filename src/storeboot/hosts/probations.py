@@ -1,0 +1,126 @@
+"""Generations on probation: tried by one boot, and taken back by themselves if it does not come up.
+
+pending ──its boot begins──► running ──multi-user──► passed ──confirm──► confirmed
+                                └──failure, another boot, or no multi-user in time──► failed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Engine, Row, Update, delete, insert, select, update
+
+from storeboot.hosts.schema import probations
+
+
+class Standing(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    CONFIRMED = "confirmed"
+    DROPPED = "dropped"  # another deployment came before it was decided
+
+
+OPEN = (Standing.PENDING, Standing.RUNNING, Standing.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Probation:
+    """One of a host at most is open. Times in seconds."""
+
+    host: str
+    generation: int
+    previous: int  # the generation that is booted again
+    seconds: float  # from its boot's beginning until multi-user, at most
+    confirms: bool  # by itself, at multi-user
+    standing: Standing = Standing.PENDING
+    boot: str | None = None
+    began_at: float | None = None
+    reason: str = ""
+
+    @property
+    def next(self) -> int:
+        """The generation that the host boots next."""
+        return self.generation if self.standing is Standing.PENDING else self.previous
+
+    def overdue(self, now: float) -> bool:
+        running = self.standing is Standing.RUNNING and self.began_at is not None
+        return running and now > (self.began_at or 0.0) + self.seconds
+
+
+class Probations:
+    """The table, one method for each thing that is asked of it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def open(self, host: str) -> Probation | None:
+        query = select(probations).where(probations.c.host == host, probations.c.standing.in_(OPEN))
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return _probation(row) if row is not None else None
+
+    def all_open(self) -> list[Probation]:
+        query = select(probations).where(probations.c.standing.in_(OPEN))
+        with self._engine.connect() as connection:
+            return [_probation(row) for row in connection.execute(query)]
+
+    def of(self, host: str) -> dict[int, Probation]:
+        """By generation, also those that were decided."""
+        query = select(probations).where(probations.c.host == host)
+        with self._engine.connect() as connection:
+            found = [_probation(row) for row in connection.execute(query)]
+        return {each.generation: each for each in found}
+
+    def begin(self, probation: Probation) -> None:
+        """Any that is open is dropped."""
+        same = (
+            probations.c.host == probation.host,
+            probations.c.generation == probation.generation,
+        )
+        values = {name: getattr(probation, name) for name in Probation.__dataclass_fields__}
+        with self._engine.begin() as connection:
+            connection.execute(delete(probations).where(*same))
+            connection.execute(_drop(probation.host))
+            connection.execute(insert(probations).values(values))
+
+    def drop(self, host: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(_drop(host))
+
+    def forget(self, host: str, generations: list[int]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                delete(probations).where(
+                    probations.c.host == host, probations.c.generation.in_(generations)
+                )
+            )
+
+    def pass_on(self, probation: Probation, standing: Standing, **changes: object) -> bool:
+        """Whether it still stood where it was, and now stands there."""
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                update(probations)
+                .where(
+                    probations.c.host == probation.host,
+                    probations.c.generation == probation.generation,
+                    probations.c.standing == probation.standing,
+                )
+                .values(standing=standing, **changes)
+            )
+        return done.rowcount == 1
+
+
+def _drop(host: str) -> Update:
+    return (
+        update(probations)
+        .where(probations.c.host == host, probations.c.standing.in_(OPEN))
+        .values(standing=Standing.DROPPED)
+    )
+
+
+def _probation(row: Row[tuple[object, ...]]) -> Probation:
+    values = dict(row._mapping)
+    return Probation(**{**values, "standing": Standing(str(values["standing"]))})
