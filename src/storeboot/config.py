@@ -135,6 +135,11 @@ class SettingsSection(_Section):
     nfs_version: NfsVersion | None = Field(
         default=None, description="Overrides nfs.version for these machines."
     )
+    ssh_host_key: bool | None = Field(
+        default=None,
+        description="Whether the server keeps the machine's ssh host key (ed25519) and gives it to "
+        "every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.",
+    )
 
     @field_validator("overlay_size")
     @classmethod

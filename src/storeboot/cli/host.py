@@ -166,6 +166,7 @@ def _document(known: Host, system: object) -> dict[str, object]:
         "kernel_params": list(known.kernel_params),
         "overlay_size": known.overlay_size,
         "nfs_version": known.nfs_version,
+        "ssh_host_key": known.ssh_host_key,
         "system": str(system) if system else None,
     }
 

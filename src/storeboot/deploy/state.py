@@ -8,6 +8,7 @@ views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
 roots/ID            garbage collection roots of the views
 reports/BOOT/       what machines reported of themselves
+ssh/HOST.ed25519    the hosts' ssh keys
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class Host:
     kernel_params: tuple[str, ...] = ()
     overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
+    ssh_host_key: bool = True
     group: str | None = None
     declared: bool = True  # in the configuration file, not added by command
 
@@ -57,6 +58,7 @@ class Host:
         systems = (layer.system for layer in layers if layer.system)
         sizes = (layer.overlay_size for layer in layers if layer.overlay_size)
         versions = (layer.nfs_version for layer in layers if layer.nfs_version)
+        keys = (layer.ssh_host_key for layer in layers if layer.ssh_host_key is not None)
         system = next(systems, None)
         return cls(
             name=name,
@@ -70,6 +72,7 @@ class Host:
             ),
             overlay_size=next(sizes, OVERLAY_SIZE),
             nfs_version=next(versions, config.nfs.version),
+            ssh_host_key=next(keys, True),
             group=section.group,
             declared=declared,
         )

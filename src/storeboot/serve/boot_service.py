@@ -24,6 +24,7 @@ from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import StorePath
+from storeboot.serve.host_keys import host_key
 
 log = structlog.get_logger()
 _VIEW = re.compile(r"[0-9a-f]{32}")
@@ -194,8 +195,16 @@ class BootService:
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
             "overlay_size": host.overlay_size,
+            "ssh_host_key": "yes" if host.ssh_host_key else "no",
             "heartbeat": str(self.config.agent.heartbeat),
         }
+
+    def host_key(self, boot: Boot) -> str | None:
+        """The private ssh key of the boot's host; None where none is kept. Blocking."""
+        host = self.registry.get(boot.host)
+        if host is None or not host.ssh_host_key:
+            return None
+        return host_key(self.state.path / "ssh", host.name)
 
     def agent_key(self, boot: str) -> str:
         """What a boot's agent proves itself with; derived, so that nothing has to be kept."""

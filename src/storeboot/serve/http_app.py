@@ -5,24 +5,29 @@ GET  /boot?mac=&uuid=&serial=          a host's boot script; asking changes noth
 GET  /views/VIEW/kernel|initrd         files of assigned systems
 GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
+GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import structlog
 from aiohttp import web
 
 from storeboot.boot.script import entry_script, refusal_script
 from storeboot.boot.timeline import FAILED, STAGES
 from storeboot.deploy.systems import Assignment
+from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Event
 from storeboot.hosts.host import Machine
 from storeboot.serve.boot_service import BootService, RefusedError
 
+log = structlog.get_logger()
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
 MAX_REPORT = 32 << 20
@@ -182,6 +187,19 @@ async def event(request: web.Request) -> web.Response:
     now = service.clock()
     await service.record(Event(boot.host, source, stage, now, boot.id, uptime, detail))
     return web.Response()
+
+
+@routes.get("/boots/{boot}/ssh-host-key", allow_head=False)
+async def ssh_host_key(request: web.Request) -> web.Response:
+    boot = _own_boot(request)
+    try:
+        key = await asyncio.to_thread(request.app[SERVICE].host_key, boot)
+    except StorebootError as error:
+        log.error("host.no_ssh_key", host=boot.host, reason=error.message, hint=error.hint)
+        raise web.HTTPServiceUnavailable(reason="the server cannot make an ssh key") from None
+    if key is None:
+        raise web.HTTPNotFound(reason="no ssh key is kept for this host")
+    return web.Response(text=key)
 
 
 @routes.post("/boots/{boot}/heartbeat")

@@ -109,19 +109,24 @@ class Trial:
     """A running server and machine, and what is awaited of them."""
 
     def __init__(
-        self, running: server.Server, machine: qemu.VirtualMachine, power_on: float
+        self,
+        running: server.Server,
+        machine: qemu.VirtualMachine,
+        power_on: float,
+        host: str = HOST,
     ) -> None:
         self.server = running
         self.service = running.service
         self.machine = machine
         self.power_on = power_on
+        self.host = host
 
     def boot(self) -> Boot | None:
-        found = self.service.boots.latest(HOST)
+        found = self.service.boots.latest(self.host)
         return found if found is not None and found.began_at >= self.power_on else None
 
     def stages(self) -> list[Step]:
-        events = self.service.boots.events_since(HOST, self.power_on)
+        events = self.service.boots.events_since(self.host, self.power_on)
         return steps(events, self.power_on)
 
     async def reach(self, stage: str, seconds: float = BOOT_SECONDS) -> Boot:

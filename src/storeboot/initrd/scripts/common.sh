@@ -35,6 +35,12 @@ http_post() {
         --post-file "$3" "$(fact url)$2" 2>"$SB/http-error"
 }
 
+# http_get SECONDS PATH FILE: the same for what only this boot may have.
+http_get() {
+    timeout "$1" wget -q -O "$3" --header "Authorization: Bearer $(fact key)" \
+        "$(fact url)$2" 2>"$SB/http-error"
+}
+
 http_error() {
     tail -n 1 "$SB/http-error" | sed 's/^wget: //; s/server returned error: HTTP\/1.. //'
 }

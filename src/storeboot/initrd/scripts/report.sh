@@ -50,6 +50,7 @@ timeout 60 wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/de
     echo "hostname=$(hostname)"
     echo "machine_id=$(cat /etc/machine-id 2>/dev/null)"
     echo "kernel=$(uname -r)"
+    echo "ssh_host_key=$(sha256sum </etc/ssh/ssh_host_ed25519_key | cut -c 1-64)"
     echo "system=$(readlink /run/current-system)"
     echo "client_id=$(cat /sys/module/nfs/parameters/nfs4_unique_id)"
     echo "delegation_watermark=$(cat /sys/module/nfsv4/parameters/delegation_watermark 2>/dev/null)"

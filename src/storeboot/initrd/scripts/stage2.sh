@@ -5,6 +5,7 @@ UNITS=/run/systemd/system
 
 prepare_stage2() {
     write_identity
+    write_host_key
     write_networkd
     keep_nic_name
     write_network_manager
@@ -37,6 +38,20 @@ write_identity() {
         for address in $(fact dns); do echo "nameserver $address"; done
     } >"$SB/resolv.conf"
     [ -e "$SYSROOT/etc/resolv.conf" ] || cat "$SB/resolv.conf" >"$SYSROOT/etc/resolv.conf"
+}
+
+# sshd makes the keys that it does not find, so a machine that gets none has a new one each boot.
+write_host_key() {
+    file="$SYSROOT/etc/ssh/ssh_host_ed25519_key"
+    [ "$(fact ssh_host_key)" = yes ] && [ ! -e "$file" ] || return 0
+    mkdir -p "${file%/*}"
+    (umask 077 && http_get 10 "/boots/$(fact boot)/ssh-host-key" "$SB/ssh-host-key")
+    if [ -s "$SB/ssh-host-key" ]; then
+        (umask 077 && cat "$SB/ssh-host-key" >"$file")
+    else
+        say "no ssh host key: $(http_error)"
+    fi
+    rm -f "$SB/ssh-host-key"
 }
 
 # The address stays ours: the store hangs on it, and the agent renews its lease.

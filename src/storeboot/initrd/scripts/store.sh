@@ -28,7 +28,7 @@ begin_boot() {
     } >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
     for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size \
-        heartbeat; do
+        ssh_host_key heartbeat; do
         fact "$name" "$(answer $name)"
     done
     [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
