@@ -115,6 +115,14 @@ class BootsSection(_Section):
     )
 
 
+class MachinesSection(_Section):
+    unknown: Literal["ignore", "register"] = Field(
+        default="ignore",
+        description="What to do with a machine that is no host's: let its firmware go on, or "
+        "also write it down for `storeboot host list --unknown`.",
+    )
+
+
 class SettingsSection(_Section):
     """How to boot; a host's word counts before its group's, and that before the defaults."""
 
@@ -210,6 +218,7 @@ class Config(_Section):
     initrd: InitrdSection = InitrdSection()
     agent: AgentSection = AgentSection()
     boots: BootsSection = BootsSection()
+    machines: MachinesSection = MachinesSection()
     defaults: SettingsSection = SettingsSection()
     groups: dict[str, SettingsSection] = Field(default={}, description="Settings that hosts share.")
     hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")

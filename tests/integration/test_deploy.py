@@ -17,7 +17,7 @@ from integration.servers import MAC, as_toml, make_config
 from integration.stores import QUIET, add, toplevel_tree
 from integration.test_cli import fails
 from storeboot import faults
-from storeboot.config import Config, HostSection
+from storeboot.config import Config, HostSection, MachinesSection
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import CommandError
 from storeboot.hosts.boots import Boot
@@ -283,6 +283,32 @@ async def killed_at(point: str, path: Path, *words: object) -> None:
         ["/usr/bin/env", f"STOREBOOT_DIE_AT={point}", STOREBOOT, *map(str, words), "-c", path]
     )
     assert await child.wait() == -9, f"{point} was not reached"
+
+
+async def test_machines_that_are_no_hosts_can_be_adopted(
+    config: Config, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storeboot.hosts.unknown.MAX_UNKNOWN", 3)
+    system = make_system(config, tmp_path, 1)
+    registering = config.model_copy(update={"machines": MachinesSection(unknown="register")})
+    async with (
+        server.running(registering) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+        for mac in ("nonsense", *(f"52:54:00:00:01:0{digit}" for digit in (1, 2, 3, 1, 4))):
+            async with http.get("/boot", params={"mac": mac, "uuid": "U" * 500}) as response:
+                assert "no host has mac" in await response.text()
+        rows = json.loads(
+            await asyncio.to_thread(storeboot, path, "host", "list", "--unknown", "--json")
+        )
+        assert [row["mac"][-1] for row in rows] == ["4", "1", "3"]
+        words = ("host", "adopt", "52-54-00-00-01-04", "lab4", "--system", system)
+        await asyncio.to_thread(storeboot, path, *words)
+        async with http.get("/boot", params={"mac": "52:54:00:00:01:04"}) as response:
+            assert f"init={system}/init" in await response.text()
+    assert len(json.loads(storeboot(path, *listed))) == 2
+    said = await fails(tmp_path, "host", "adopt", "52:54:00:00:01:02", "x", "--config", path)
+    assert "no unknown machine has the MAC address" in said
 
 
 class TestMachine:

@@ -6,6 +6,7 @@ import csv
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import print_table
+from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
@@ -115,9 +116,15 @@ def _read_csv(table: Path) -> dict[str, dict[str, object]]:
 @host.command("list", short_help="List all hosts.")
 @config_option
 @json_option
-def list_(config_path: Path, as_json: bool) -> None:
+@click.option("--unknown", is_flag=True,
+              help="List the machines that asked and are no host's (machines.unknown = "
+              '"register").')  # fmt: skip
+def list_(config_path: Path, as_json: bool, unknown: bool) -> None:
     """List every host: where it comes from, how it is known, what it boots next."""
     with opened(config.load(config_path)) as inventory:
+        if unknown:
+            _list_unknown(inventory, as_json)
+            return
         rows = [
             (each, inventory.deployments.current(each.name)) for each in inventory.registry.all()
         ]
@@ -137,6 +144,46 @@ def list_(config_path: Path, as_json: bool) -> None:
             for each, system in rows
         ],
     )
+
+
+def _list_unknown(inventory: Inventory, as_json: bool) -> None:
+    machines = inventory.unknown.all()
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in machines], indent=2))
+        return
+    if inventory.config.machines.unknown != "register":
+        say('nothing is written down: machines.unknown is not "register"')
+    print_table(
+        ("MAC", "UUID", "SERIAL", "ADDRESS", "SEEN LAST"),
+        [(each.mac, each.uuid or "-", each.serial or "-", each.address, clock(each.last_at))
+         for each in machines],
+    )  # fmt: skip
+
+
+@host.command(short_help="Make a machine that was seen a host.")
+@click.argument("mac")
+@click.argument("name")
+@click.option("--group", help="Group of the configuration whose settings it inherits.")
+@click.option("--system", help="Toplevel to deploy to it at once.")
+@config_option
+def adopt(mac: str, name: str, group: str | None, system: str | None, config_path: Path) -> None:
+    """Add the unknown machine with this MAC address as the host NAME."""
+    plain = Machine.from_words(mac, "", "").mac
+    with opened(config.load(config_path)) as inventory:
+        seen = inventory.unknown.get(plain)
+        if seen is None:
+            raise StorebootError(
+                f"no unknown machine has the MAC address {plain}",
+                "see storeboot host list --unknown",
+            )
+        values: dict[str, object] = {"mac": [seen.mac]}
+        if group is not None:
+            values["group"] = group
+        inventory.registry.add_all({name: read_section(name, values)}, time.time())
+        say(f"added {name}")
+        if system is not None:
+            _deploy(inventory, [name], system)
+        inventory.unknown.forget(seen.mac)
 
 
 @host.command(short_help="Show a host with everything that it inherits.")

@@ -15,6 +15,7 @@ from storeboot.deploy.systems import Systems
 from storeboot.hosts.boots import Boots
 from storeboot.hosts.database import open_database, sqlite_url
 from storeboot.hosts.registry import Registry
+from storeboot.hosts.unknown import UnknownMachines
 from storeboot.nix.store import Store
 
 DAY = 86400.0
@@ -28,6 +29,7 @@ class Inventory:
     state: StateDirectory
     registry: Registry
     boots: Boots
+    unknown: UnknownMachines
     deployments: Deployments
 
     @property
@@ -48,7 +50,12 @@ def make_inventory(config: Config, engine: Engine) -> Inventory:
     state = StateDirectory(config.server.state_directory)
     systems = Systems(config, state, Store(config.store.root), state.key())
     return Inventory(
-        config, state, Registry(config, engine), Boots(engine), Deployments(systems, engine)
+        config=config,
+        state=state,
+        registry=Registry(config, engine),
+        boots=Boots(engine),
+        unknown=UnknownMachines(engine),
+        deployments=Deployments(systems, engine),
     )
 
 

@@ -43,6 +43,17 @@ matchers = Table(
     Index(None, "host"),
 )
 
+unknown = Table(
+    "unknown",
+    metadata,
+    Column("mac", String(17), primary_key=True),
+    Column("uuid", String(64), nullable=False),
+    Column("serial", String(64), nullable=False),
+    Column("address", String(45), nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+
 # The generations themselves are Nix profiles; this is what a symlink cannot say.
 declarations = Table(
     "declarations",

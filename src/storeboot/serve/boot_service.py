@@ -107,12 +107,14 @@ class BootService:
             log.error("system.cannot_boot", system=system.text, reason=error.message)
             raise RefusedError(f"{system} cannot boot: {error.message}") from None
 
-    def find(self, machine: Machine) -> Host:
+    def find(self, machine: Machine, address: str = "") -> Host:
         try:
             host = self.registry.find(machine)
         except AmbiguousMachineError as error:
             raise RefusedError(str(error)) from None
         if host is None:
+            if self.config.machines.unknown == "register":
+                self.inventory.unknown.see(machine, address, self.clock())
             raise RefusedError(f"no host has mac {machine.mac}, uuid {machine.uuid}")
         return host
 
@@ -135,8 +137,9 @@ class BootService:
                 return view_id([system.text]) if system is not None else None
         return None
 
-    async def script(self, machine: Machine) -> tuple[Host, str]:
-        host = self.find(machine)
+    async def script(self, machine: Machine, address: str = "") -> tuple[Host, str]:
+        """`address` is where the machine asks from."""
+        host = self.find(machine, address)
         plan = self.inventory.systems.plan(host, await self.assignment(host))
         try:
             return host, plan.script(self.url)

@@ -74,7 +74,7 @@ async def boot_script(request: web.Request) -> web.Response:
     query = request.query
     words = (query.get("mac", ""), query.get("uuid", ""), query.get("serial", ""))
     try:
-        host, text = await service.script(Machine.from_words(*words))
+        host, text = await service.script(Machine.from_words(*words), request.remote or "")
     except RefusedError as error:
         return web.Response(text=refusal_script(_one_line(str(error))))
     await service.record(Event(host.name, "server", "script", service.clock()))

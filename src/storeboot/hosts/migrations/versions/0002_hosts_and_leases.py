@@ -1,4 +1,4 @@
-"""Added hosts, declared systems, probations, and why a boot has ended."""
+"""Added hosts, unknown machines, declared systems, probations, and why a boot has ended."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_matchers_host", "matchers", ["host"])
     op.create_table(
+        "unknown",
+        sa.Column("mac", sa.String(17), nullable=False),
+        sa.Column("uuid", sa.String(64), nullable=False),
+        sa.Column("serial", sa.String(64), nullable=False),
+        sa.Column("address", sa.String(45), nullable=False),
+        sa.Column("first_at", sa.Float, nullable=False),
+        sa.Column("last_at", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("mac", name="pk_unknown"),
+    )
+    op.create_table(
         "declarations",
         sa.Column("host", sa.String(63), nullable=False),
         sa.Column("system", sa.String(255), nullable=False),
@@ -56,5 +66,6 @@ def downgrade() -> None:
         batch.drop_column("ended_by")
     op.drop_table("probations")
     op.drop_table("declarations")
+    op.drop_table("unknown")
     op.drop_table("matchers")
     op.drop_table("hosts")
