@@ -196,6 +196,21 @@ def test_a_mounts_connection_renews_the_lease(config: Config, tmp_path: Path) ->
         assert inventory.boots.leases(later, 7 * DAY)
 
 
+def test_another_machine_at_its_old_address_renews_no_lease(config: Config, tmp_path: Path) -> None:
+    system = make_system(config, tmp_path, 1)
+    with opened(config) as inventory:
+        now = time.time()
+        lease(inventory, system, 1, began_at=now - 30, seen_at=now - 30)
+        moved = lease(inventory, system, 2, address="10.0.0.2", began_at=now - 20, seen_at=now)
+        inventory.boots.touch_addresses(["10.0.0.1"], now)  # a boot in its name, at its address
+        assert len(inventory.boots.leases(now, DAY)) == 2
+        other = lease(inventory, system, 3, host="lab2", began_at=now - 10, seen_at=now)
+        later = now + 2 * DAY
+        inventory.boots.touch_addresses(["10.0.0.1", "10.0.0.2"], later)
+        holding = {boot.id for boot in inventory.boots.leases(later, DAY)}
+        assert holding == {moved.id, other.id}
+
+
 async def test_serve_gives_what_was_deployed_meanwhile(
     config: Config, path: Path, tmp_path: Path
 ) -> None:
@@ -298,9 +313,8 @@ async def test_machines_that_are_no_hosts_can_be_adopted(
         for mac in ("nonsense", *(f"52:54:00:00:01:0{digit}" for digit in (1, 2, 3, 1, 4))):
             async with http.get("/boot", params={"mac": mac, "uuid": "U" * 500}) as response:
                 assert "no host has mac" in await response.text()
-        rows = json.loads(
-            await asyncio.to_thread(storeboot, path, "host", "list", "--unknown", "--json")
-        )
+        listed = ("host", "list", "--unknown", "--json")
+        rows = json.loads(await asyncio.to_thread(storeboot, path, *listed))
         assert [row["mac"][-1] for row in rows] == ["4", "1", "3"]
         words = ("host", "adopt", "52-54-00-00-01-04", "lab4", "--system", system)
         await asyncio.to_thread(storeboot, path, *words)

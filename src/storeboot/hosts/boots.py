@@ -117,18 +117,23 @@ class Boots:
             )
 
     def touch_addresses(self, addresses: Iterable[str], now: float) -> None:
-        """Sign of life of what runs there, its NFS connection: of each host the newest boot."""
+        """Sign of life of what runs there: an NFS connection stands.
+
+        Of boots that have not ended, and of one that was superseded if it is the address' newest.
+        """
         query = (
-            select(boots.c.id, boots.c.host, boots.c.address)
+            select(boots.c.id, boots.c.address, boots.c.ended_at)
             .where(boots.c.address.in_(list(addresses)))
             .where(boots.c.ended_by.is_distinct_from("shutdown"))
             .order_by(boots.c.began_at)
         )
         with self._engine.begin() as connection:
-            newest = {(host, address): boot for boot, host, address in connection.execute(query)}
-            connection.execute(
-                update(boots).where(boots.c.id.in_(newest.values())).values(seen_at=now)
-            )
+            rows = connection.execute(query).all()
+            newest = {row.address: row.id for row in rows}
+            alive = [
+                row.id for row in rows if row.ended_at is None or newest[row.address] == row.id
+            ]
+            connection.execute(update(boots).where(boots.c.id.in_(alive)).values(seen_at=now))
 
     def leases(self, now: float, lease: float) -> list[Boot]:
         """Boots that hold their views, by host; `lease` in seconds."""

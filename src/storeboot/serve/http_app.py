@@ -132,7 +132,9 @@ async def begin(request: web.Request) -> web.Response:
     )
     if not re.fullmatch(r"[0-9a-f]{32}", fields.get("nonce", "")):
         raise web.HTTPBadRequest(reason="nonce is not 32 hexadecimal digits")
-    boot = service.begin(
+    # In a thread: a garbage collection may hold the lock for a moment.
+    boot = await asyncio.to_thread(
+        service.begin,
         host_name=fields.get("host", ""),
         view=fields.get("view", ""),
         nonce=fields["nonce"],
