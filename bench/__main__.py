@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import nfs, protocol
+from bench import hosts, nfs, protocol
 from bench.nfs import guest
 from bench.rows import write
 
@@ -13,6 +13,7 @@ GROUPS = {
     "client": guest.measure,
     "boots": protocol.boots,
     "leases": protocol.leases,
+    "hosts": hosts.measure,
 }
 
 
