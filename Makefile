@@ -13,12 +13,14 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/setup scripts/bench .ci/run
+	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/setup scripts/setup-tests scripts/bench .ci/run
 
 test: setup
+	@scripts/setup-tests
 	.venv/bin/pytest
 
 test-all: setup
+	@scripts/setup-tests
 	.venv/bin/pytest -m "long or not long"
 
 # make bench GROUP=nfs; all groups without it.

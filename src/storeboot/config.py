@@ -66,6 +66,14 @@ class StoreSection(_Section):
     root: Path = Field(default=Path("/"), description="Root of the Nix store (`nix --store`).")
 
 
+class DatabaseSection(_Section):
+    url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL, such as `postgresql+psycopg://user@host/storeboot`; by "
+        "default SQLite in the state directory.",
+    )
+
+
 class HttpSection(_Section):
     listen: str = Field(default="0.0.0.0", description="Address to listen on.")
     port: Port = Field(default=8080, description="TCP port of the boot service.")
@@ -213,6 +221,7 @@ class Config(_Section):
 
     server: ServerSection
     store: StoreSection = StoreSection()
+    database: DatabaseSection = DatabaseSection()
     http: HttpSection = HttpSection()
     nfs: NfsSection = NfsSection()
     initrd: InitrdSection = InitrdSection()

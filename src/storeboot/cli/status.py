@@ -114,7 +114,7 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
 
 def _require_database(loaded: config.Config) -> None:
     directory = loaded.server.state_directory
-    if not (directory / "storeboot.sqlite").exists():
+    if loaded.database.url is None and not (directory / "storeboot.sqlite").exists():
         raise StorebootError(
             f"no database in {directory}", "start `storeboot serve` with this configuration first"
         )

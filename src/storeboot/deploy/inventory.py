@@ -13,7 +13,7 @@ from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
 from storeboot.hosts.boots import Boots
-from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.database import database_url, open_database
 from storeboot.hosts.registry import Registry
 from storeboot.hosts.unknown import UnknownMachines
 from storeboot.nix.store import Store
@@ -61,8 +61,8 @@ def make_inventory(config: Config, engine: Engine) -> Inventory:
 
 @contextmanager
 def opened(config: Config) -> Iterator[Inventory]:
-    state = StateDirectory(config.server.state_directory)
-    engine = open_database(sqlite_url(state.path))
+    StateDirectory(config.server.state_directory)  # SQLite needs the directory
+    engine = open_database(database_url(config))
     try:
         yield make_inventory(config, engine)
     finally:

@@ -10,19 +10,40 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from storeboot.config import Config
+from storeboot.errors import ConfigError, StorebootError
 
 HEAD = "0002"
 
 
 def open_database(url: str) -> Engine:
     """An engine whose schema is up to date."""
-    engine = create_engine(url)
+    hint = "correct database.url in the configuration"
+    try:
+        engine = create_engine(url, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(f"database.url is no URL of a database: {error}", hint) from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the driver of database.url is not installed: {error.name}",
+            "install it, for PostgreSQL by storeboot[postgresql]",
+        ) from None
     if make_url(url).get_backend_name() == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
-    with engine.begin() as connection:
-        if MigrationContext.configure(connection).get_current_revision() != HEAD:
-            upgrade(connection)
+    try:
+        with engine.begin() as connection:
+            if MigrationContext.configure(connection).get_current_revision() != HEAD:
+                upgrade(connection)
+    except OperationalError as error:
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise StorebootError(f"cannot use the database: {reason}", hint) from None
     return engine
+
+
+def database_url(config: Config) -> str:
+    return config.database.url or sqlite_url(config.server.state_directory)
 
 
 def sqlite_url(state_directory: Path) -> str:

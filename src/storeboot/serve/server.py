@@ -18,7 +18,7 @@ from storeboot.config import Config
 from storeboot.deploy.inventory import make_inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.errors import StorebootError
-from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.database import database_url, open_database
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.boot_service import BootService
@@ -62,8 +62,8 @@ async def running(
     `given` has listening sockets that somebody else has bound: `nfs`, `http`, `alias`.
     """
     _raise_file_limit()
-    state = StateDirectory(config.server.state_directory)
-    engine = open_database(sqlite_url(state.path))
+    StateDirectory(config.server.state_directory)  # SQLite needs the directory
+    engine = open_database(database_url(config))
     service = BootService(make_inventory(config, engine), time.time)
     nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
     app = make_app(service)
