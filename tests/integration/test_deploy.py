@@ -289,8 +289,11 @@ def test_a_host_that_is_removed_frees_what_it_had(
     system = make_system(config, tmp_path, 1)
     storeboot(path, "host", "add", "lab2", "--serial", "S2", "--system", system)
     storeboot(path, "host", "remove", "lab2")
+    profile = config.server.state_directory / "profiles" / "lab2" / "system"
+    profile.unlink()  # as if a collection had been killed on its way
     assert json.loads(storeboot(path, "gc", "--json"))["freed"] == [system.text]
     assert not exists(config, system)
+    assert not profile.parent.exists()
 
 
 async def killed_at(point: str, path: Path, *words: object) -> None:
@@ -345,7 +348,7 @@ class TestMachine:
             f"nonce={nonce or format(self._boots, '032x')}\n"
         )
         async with self._http.post("/boots", data=body) as response:
-            assert response.status == 200, await response.text()
+            assert response.status == 200, response.reason
             lines = (await response.text()).splitlines()
         return dict(line.split("=", 1) for line in lines)
 
@@ -400,6 +403,24 @@ async def test_a_test_that_does_not_come_up_is_taken_back_and_says_why(
         await machine.begin(one)
         assert f"init={one}/init" in await machine.script()
         assert generations(path) == [(1, one.text, True), (2, two.text, False)]
+
+
+async def test_an_old_request_that_is_sent_again_decides_no_test(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    async with under_test(config, path, tmp_path) as (machine, one, two, running):
+        old = await machine.begin(one, "e" * 32)
+        await machine.reach(old, "multi-user")
+        new = await machine.begin(two)
+        with pytest.raises(AssertionError, match="begun already"):
+            await machine.begin(one, "e" * 32)
+        assert verdict(path)[0] == "running"
+        await machine.reach(new, "multi-user")
+        assert verdict(path)[0] == "passed"
+        with pytest.raises(AssertionError, match="begun already"):
+            await machine.begin(one, "e" * 32)
+        assert verdict(path)[0] == "passed"
+        assert running.service.boots.latest("lab1") is not None
 
 
 async def test_a_test_whose_machine_boots_again_has_failed(

@@ -77,7 +77,7 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
     for host, generations in by_host.items():
         profile = deployments.profile(host)
         numbers = [generation.number for generation in generations]
-        if profile.current_number() in numbers:
+        if profile.current_number() in (None, *numbers):
             profile.forget()  # the host is gone
         else:
             profile.delete(numbers)

@@ -81,7 +81,14 @@ class StateDirectory:
     @contextmanager
     def lock(self, *, alone: bool = False) -> Iterator[None]:
         """Between processes. Who makes or relies on roots holds it; who takes them, alone."""
-        with (self.path / "lock").open("w") as stream:
+        try:
+            stream = (self.path / "lock").open("a")
+        except OSError as error:
+            raise StorebootError(
+                f"cannot lock the state directory {self.path}: {error.strerror}",
+                "run commands as the user that `storeboot serve` runs as",
+            ) from None
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
 

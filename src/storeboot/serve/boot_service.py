@@ -173,7 +173,8 @@ class BootService:
             if not self.state.is_rooted(view):
                 raise RefusedError(f"view {view} is not kept any more; boot again")
             begun = self.boots.begin(boot)
-            self.inventory.deployments.boot_began(host.name, begun.id, view, now)
+            if not self.is_replay(begun):
+                self.inventory.deployments.boot_began(host.name, begun.id, view, now)
         if (begun.host, begun.view) != (boot.host, boot.view):
             raise RefusedError("this nonce belongs to another boot")
         return begun
