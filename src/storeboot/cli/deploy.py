@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from storeboot import config
+from storeboot.cli.names import complete_hosts, complete_targets
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import opened
@@ -17,7 +18,7 @@ from storeboot.nix.profiles import Generation
 
 
 @click.command(short_help="Give a host, or a group of them, a system to boot from now on.")
-@click.argument("target", metavar="HOST|GROUP")
+@click.argument("target", metavar="HOST|GROUP", shell_complete=complete_targets)
 @click.argument("system")
 @config_option
 @click.option("--test", "testing", is_flag=True,
@@ -62,7 +63,7 @@ def deploy(
 
 
 @click.command(short_help="Keep the generation that has passed its test.")
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @config_option
 def confirm(host: str, config_path: Path) -> None:
     """Make the generation that HOST has tested, and come up with, its next boot from now on."""
@@ -72,7 +73,7 @@ def confirm(host: str, config_path: Path) -> None:
 
 
 @click.command(short_help="Let a host boot an older generation again.")
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @config_option
 @click.option("--generation", "number", type=int,
               help="Which one; by default the one before the current one.")  # fmt: skip
@@ -89,7 +90,7 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
 
 
 @click.command(short_help="List the generations of a host.")
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @config_option
 @json_option
 def generations(host: str, config_path: Path, as_json: bool) -> None:

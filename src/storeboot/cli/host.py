@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from storeboot import config
+from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import Inventory, opened
@@ -187,7 +188,7 @@ def adopt(mac: str, name: str, group: str | None, system: str | None, config_pat
 
 
 @host.command(short_help="Show a host with everything that it inherits.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_hosts)
 @config_option
 @json_option
 def show(name: str, config_path: Path, as_json: bool) -> None:
@@ -219,7 +220,7 @@ def _document(known: Host, system: object) -> dict[str, object]:
 
 
 @host.command("set", short_help="Change settings of an added host.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_hosts)
 @_settings
 @click.option("--unset", multiple=True, help="Setting to take away, such as group.")
 @config_option
@@ -236,7 +237,7 @@ def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) ->
 
 
 @host.command(short_help="Remove an added host.")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_hosts)
 @config_option
 def remove(name: str, config_path: Path) -> None:
     """Remove NAME. Its machine goes on running; its generations stay until `storeboot gc`."""

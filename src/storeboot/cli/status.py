@@ -11,6 +11,7 @@ import click
 
 from storeboot import config
 from storeboot.boot.timeline import FAILED, State, last_boot, state, steps
+from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option
 from storeboot.cli.tables import clock, duration, print_table
 from storeboot.deploy.inventory import Inventory, opened
@@ -89,7 +90,7 @@ def _words(each: State) -> str:
 
 
 @click.command(short_help="Show the stages of a host's last boot.")
-@click.argument("host")
+@click.argument("host", shell_complete=complete_hosts)
 @config_option
 @json_option
 def timeline(host: str, config_path: Path, as_json: bool) -> None:
