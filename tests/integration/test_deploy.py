@@ -153,6 +153,8 @@ def test_what_a_machine_runs_outlives_its_generation(
     assert [each["boot"] for each in document["held"]] == [boot.id]
     assert document["freed"] == [two.text]
     assert document["bytes"] > 0
+    initrds = list((config.server.state_directory / "initrds").glob("*.img"))
+    assert len(initrds) == 2
     collect_garbage(config)
     assert exists(config, one)
     assert not exists(config, two)

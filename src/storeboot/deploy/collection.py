@@ -13,6 +13,7 @@ from storeboot import faults
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
 from storeboot.hosts.boots import Boot
+from storeboot.initrd.builder import forget
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation
 from storeboot.nix.store import Store, StorePath, registered_sizes
@@ -70,7 +71,8 @@ def plan_collection(
 
 
 def carry_out(deployments: Deployments, plan: Plan) -> None:
-    """Take generations and roots away; the lock must be held alone since the plan was made."""
+    """Take generations, roots and initrds away; the lock is held alone since the plan was made."""
+    state = deployments.systems.state
     by_host: dict[str, list[Generation]] = {}
     for removal in plan.removals:
         by_host.setdefault(removal.host, []).append(removal.generation)
@@ -84,8 +86,9 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
         deployments.probations.forget(host, numbers)
     faults.reach("gc.generations")
     for view in plan.dropped:
-        deployments.systems.state.drop_view(view)
+        state.drop_view(view)
     faults.reach("gc.views")
+    forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
 
 
 def delete_paths(store: Store, candidates: Mapping[str, int]) -> Outcome:

@@ -63,12 +63,14 @@ class Systems:
         return self.ready[toplevel]
 
     def get(self, toplevel: StorePath) -> Assignment | None:
-        """What was made ready, as long as its view is rooted."""
+        """What was made ready, as long as its view is rooted and its initrd is there."""
         found = self.ready.get(toplevel)
-        if found is not None and not self.state.is_rooted(found.view.view_id):
-            del self.ready[toplevel]
+        if found is None:
             return None
-        return found
+        if self.state.is_rooted(found.view.view_id) and found.initrd.path.exists():
+            return found
+        self.ready.pop(toplevel, None)
+        return None
 
     def toplevel(self, text: str) -> StorePath:
         """A system as typed: its store path, or a link to it, such as ./result."""

@@ -94,13 +94,22 @@ def build(
     cache.mkdir(parents=True, exist_ok=True)
     _write(image, cpio.archive(members))
     found = {
+        "system": system.toplevel.text,
         "modules": len(files),
         "firmware": contents.firmware,
         "missing_firmware": sorted(contents.missing),
     }
     _write_whole(facts, json.dumps(found).encode())
-    log.info("initrd.built", system=system.toplevel.text, bytes=image.stat().st_size, **found)
+    log.info("initrd.built", bytes=image.stat().st_size, **found)
     return _from_facts(image, found)
+
+
+def forget(cache: Path, needed: Callable[[str], bool]) -> None:
+    """Remove the initrds of systems that are not needed; one that is asked for is built again."""
+    for facts in sorted(cache.glob("*.json")):
+        if not needed(json.loads(facts.read_text()).get("system", "")):
+            facts.unlink()
+            facts.with_suffix(".img").unlink(missing_ok=True)
 
 
 def _from_facts(image: Path, facts: dict[str, object]) -> Initrd:
