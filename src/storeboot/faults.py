@@ -6,7 +6,8 @@ import os
 import signal
 
 POINTS = ("view.rooted", "deploy.prepared", "deploy.switched", "test.begun", "test.added",
-          "gc.generations", "view.unrooted", "gc.views")  # fmt: skip
+          "test.passed",
+          "gc.generations", "view.unwritten", "gc.views")  # fmt: skip
 _DEADLY = os.environ.get("STOREBOOT_DIE_AT", "")
 
 

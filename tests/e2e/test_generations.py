@@ -44,7 +44,14 @@ async def boot_once(
 
     Returns the inventory and the system that the machine says it ran.
     """
-    async with started(trial_spec, print) as trial:
+
+    def deploy_first(running: server.Server) -> None:
+        inventory = running.service.inventory
+        if inventory.deployments.current(HOST) is None:
+            host = inventory.registry.require(HOST)
+            inventory.deployments.deploy(host, trial_spec.system, inventory.url, print)
+
+    async with started(trial_spec, print, deploy_first) as trial:
         boot = await trial.reach("multi-user")
         await meanwhile(trial, boot)
         report = await verify(trial_spec, trial, boot, print)
@@ -62,15 +69,16 @@ async def nothing(_trial: Trial, _boot: Boot) -> None:
 
 def collect(inventory: Inventory, keep: int) -> Outcome:
     with inventory.state.lock(alone=True):
-        leases = inventory.boots.leases(time.time(), inventory.lease)
-        plan = plan_collection(inventory.deployments, [HOST], leases, keep)
+        plan = plan_collection(
+            inventory.deployments, inventory.registry.all(), inventory.leases(time.time()), keep
+        )
         carry_out(inventory.deployments, plan)
-    return delete_paths(inventory.systems.store, plan.candidates)
+    return delete_paths(inventory.state, inventory.systems.store, plan.candidates)
 
 
-async def collect_for_ever(store: Store) -> None:
+async def collect_until(done: asyncio.Event, store: Store) -> None:
     """What an administrator's timer does, as fast as it can."""
-    while True:
+    while not done.is_set():
         await asyncio.to_thread(
             run, ["nix-collect-garbage", "-d", *QUIET], environment={"NIX_REMOTE": str(store.root)}
         )
@@ -80,8 +88,9 @@ async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Pa
     editions = [system(edition=number) for number in (1, 2, 3)]
     one, two, three = (each.toplevel for each in editions)
     store = await asyncio.to_thread(own_store, tmp_path, editions)
-    trial_spec = replace(spec(editions[0], tmp_path / "trial"), store=store)
+    trial_spec = replace(spec(editions[0], tmp_path / "trial"), store=store, declared=False)
     collecting: list[asyncio.Task[None]] = []
+    done = asyncio.Event()
 
     def exists(path: StorePath) -> bool:
         return store.physical(path).exists()
@@ -96,15 +105,14 @@ async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Pa
         await asyncio.to_thread(collect, inventory, 1)
         numbers = [each.number for each in inventory.deployments.generations(HOST)]
         assert numbers == [2, 3]
-        collecting.append(asyncio.create_task(collect_for_ever(store)))
+        collecting.append(asyncio.create_task(collect_until(done, store)))
 
     try:
         inventory, ran = await boot_once(trial_spec, deploy_and_collect)
         assert not collecting[0].done(), collecting[0]
     finally:
-        for task in collecting:
-            task.cancel()
-        await asyncio.gather(*collecting, return_exceptions=True)
+        done.set()
+        await asyncio.gather(*collecting)
     assert ran == one.text
     assert exists(one), "a machine ran it, and its lease was not collected"
     outcome = await asyncio.to_thread(collect, inventory, 1)

@@ -13,9 +13,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from integration.deploying import Machine as BootingMachine
+from integration.deploying import make_system, storeboot
 from integration.postgresql import postgresql
 from integration.servers import MAC, as_toml, make_config
-from integration.test_deploy import TestMachine, make_system, storeboot
 from storeboot.config import Config, DatabaseSection, HostSection, MachinesSection
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import open_database
@@ -75,7 +76,7 @@ async def test_a_life_of_a_host(config: Config, path: Path, tmp_path: Path) -> N
         server.running(config) as running,
         aiohttp.ClientSession(running.service.url) as http,
     ):
-        machine = TestMachine(http)
+        machine = BootingMachine(http)
         assert f"init={two}/init" in await machine.script()
         boot = await machine.begin(two)
         await machine.reach(boot, "multi-user")

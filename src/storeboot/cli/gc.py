@@ -38,7 +38,7 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
                 plan = _plan(inventory, keep, now)
                 carry_out(inventory.deployments, plan)
             say(f"asking Nix which of {len(plan.candidates)} paths are dead")
-            outcome = delete_paths(inventory.systems.store, plan.candidates)
+            outcome = delete_paths(inventory.state, inventory.systems.store, plan.candidates)
     if as_json:
         click.echo(json.dumps(_document(plan, outcome), indent=2))
     else:
@@ -46,9 +46,9 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
 
 
 def _plan(inventory: Inventory, keep: int, now: float) -> Plan:
-    hosts = [host.name for host in inventory.registry.all()]
-    leases = inventory.boots.leases(now, inventory.lease)
-    return plan_collection(inventory.deployments, hosts, leases, keep)
+    return plan_collection(
+        inventory.deployments, inventory.registry.all(), inventory.leases(now), keep
+    )
 
 
 def _document(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
@@ -64,7 +64,7 @@ def _document(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
         ],
         "dry_run": outcome is None,
         "freed": list(outcome.freed) if outcome else sorted(plan.candidates),
-        "bytes": outcome.bytes if outcome else sum(plan.candidates.values()),
+        "bytes": outcome.bytes if outcome else plan.bytes,
         "alive": list(outcome.alive) if outcome else [],
     }  # fmt: skip
 
@@ -78,10 +78,10 @@ def _print(plan: Plan, outcome: Outcome | None, now: float) -> None:
         click.echo(f"kept {boot.system}: {boot.host} runs it in boot {boot.id}, "
                    f"heard of {duration(now - boot.seen_at)} ago")  # fmt: skip
     if outcome is None:
-        size = mebibytes(sum(plan.candidates.values()))
+        size = mebibytes(plan.bytes)
         click.echo(f"would free at most {len(plan.candidates)} paths, {size}")
         return
     click.echo(f"freed {len(outcome.freed)} paths, {mebibytes(outcome.bytes)}")
     if outcome.alive:
-        click.echo(f"{len(outcome.alive)} paths stay: other roots of Nix hold them, "
+        click.echo(f"{len(outcome.alive)} paths stay: something else holds them, "
                    f"first {outcome.alive[0]}")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import time
 from collections.abc import Callable
@@ -91,26 +92,33 @@ def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
             inventory.deployments.deploy(known, toplevel, inventory.url, say)
     except StorebootError:
         for name in names:
-            inventory.registry.remove(name)
+            inventory.remove(name)
         raise
 
 
 def _read_csv(table: Path) -> dict[str, dict[str, object]]:
     rows: dict[str, dict[str, object]] = {}
-    with table.open(newline="") as stream:
-        for line, row in enumerate(csv.DictReader(stream), 2):
-            name = (row.pop("name", "") or "").strip()
-            if not name or name in rows:
-                fault = f"{name!r} is there twice" if name else "the host has no name"
-                raise StorebootError(
-                    f"{table} line {line}: {fault}",
-                    "the first line names the columns, and one of them is `name`",
-                )
-            rows[name] = {
-                key: value.split() if key in _SEVERAL else value.strip()
-                for key, value in row.items()
-                if value and value.strip()
-            }
+    hint = "the first line names the columns, and one of them is `name`"
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        lines = list(enumerate(csv.DictReader(io.StringIO(text), strict=True), 2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StorebootError(f"cannot read {table}: {error}", hint) from None
+    for line, row in lines:
+        if None in row:
+            raise StorebootError(f"{table} line {line}: more fields than columns", hint)
+        name = (row.pop("name", "") or "").strip()
+        if not name or name in rows:
+            fault = f"{name!r} is there twice" if name else "the host has no name"
+            raise StorebootError(
+                f"{table} line {line}: {fault}",
+                hint,
+            )
+        rows[name] = {
+            key: value.split() if key in _SEVERAL else value.strip()
+            for key, value in row.items()
+            if value and value.strip()
+        }
     return rows
 
 
@@ -240,9 +248,9 @@ def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) ->
 @click.argument("name", shell_complete=complete_hosts)
 @config_option
 def remove(name: str, config_path: Path) -> None:
-    """Remove NAME. Its machine goes on running; its generations stay until `storeboot gc`."""
+    """Remove NAME. Its machine goes on running: `storeboot gc` takes nothing from it."""
     with opened(config.load(config_path)) as inventory:
-        inventory.registry.remove(name)
+        inventory.remove(name)
     say(f"removed {name}")
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot import __version__, log
 from storeboot.cli.completion import completion
@@ -55,6 +56,11 @@ def main() -> None:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(1)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        click.echo(f"error: the database failed: {reason}", err=True)
+        click.echo("hint: try again; what was not finished was not done", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

@@ -6,17 +6,32 @@ the others had is deleted by Nix, which knows every other root and refuses what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from storeboot import faults
+from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
+from storeboot.errors import CommandError
 from storeboot.hosts.boots import Boot
+from storeboot.hosts.host import Host
 from storeboot.initrd.builder import forget
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation
-from storeboot.nix.store import Store, StorePath, registered_sizes
+from storeboot.nix.store import (
+    Registered,
+    Store,
+    StorePath,
+    batches,
+    parse_registration,
+    referrers_first,
+)
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,11 @@ class Plan:
     removals: tuple[Removal, ...]
     dropped: tuple[str, ...]  # ids of views that nobody needs any more
     held: tuple[Boot, ...]  # boots that alone hold a view
-    candidates: Mapping[str, int]  # bytes of each store path that only dropped views have
+    candidates: Mapping[str, Registered]  # store paths that only dropped views have
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size for each in self.candidates.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +62,29 @@ class Outcome:
 
     freed: tuple[str, ...]
     bytes: int
-    alive: tuple[str, ...]  # store paths that other roots hold
+    alive: tuple[str, ...]  # store paths that something else holds
 
 
 def plan_collection(
-    deployments: Deployments, hosts: Iterable[str], leases: Iterable[Boot], keep: int
+    deployments: Deployments, hosts: Iterable[Host], leases: Iterable[Boot], keep: int
 ) -> Plan:
-    """`keep` generations of each host besides the current one; hosts that are gone keep none."""
+    """`keep` generations of each host besides the current one; hosts that are gone keep none.
+
+    What the configuration declares is kept, deployed or not yet. So is all that a host has had
+    whose machine mounts by nfs.alias: it begins no boots, and nobody knows what it runs.
+    """
     state = deployments.systems.state
-    known = set(hosts)
+    known = {host.name: host for host in hosts}
+    aliased = _aliased(deployments.systems.config)
     removals: list[Removal] = []
-    generation_views: set[str] = set()
+    declared = (host.system for host in known.values() if host.system is not None)
+    generation_views = {view_id([system.text]).hex() for system in declared}
     for host in state.profiled():
         made = deployments.generations(host)
         fixed = deployments.needed(host) if host in known else set()
         others = [each for each in made if each.number not in fixed]
         going = others[: max(0, len(others) - keep)] if host in known else others
+        going = [] if host in aliased else going
         removals += (Removal(host, each) for each in going)
         staying = (each for each in made if each not in going)
         generation_views |= {view_id([each.system.text]).hex() for each in staying}
@@ -66,13 +92,15 @@ def plan_collection(
     needed = generation_views | {boot.view for boot in held}
     dropped = tuple(view for view in state.views() if view not in needed)
     kept = _paths(state, needed)
-    candidates = {path: size for path, size in _paths(state, dropped).items() if path not in kept}
+    given_up = _paths(state, dropped) | state.garbage()
+    candidates = {path: each for path, each in given_up.items() if path not in kept}
     return Plan(tuple(removals), dropped, held, candidates)
 
 
 def carry_out(deployments: Deployments, plan: Plan) -> None:
     """Take generations, roots and initrds away; the lock is held alone since the plan was made."""
     state = deployments.systems.state
+    state.set_garbage(plan.candidates)
     by_host: dict[str, list[Generation]] = {}
     for removal in plan.removals:
         by_host.setdefault(removal.host, []).append(removal.generation)
@@ -91,20 +119,42 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
     forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
 
 
-def delete_paths(store: Store, candidates: Mapping[str, int]) -> Outcome:
-    """Those of them that Nix takes for dead."""
-    there = {path for path in candidates if store.physical(StorePath(path)).exists()}
+def delete_paths(
+    state: StateDirectory, store: Store, candidates: Mapping[str, Registered]
+) -> Outcome:
+    """Those of them that Nix takes for dead, and that no other garbage refers to."""
+    there = _there(store, candidates)
     dead = there & store.dead() if there else set()
-    if dead:
-        store.delete(sorted(dead))
-    freed = sum(candidates[path] for path in dead)
-    return Outcome(tuple(sorted(dead)), freed, tuple(sorted(there - dead)))
+    dead -= store.invalid(dead)
+    dead -= store.held_by_others(dead)
+    freed: list[str] = []
+    for some in batches(referrers_first({path: candidates[path] for path in dead})):
+        try:
+            store.delete(some)
+        except CommandError as error:  # somebody holds one of them since
+            log.warning("gc.refused", reason=error.message)
+        else:
+            freed += some
+    alive = _there(store, there - set(freed))  # Nix's own collection may have been faster
+    # Dead ones that other garbage refers to can go next time.
+    state.set_garbage({path: candidates[path] for path in alive})
+    return Outcome(
+        tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive))
+    )
 
 
-def _paths(state: StateDirectory, views: Iterable[str]) -> dict[str, int]:
-    paths: dict[str, int] = {}
+def _there(store: Store, paths: Iterable[str]) -> set[str]:
+    return {path for path in paths if os.path.lexists(store.physical(StorePath(path)))}
+
+
+def _aliased(config: Config) -> set[str]:
+    return {name for name, host in config.hosts.items() if config.nfs.alias and host.address}
+
+
+def _paths(state: StateDirectory, views: Iterable[str]) -> dict[str, Registered]:
+    paths: dict[str, Registered] = {}
     for view in views:
         record = state.view(view)
         if record is not None:
-            paths |= registered_sizes(record.registration)
+            paths |= parse_registration(record.registration)
     return paths

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine, delete, insert, select
@@ -76,7 +77,7 @@ class Deployments:
         Until the last step, the switch of a symlink, the host boots what it did before.
         """
         self._prepare(host, system, url, progress)
-        with self.systems.state.lock():
+        with self._deciding(host.name):
             self.systems.state.add_view(self.systems.store, system)  # should it be gone meanwhile
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")
@@ -97,6 +98,23 @@ class Deployments:
 
         The profile stays at the generation before.
         """  # fmt: skip
+        self._fallback(host, system)  # said before anything is built
+        self._prepare(host, system, url, progress)
+        profile = self.profile(host.name)
+        with self._deciding(host.name):
+            previous = self._fallback(host, system)
+            self.systems.state.add_view(self.systems.store, system)
+            # Written down first: from here on it decides, wherever nix-env leaves the profile.
+            test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
+            self.probations.begin(test)
+            faults.reach("test.begun")
+            profile.set(system)
+            faults.reach("test.added")
+            profile.switch(previous)
+        return test.generation
+
+    def _fallback(self, host: Host, system: StorePath) -> int:
+        """The generation that is booted again if a test of the system fails."""
         other = self.probations.open(host.name)
         previous = other.previous if other else self.profile(host.name).current_number()
         if previous is None:
@@ -108,20 +126,13 @@ class Deployments:
             raise StorebootError(
                 f"{system} is what host {host.name!r} boots already", "there is nothing to test"
             )
-        self._prepare(host, system, url, progress)
-        profile = self.profile(host.name)
-        with self.systems.state.lock():
-            self.systems.state.add_view(self.systems.store, system)
-            # Written down first: from here on it decides, wherever nix-env leaves the profile.
-            test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
-            self.probations.begin(test)
-            faults.reach("test.begun")
-            number = profile.set(system)
-            faults.reach("test.added")
-            if number != test.generation:  # somebody else deploys to this host just now
-                self.probations.begin(replace(test, generation=number))
-            profile.switch(previous)
-        return number
+        return previous
+
+    @contextmanager
+    def _deciding(self, host: str) -> Iterator[None]:
+        """Alone with one host's generations, and no root is taken away meanwhile."""
+        with self.systems.state.lock(), self.systems.state.host_lock(host):
+            yield
 
     def _prepare(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
@@ -132,23 +143,30 @@ class Deployments:
 
     def confirm(self, host: Host) -> int:
         """Make the generation that has passed its test the host's next boot from now on."""
-        probation = self.probations.open(host.name)
-        if probation is None or probation.standing is not Standing.PASSED:
-            stands = f"is {probation.standing}" if probation else "is not there"
-            raise StorebootError(
-                f"host {host.name!r} has no test to confirm: it {stands}",
-                f"see storeboot generations {host.name}",
-            )
-        self._accept(probation)
+        with self._deciding(host.name):
+            probation = self.probations.open(host.name)
+            if probation is None or probation.standing is not Standing.PASSED:
+                stands = f"is {probation.standing}" if probation else "is not there"
+                raise StorebootError(
+                    f"host {host.name!r} has no test to confirm: it {stands}",
+                    f"see storeboot generations {host.name}",
+                )
+            self._accept(probation)
         return probation.generation
 
     def _accept(self, probation: Probation) -> None:
-        with self.systems.state.lock():
-            self.profile(probation.host).switch(probation.generation)
-            self.probations.pass_on(probation, Standing.CONFIRMED)
+        """The profile first: should this be killed between the two, the next one does it again."""
+        self.profile(probation.host).switch(probation.generation)
+        self.probations.pass_on(probation, Standing.CONFIRMED)
 
     def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
         """The boot of a test, or one that says that the test's boot is over."""
+        if self.probations.open(host) is None:
+            return
+        with self._deciding(host):
+            self._boot_began(host, boot, view, now)
+
+    def _boot_began(self, host: str, boot: str, view: str, now: float) -> None:
         probation = self.probations.open(host)
         if probation is None:
             return
@@ -164,23 +182,40 @@ class Deployments:
 
     def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
         """A boot says that it is up, or why it failed."""
-        probation = self.probations.open(host)
-        if probation is None or probation.boot != boot:
+        if stage not in (UP, FAILED) or self.probations.open(host) is None:
             return
-        if probation.standing is not Standing.RUNNING:
-            return
-        if stage == UP:
-            if self.probations.pass_on(probation, Standing.PASSED) and probation.confirms:
-                self._accept(replace(probation, standing=Standing.PASSED))
-        elif stage == FAILED:
-            self._fail(probation, detail)
+        with self._deciding(host):
+            probation = self.probations.open(host)
+            if probation is None or probation.boot != boot:
+                return
+            if probation.standing is not Standing.RUNNING:
+                return
+            if stage == UP:
+                self.probations.pass_on(probation, Standing.PASSED)
+                faults.reach("test.passed")
+            else:
+                self._fail(probation, detail)
+            confirms = probation.confirms
+        if stage == UP and confirms:
+            self.settle(host, now=0.0)
 
-    def end_overdue(self, now: float) -> list[Probation]:
-        """Fail every test whose boot has not come up in time; those that were failed."""
-        overdue = [each for each in self.probations.all_open() if each.overdue(now)]
-        for each in overdue:
-            self._fail(each, f"no multi-user within {each.seconds:.0f} s")
-        return overdue
+    def unsettled(self, now: float) -> list[Probation]:
+        """Tests that time has decided, or that were to confirm themselves."""
+        return [each for each in self.probations.all_open() if each.overdue(now) or each.confirmed]
+
+    def settle(self, host: str, *, now: float) -> Probation | None:
+        """Fail the host's test if its boot is overdue; confirm it if it has passed and may.
+
+        Returns it if it was failed.
+        """
+        with self._deciding(host):
+            probation = self.probations.open(host)
+            if probation is not None and probation.confirmed:
+                self._accept(probation)
+            elif probation is not None and probation.overdue(now):
+                self._fail(probation, f"no multi-user within {probation.seconds:.0f} s")
+                return probation
+        return None
 
     def _fail(self, probation: Probation, reason: str) -> None:
         profile = self.profile(probation.host)
@@ -208,9 +243,8 @@ class Deployments:
     def goal(self, host: Host, number: int | None = None) -> Generation:
         """A generation of the host; by default the one before the current one."""
         made = {generation.number: generation for generation in self.generations(host.name)}
-        current = self.current_number(host.name)
         if number is None:
-            number = max((each for each in made if each < (current or 0)), default=None)
+            number = self._before(host.name, made)
         if number is None:
             raise StorebootError(
                 f"host {host.name!r} has no generation before the current one",
@@ -223,9 +257,24 @@ class Deployments:
             )
         return made[number]
 
+    def _before(self, host: str, made: Iterable[int]) -> int | None:
+        """The newest before the current one whose test has not failed; of a test, its fallback."""
+        test = self.probations.open(host)
+        if test is not None:
+            return test.previous
+        tests, current = self.probations.of(host), self.current_number(host) or 0
+        bad = {number for number, each in tests.items() if not each.standing.is_good}
+        return max((each for each in made if each < current and each not in bad), default=None)
+
+    def forget(self, host: str) -> None:
+        """A host that is removed: generations and tests; what they held is for the next gc."""
+        with self._deciding(host):
+            self.probations.forget(host)
+            self.profile(host).forget()
+
     def switch(self, host: Host, generation: Generation) -> None:
         """Make a generation that is there the host's next boot."""
         self.systems.prepare(generation.system)
-        with self.systems.state.lock():
+        with self._deciding(host.name):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)

@@ -12,7 +12,7 @@ from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
-from storeboot.hosts.boots import Boots
+from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.database import database_url, open_database
 from storeboot.hosts.registry import Registry
 from storeboot.hosts.unknown import UnknownMachines
@@ -44,6 +44,25 @@ class Inventory:
     def lease(self) -> float:
         """Seconds for which a machine that is not heard of keeps what it runs."""
         return self.config.boots.lease_days * DAY
+
+    def remove(self, host: str) -> None:
+        """An added host with all that was its own; another one may take the name."""
+        self.registry.remove(host)
+        self.deployments.forget(host)
+        self.state.host_key(host).unlink(missing_ok=True)
+
+    def leases(self, now: float) -> list[Boot]:
+        """Boots that hold their views. Time in which the server was down does not count: machines
+        that wait for it could not tell that they are there."""
+        until = self.state.served_until()
+        return self.boots.leases(now if until is None else min(now, until), self.lease)
+
+    def resume(self, now: float) -> None:
+        """The server is up again: leases go on from where they stood."""
+        until = self.state.served_until()
+        if until is not None and until < now:
+            self.boots.prolong(now - until, until - self.lease)
+        self.state.serves()
 
 
 def make_inventory(config: Config, engine: Engine) -> Inventory:

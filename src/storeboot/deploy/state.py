@@ -2,6 +2,9 @@
 
 server.key          32 random bytes, readable by the owner alone
 lock                held while roots are made, and alone while they are taken away
+locks/HOST          held alone while it is decided what the host boots
+serving             its modification time is when the server was up last
+garbage.json        store paths that a collection has given up and not yet deleted
 storeboot.sqlite    added hosts, boots and events
 profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
@@ -18,18 +21,20 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from storeboot import faults
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Profile
-from storeboot.nix.store import Store, StorePath, registration
+from storeboot.nix.store import Registered, Store, StorePath, registration
 
 KEY_SIZE = 32
+_SAME_USER = "run commands as the user that `storeboot serve` runs as"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            for name in ("views", "initrds", "roots", "reports", "profiles"):
+            for name in ("views", "initrds", "roots", "reports", "profiles", "locks"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorebootError(
@@ -70,7 +75,10 @@ class StateDirectory:
                 pass  # another process was first, and its key counts
             finally:
                 partial.unlink()
-        key = file.read_bytes()
+        try:
+            key = file.read_bytes()
+        except OSError as error:
+            raise StorebootError(f"cannot read {file}: {error.strerror}", _SAME_USER) from None
         if len(key) != KEY_SIZE:
             raise StorebootError(
                 f"{file} has {len(key)} bytes instead of {KEY_SIZE}",
@@ -81,16 +89,27 @@ class StateDirectory:
     @contextmanager
     def lock(self, *, alone: bool = False) -> Iterator[None]:
         """Between processes. Who makes or relies on roots holds it; who takes them, alone."""
-        try:
-            stream = (self.path / "lock").open("a")
-        except OSError as error:
-            raise StorebootError(
-                f"cannot lock the state directory {self.path}: {error.strerror}",
-                "run commands as the user that `storeboot serve` runs as",
-            ) from None
-        with stream:
+        with _opened(self.path / "lock") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
+
+    @contextmanager
+    def host_lock(self, host: str) -> Iterator[None]:
+        """Between processes, for one host: to look at its generations and change them."""
+        with _opened(self.path / "locks" / host) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def serves(self) -> None:
+        """The server is up."""
+        (self.path / "serving").touch()
+
+    def served_until(self) -> float | None:
+        """When it was up last, in seconds since 1970."""
+        try:
+            return (self.path / "serving").stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def add_view(self, store: Store, toplevel: StorePath) -> ViewRecord:
         """The view of one system: rooted first, then written down."""
@@ -121,21 +140,45 @@ class StateDirectory:
         return self._record(identity, document)
 
     def views(self) -> list[str]:
-        """Ids of all views that are written down or rooted."""
-        records = {file.stem for file in (self.path / "views").glob("*.json")}
-        return sorted(records | {file.name for file in (self.path / "roots").iterdir()})
+        """Ids of the views that are rooted here.
+
+        One that is written down only was copied from a server whose machines this one takes over.
+        """
+        return sorted(file.name for file in (self.path / "roots").iterdir())
 
     def is_rooted(self, identity: str) -> bool:
         return self._root(identity).is_symlink()
 
     def drop_view(self, identity: str) -> None:
-        """Its root goes first: what is written down without one is served to nobody."""
-        self._root(identity).unlink(missing_ok=True)
-        faults.reach("view.unrooted")
+        """Its root goes last: as long as that is there, the next collection goes on with it."""
         self._view_file(identity).unlink(missing_ok=True)
+        faults.reach("view.unwritten")
+        self._root(identity).unlink(missing_ok=True)
+
+    def garbage(self) -> dict[str, Registered]:
+        """Paths that were given up before, and perhaps not deleted."""
+        try:
+            document = json.loads((self.path / "garbage.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return {path: Registered(size, tuple(refs)) for path, (size, refs) in document.items()}
+
+    def set_garbage(self, paths: Mapping[str, Registered]) -> None:
+        file = self.path / "garbage.json"
+        if not paths:
+            file.unlink(missing_ok=True)
+            return
+        partial = file.with_suffix(f".{os.getpid()}")
+        document = {path: (each.size, each.references) for path, each in paths.items()}
+        partial.write_text(json.dumps(document))
+        partial.replace(file)
 
     def profile(self, store: Store, host: str) -> Profile:
         return Profile(store, self.path / "profiles" / host / "system")
+
+    def host_key(self, host: str) -> Path:
+        """The host's private ssh key, made when it boots first."""
+        return self.path / "ssh" / f"{host}.ed25519"
 
     def profiled(self) -> list[str]:
         """Hosts that have or had generations."""
@@ -175,3 +218,10 @@ class StateDirectory:
         partial = file.with_suffix(".partial")
         partial.write_bytes(data)
         partial.replace(file)
+
+
+def _opened(lock: Path) -> TextIO:
+    try:
+        return lock.open("a")
+    except OSError as error:
+        raise StorebootError(f"cannot lock {lock}: {error.strerror}", _SAME_USER) from None

@@ -14,6 +14,7 @@ TRIM_EVERY = 100
 MAX_EVENTS_PER_HOST = 2000  # the oldest go first: nobody can fill the disk by asking
 MAX_BOOTS_PER_HOST = 200
 RUNNING = 600.0  # seconds: who was heard of since is taken as running
+SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it still runs
 MAX_DETAIL = 16_384  # characters
 
 
@@ -37,11 +38,13 @@ class Boot:
         """Whether it keeps its view from garbage collection; `lease` in seconds.
 
         One that was superseded and still speaks is a running machine that somebody else has
-        started a boot in the name of.
+        started a boot in the name of; it gets a while to do so.
         """
         if self.seen_at <= now - lease or self.ended_by == "shutdown":
             return False
-        return self.ended_at is None or self.seen_at > self.ended_at
+        if self.ended_at is None or self.seen_at > self.ended_at:
+            return True
+        return now < self.ended_at + SUPERSEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,15 @@ class Boots:
                 row.id for row in rows if row.ended_at is None or newest[row.address] == row.id
             ]
             connection.execute(update(boots).where(boots.c.id.in_(alive)).values(seen_at=now))
+
+    def prolong(self, seconds: float, since: float) -> None:
+        """Add to when boots that have not ended were seen, if that was later than `since`."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(boots)
+                .where(boots.c.seen_at > since, boots.c.ended_at.is_(None))
+                .values(seen_at=boots.c.seen_at + seconds)
+            )
 
     def leases(self, now: float, lease: float) -> list[Boot]:
         """Boots that hold their views, by host; `lease` in seconds."""

@@ -22,6 +22,11 @@ class Standing(StrEnum):
     CONFIRMED = "confirmed"
     DROPPED = "dropped"  # another deployment came before it was decided
 
+    @property
+    def is_good(self) -> bool:
+        """Whether a generation of this standing is one to go back to."""
+        return self in (Standing.PASSED, Standing.CONFIRMED)
+
 
 OPEN = (Standing.PENDING, Standing.RUNNING, Standing.PASSED)
 
@@ -44,6 +49,11 @@ class Probation:
     def next(self) -> int:
         """The generation that the host boots next."""
         return self.generation if self.standing is Standing.PENDING else self.previous
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it has passed, and needs nobody's word."""
+        return self.standing is Standing.PASSED and self.confirms
 
     def overdue(self, now: float) -> bool:
         running = self.standing is Standing.RUNNING and self.began_at is not None
@@ -90,13 +100,13 @@ class Probations:
         with self._engine.begin() as connection:
             connection.execute(_drop(host))
 
-    def forget(self, host: str, generations: list[int]) -> None:
+    def forget(self, host: str, generations: list[int] | None = None) -> None:
+        """Those of some generations, or all of a host."""
+        which = [probations.c.host == host]
+        if generations is not None:
+            which.append(probations.c.generation.in_(generations))
         with self._engine.begin() as connection:
-            connection.execute(
-                delete(probations).where(
-                    probations.c.host == host, probations.c.generation.in_(generations)
-                )
-            )
+            connection.execute(delete(probations).where(*which))
 
     def pass_on(self, probation: Probation, standing: Standing, **changes: object) -> bool:
         """Whether it still stood where it was, and now stands there."""

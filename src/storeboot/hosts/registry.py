@@ -104,7 +104,6 @@ class Registry:
             self._insert(connection, name, section, now)
 
     def remove(self, name: str) -> None:
-        """Its generations stay until the next garbage collection by `storeboot gc`."""
         self._require_added(name)
         with self._engine.begin() as connection:
             connection.execute(delete(hosts).where(hosts.c.name == name))

@@ -7,6 +7,7 @@ is reading symlinks; changes go through nix-env, which locks the profile and reg
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,8 @@ class Profile:
         for file in (self.link, *self.link.parent.glob(f"{self.link.name}-*-link")):
             file.unlink(missing_ok=True)
         self.link.with_name(f"{self.link.name}.lock").unlink(missing_ok=True)
-        self.link.parent.rmdir()
+        with suppress(FileNotFoundError):
+            self.link.parent.rmdir()
 
     def _generation_link(self, number: int) -> Path:
         return self.link.with_name(f"{self.link.name}-{number}-link")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,31 @@ class Store:
         return {line for line in output.splitlines() if line.startswith(STORE_DIR)}
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Dead paths only: Nix looks for itself, under its own lock, and refuses any other."""
+        """Dead paths only: Nix looks for itself, under its own lock, and refuses any other.
+
+        It refuses as well what something else refers to, dead or not.
+        """
         run(["nix-store", *self.options(), "--delete", *paths])
+
+    def held_by_others(self, paths: Iterable[str]) -> set[str]:
+        """Those of these paths that paths outside of them refer to, directly or not."""
+        own = set(paths)
+        outside = self._query("--referrers-closure", own) - own
+        return self._query("--requisites", outside) & own
+
+    def invalid(self, paths: Iterable[str]) -> set[str]:
+        """Those that Nix's database does not have, such as what an interrupted build left."""
+        found: set[str] = set()
+        for some in batches(sorted(paths)):
+            words = ["--check-validity", "--print-invalid", *some]
+            found |= set(run(["nix-store", *self.options(), *words]).split())
+        return found
+
+    def _query(self, question: str, paths: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for some in batches(sorted(paths)):
+            found |= set(run(["nix-store", *self.options(), "--query", question, *some]).split())
+        return found
 
     def follow(self, path: StorePath, relative: str = "") -> Path | None:
         """Where `relative` inside `path` really is, every symlink followed.
@@ -193,14 +216,47 @@ def registration(closure: Iterable[PathInfo]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def registered_sizes(text: str) -> dict[str, int]:
-    """The bytes of each path in such a text, as Nix counts them."""
-    sizes: dict[str, int] = {}
+def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many as one command line takes."""
+    for start in range(0, len(paths), 5000):
+        yield paths[start : start + 5000]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A path of a registration."""
+
+    size: int  # bytes, as Nix counts them
+    references: tuple[str, ...]
+
+
+def parse_registration(text: str) -> dict[str, Registered]:
+    """The other way round, by path; without hash and deriver."""
+    found: dict[str, Registered] = {}
     lines = iter(text.splitlines())
     for path in lines:
-        next(lines)
-        sizes[path] = int(next(lines))
-        next(lines)
-        for _ in range(int(next(lines))):
-            next(lines)
-    return sizes
+        _hash, size, _deriver = next(lines), int(next(lines)), next(lines)
+        references = tuple(next(lines) for _ in range(int(next(lines))))
+        found[path] = Registered(size, references)
+    return found
+
+
+def referrers_first(paths: Mapping[str, Registered]) -> list[str]:
+    """An order in which nothing comes behind what it refers to."""
+    order: dict[str, None] = {}
+
+    def visit(path: str) -> None:
+        pending = [(path, False)]
+        while pending:
+            each, done = pending.pop()
+            if done:
+                order[each] = None
+            elif each not in seen:
+                seen.add(each)
+                pending.append((each, True))
+                pending += [(ref, False) for ref in paths[each].references if ref in paths]
+
+    seen: set[str] = set()
+    for path in sorted(paths):
+        visit(path)
+    return list(reversed(order))

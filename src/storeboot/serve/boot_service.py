@@ -208,7 +208,7 @@ class BootService:
         host = self.registry.get(boot.host)
         if host is None or not host.ssh_host_key:
             return None
-        return host_key(self.state.path / "ssh", host.name)
+        return host_key(self.state.host_key(host.name), host.name)
 
     def agent_key(self, boot: str) -> str:
         """What a boot's agent proves itself with; derived, so that nothing has to be kept."""
@@ -224,23 +224,24 @@ class BootService:
             self.boots.touch(event.boot, event.at)
             if event.stage == "shutdown":
                 self.boots.end(event.boot, event.at)
-            self.inventory.deployments.stage_reached(
-                event.host, event.boot, event.stage, event.detail
-            )
+            await asyncio.to_thread(
+                self.inventory.deployments.stage_reached,
+                event.host, event.boot, event.stage, event.detail,
+            )  # fmt: skip
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
 
-    async def end_overdue_tests(self) -> None:
+    async def settle_tests(self) -> None:
         """A machine whose test has failed is asked to boot again, should it still listen."""
-        overdue = self.inventory.deployments.end_overdue(self.clock())
-        for probation in overdue:
-            log.warning("test.failed", host=probation.host, generation=probation.generation,
-                        reason="no multi-user in time")  # fmt: skip
-            if probation.boot is not None:
-                self.commands[probation.boot] = "reboot"
-        if overdue:
-            await self.notify()
+        deployments = self.inventory.deployments
+        for each in deployments.unsettled(self.clock()):
+            failed = await asyncio.to_thread(deployments.settle, each.host, now=self.clock())
+            if failed is not None and failed.boot is not None:
+                log.warning("test.failed", host=failed.host, generation=failed.generation,
+                            reason="no multi-user in time")  # fmt: skip
+                self.commands[failed.boot] = "reboot"
+                await self.notify()
 
     async def notify(self) -> None:
         async with self.changed:

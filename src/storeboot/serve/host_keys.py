@@ -12,12 +12,11 @@ from storeboot.process import run
 _INSTALL_SSH = "install OpenSSH, or set ssh_host_key = false"
 
 
-def host_key(directory: Path, host: str) -> str:
+def host_key(file: Path, host: str) -> str:
     """The private key, as sshd(8) takes it; made by ssh-keygen when it is asked for first."""
-    file = directory / f"{host}.ed25519"
     if not file.exists():
-        directory.mkdir(mode=0o700, exist_ok=True)
-        with TemporaryDirectory(dir=directory) as place:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        with TemporaryDirectory(dir=file.parent) as place:
             made = Path(place, "key")
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{host}", "-f", made],
                 hint=_INSTALL_SSH)  # fmt: skip

@@ -72,7 +72,7 @@ async def boot_script(request: web.Request) -> web.Response:
     """Pure but for a line in the timeline of a machine that is known."""
     service = request.app[SERVICE]
     query = request.query
-    words = (query.get("mac", ""), query.get("uuid", ""), query.get("serial", ""))
+    words = [query.get(name, "").replace("\0", "") for name in ("mac", "uuid", "serial")]
     try:
         host, text = await service.script(Machine.from_words(*words), request.remote or "")
     except RefusedError as error:
@@ -116,7 +116,7 @@ async def _assignment(request: web.Request) -> Assignment:
 async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> None:
     """Which host fetched a file is told by the script, which names it."""
     service = request.app[SERVICE]
-    host = request.query.get("host", "")
+    host = request.query.get("host", "").replace("\0", "")
     if request.method != "GET" or service.registry.get(host) is None:
         return
     if service.inventory.deployments.has_view(host, assignment.view.view_id):
@@ -247,4 +247,7 @@ def _own_boot(request: web.Request) -> Boot:
 async def _body(request: web.Request, limit: int) -> str:
     if request.content_length is None or request.content_length > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
-    return (await request.read()).decode(errors="replace")
+    # Without the one character that PostgreSQL refuses.
+    return (
+        (await request.read()).decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )

@@ -111,8 +111,9 @@ class NfsListener:
                 self._refused.add(address)
                 log.warning("nfs.too_many_connections", peer=address, of_all_peers=full)
             return
+        peer = Peer(address, self._alias_of(address))
         self._by_address[address] += 1
-        self.backend.adopt(connection, Peer(address, self._alias_of(address)))
+        self.backend.adopt(connection, peer)
 
 
 def _bind(address: str, port: int) -> socket.socket:

@@ -7,12 +7,13 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
 from storeboot.deploy.inventory import make_inventory
@@ -71,6 +72,7 @@ async def running(
     try:
         # First, so that machines that run wait no longer than they must.
         await _listen_nfs(nfs, config, given or {})
+        await asyncio.to_thread(service.inventory.resume, service.clock())
         await asyncio.to_thread(service.assign, progress)
         await runner.setup()
         await _listen_http(runner, config, (given or {}).get("http"))
@@ -95,15 +97,27 @@ async def running(
 async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
     """A machine whose agent is gone still runs as long as it holds its mount's connection."""
     while True:
+        await _bravely(asyncio.to_thread(_renew, service, nfs.peers(), service.clock()))
         await asyncio.sleep(RENEW_SECONDS)
-        peers, now = nfs.peers(), service.clock()
-        await asyncio.to_thread(service.boots.touch_addresses, peers, now)
+
+
+def _renew(service: BootService, peers: list[str], now: float) -> None:
+    service.boots.touch_addresses(peers, now)
+    service.state.serves()
 
 
 async def _end_tests(service: BootService) -> None:
     while True:
+        await _bravely(service.settle_tests())
         await asyncio.sleep(TEST_SECONDS)
-        await service.end_overdue_tests()
+
+
+async def _bravely(chore: Awaitable[object]) -> None:
+    """What fails once, because the database was away for a moment, is tried again."""
+    try:
+        await chore
+    except (SQLAlchemyError, StorebootError, OSError) as error:
+        log.error("serve.chore_failed", reason=str(error))
 
 
 def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:

@@ -58,6 +58,7 @@ class TrialSpec:
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
     drivers: tuple[str, ...] = ()
     disk: Path | None = None  # a local disk, to show that it is left alone
+    declared: bool = True  # else the host boots what is deployed to it
     reboots: bool = False  # else a reboot of the machine is its end
 
 
@@ -100,7 +101,11 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
         hosts={
-            HOST: HostSection(system=spec.system.text, mac=(mac,), kernel_params=spec.kernel_params)
+            HOST: HostSection(
+                system=spec.system.text if spec.declared else None,
+                mac=(mac,),
+                kernel_params=spec.kernel_params,
+            )
         },
     )
 
