@@ -60,26 +60,31 @@ def test_what_a_machine_runs_outlives_its_generation(
 
 
 @pytest.mark.parametrize(
-    ("ending", "holds"),
+    ("seen", "ended", "ended_by", "holds"),  # seconds before now
     [
-        ({}, True),
-        ({"seen_at": time.time() - 8 * DAY}, False),
-        ({"ended_at": time.time() - 700, "ended_by": "boot"}, False),
-        ({"ended_at": time.time(), "seen_at": time.time(), "ended_by": "boot"}, True),
+        (0, None, None, True),
+        (8 * DAY, None, None, False),
+        (700, 700, "boot", False),
+        (0, 0, "boot", True),
         # Somebody else has begun a boot in its name, and it still speaks.
-        ({"ended_at": time.time() - 60, "ended_by": "boot"}, True),
-        ({"ended_at": time.time() - 60, "ended_by": "shutdown"}, False),
+        (0, 700, "boot", True),
+        (0, 60, "shutdown", False),
     ],
 )
 def test_how_a_lease_ends(
-    config: Config, tmp_path: Path, ending: dict[str, object], holds: bool
+    config: Config,
+    tmp_path: Path,
+    seen: float,
+    ended: float | None,
+    ended_by: str | None,
+    holds: bool,
 ) -> None:
     system = make_system(config, tmp_path, 1)
     with opened(config) as inventory:
-        if ending.get("ended_by") == "boot" and not holds:
-            ending = {**ending, "seen_at": ending["ended_at"]}
-        boot = lease(inventory, system, 1, **ending)
-        assert inventory.boots.leases(time.time(), 7 * DAY) == ([boot] if holds else [])
+        now = time.time()
+        ended_at = None if ended is None else now - ended
+        boot = lease(inventory, system, 1, seen_at=now - seen, ended_at=ended_at, ended_by=ended_by)
+        assert inventory.boots.leases(now, 7 * DAY) == ([boot] if holds else [])
 
 
 def test_a_mounts_connection_renews_the_lease(config: Config, tmp_path: Path) -> None:
