@@ -67,24 +67,29 @@ async def killed_at(point: str, path: Path, *words: object) -> None:
 class Machine:
     """Asks and reports as a machine does."""
 
-    def __init__(self, http: aiohttp.ClientSession) -> None:
+    def __init__(self, http: aiohttp.ClientSession, host: str = "lab1", mac: str = MAC) -> None:
         self._http = http
+        self.host = host
+        self.mac = mac
         self._boots = 0
 
     async def script(self) -> str:
-        async with self._http.get("/boot", params={"mac": MAC}) as response:
+        async with self._http.get("/boot", params={"mac": self.mac}) as response:
             return await response.text()
 
     async def begin(self, system: StorePath, nonce: str | None = None) -> dict[str, str]:
         self._boots += 1
         body = (
-            f"host=lab1\nview={view_id([system.text]).hex()}\nmac={MAC}\n"
-            f"nonce={nonce or format(self._boots, '032x')}\n"
+            f"host={self.host}\nview={view_id([system.text]).hex()}\nmac={self.mac}\n"
+            f"nonce={nonce or self._nonce()}\n"
         )
         async with self._http.post("/boots", data=body) as response:
             assert response.status == 200, response.reason
             lines = (await response.text()).splitlines()
         return dict(line.split("=", 1) for line in lines)
+
+    def _nonce(self) -> str:
+        return f"{self.mac}{self._boots}".replace(":", "").rjust(32, "0")
 
     async def reach(self, boot: dict[str, str], stage: str, words: str = "") -> None:
         url = f"/boots/{boot['boot']}/events?source=agent&stage={stage}"

@@ -6,8 +6,18 @@ from storeboot.errors import BootError
 
 # x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the closing zero; arm64 has the same.
 MAX_BYTES = 2047
+BOOTIF_ROOM = len(" BOOTIF=01-00-00-00-00-00-00")
+KEXEC_ROOM = BOOTIF_ROOM + 200  # and the machine's address, with storeboot.lease=
 # Ours, so that they cannot be given by hand in kernel_params.
-RESERVED = ("init=", "initrd=", "BOOTIF=", "storeboot.url=", "storeboot.host=", "storeboot.view=")
+RESERVED = (
+    "init=",
+    "initrd=",
+    "BOOTIF=",
+    "storeboot.url=",
+    "storeboot.host=",
+    "storeboot.view=",
+    "storeboot.lease=",
+)
 
 
 def command_line(
@@ -20,8 +30,11 @@ def command_line(
     machine_id: str,
     system_params: tuple[str, ...],
     host_params: tuple[str, ...],
+    room: int = BOOTIF_ROOM,
 ) -> str:
     """What the script hands to the kernel; BOOTIF is added by iPXE, which knows the NIC.
+
+    `room` is left for what is added, in bytes.
 
     Raises BootError when it is too long, or a host's parameter is one of ours.
     """
@@ -44,7 +57,7 @@ def command_line(
             *host_params,
         )
     )
-    length = len(line.encode()) + len(" BOOTIF=01-00-00-00-00-00-00")
+    length = len(line.encode()) + room
     if length > MAX_BYTES:
         raise BootError(
             f"host {host}: the kernel command line has {length} bytes, at most {MAX_BYTES} fit",

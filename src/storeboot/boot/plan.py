@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from storeboot.boot.commandline import command_line
+from storeboot.boot.commandline import BOOTIF_ROOM, command_line
 from storeboot.boot.script import boot_script
 from storeboot.hosts.host import Host
 from storeboot.nix.system import System
@@ -22,7 +22,7 @@ class Plan:
     system_params: tuple[str, ...]
     machine_id: str
 
-    def command_line(self, url: str) -> str:
+    def command_line(self, url: str, room: int = BOOTIF_ROOM) -> str:
         return command_line(
             init=self.init,
             url=url,
@@ -32,6 +32,7 @@ class Plan:
             machine_id=self.machine_id,
             system_params=self.system_params,
             host_params=self.host.kernel_params,
+            room=room,
         )
 
     def script(self, url: str) -> str:

@@ -24,6 +24,7 @@ STAGES = {
     "shutdown": "the machine goes down (agent)",
 }
 FAILED = "failed"
+REFUSED = "refused"  # what the machine was asked for; it goes on as before
 UP = "multi-user"
 DOWN = "shutdown"
 
@@ -55,7 +56,7 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen:
+        if event.stage in seen or event.stage == REFUSED:
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
@@ -64,7 +65,8 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
 
 def state(events: Iterable[Event]) -> State:
     """The last stage; a failure with the machine's own words."""
-    last = max(events, key=lambda event: event.at, default=None)
+    passed = (event for event in events if event.stage != REFUSED)
+    last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
     failure = last.detail.partition("\n")[0] if last.stage == FAILED else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +13,16 @@ import click
 from storeboot import config
 from storeboot.cli.names import complete_hosts, complete_targets
 from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.rollout import follow
 from storeboot.cli.tables import clock, print_table
-from storeboot.deploy.inventory import opened
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import StorebootError
+from storeboot.hosts.host import Host
+from storeboot.hosts.orders import Order
 from storeboot.hosts.probations import Probation
+from storeboot.hosts.rollouts import Rollout
 from storeboot.nix.profiles import Generation
+from storeboot.nix.store import StorePath
 
 
 @click.command(short_help="Give a host, or a group of them, a system to boot from now on.")
@@ -28,6 +36,18 @@ from storeboot.nix.profiles import Generation
               help="Seconds from the beginning of a test's boot until multi-user.")  # fmt: skip
 @click.option("--auto-confirm", is_flag=True,
               help="Keep what has passed its test without `storeboot confirm`.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(min=1),
+              help="Roll it out: so many machines try it at once, as they boot.")  # fmt: skip
+@click.option("--max-failures", type=click.IntRange(min=1),
+              help="Stop a rollout when so many machines have not come up with it; 1 by default.",
+              )  # fmt: skip
+@click.option("--reboot", is_flag=True,
+              help="Roll it out, and ask machines that run to reboot.")  # fmt: skip
+@click.option("--kexec", is_flag=True,
+              help="Roll it out, and ask machines that run to start it by kexec, without firmware.",
+              )  # fmt: skip
+@click.option("--no-wait", is_flag=True,
+              help="Do not follow the rollout: see storeboot rollout.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 def deploy(
     target: str,
@@ -36,30 +56,74 @@ def deploy(
     testing: bool,
     timeout: int,
     auto_confirm: bool,
+    batch: int | None,
+    max_failures: int | None,
+    reboot: bool,
+    kexec: bool,
+    no_wait: bool,
     dry_run: bool,
 ) -> None:
     """Make SYSTEM the next boot of HOST, or of every host of GROUP, as a new generation.
 
     SYSTEM is a built toplevel in the store, or a link to one, such as ./result. It is checked and
     made ready first; machines that run are left alone, and boot it when they boot again.
+
+    A rollout (--batch, --max-failures, --reboot, --kexec) gives it to a few machines at a time.
+    Each one tries it as with --test --auto-confirm; when too many have failed, nobody else gets it.
     """
+    rolls = reboot or kexec or batch is not None or max_failures is not None
+    if rolls and testing:
+        raise click.UsageError("a rollout tests the system on every machine: leave out --test")
+    if reboot and kexec:
+        raise click.UsageError("give either --reboot or --kexec")
     with opened(config.load(config_path)) as inventory:
         toplevel = inventory.systems.toplevel(system)
         hosts = inventory.registry.of(target)
         if dry_run:
-            for host in hosts:
-                say(f"{host.name} would boot {toplevel} instead of "
-                    f"{inventory.deployments.current(host.name) or 'nothing'}")  # fmt: skip
-            return
-        for host in hosts:
-            if testing:
+            _say_plans(inventory, hosts, toplevel)
+        elif rolls:
+            word = Order.KEXEC if kexec else Order.RESTART if reboot else None
+            rollout = Rollout(
+                id=0, target=target, system=toplevel.text, batch=batch or 5,
+                max_failures=max_failures or 1, word=word, seconds=timeout, began_at=time.time(),
+            )  # fmt: skip
+            number = inventory.rollouts.begin(rollout, hosts, say)
+            say(f"rollout {number} has begun: {len(hosts)} hosts, {rollout.batch} at a time")
+            if not no_wait:
+                follow(inventory, number)
+        elif testing:
+            for host in _changeable(inventory, hosts):
                 number = inventory.deployments.test(
                     host, toplevel, inventory.url, say, seconds=timeout, confirms=auto_confirm
                 )
                 say(f"{host.name}: generation {number} is tested by its next boot")
-            else:
+        else:
+            for host in _changeable(inventory, hosts):
                 number = inventory.deployments.deploy(host, toplevel, inventory.url, say)
                 say(f"{host.name}: generation {number} is its next boot")
+
+
+def _say_plans(inventory: Inventory, hosts: list[Host], toplevel: StorePath) -> None:
+    held = inventory.holds.all()
+    for host in hosts:
+        current = inventory.deployments.current(host.name) or "nothing"
+        if host.name in held:
+            say(f"{host.name} is held and would go on booting {current}")
+        else:
+            say(f"{host.name} would boot {toplevel} instead of {current}")
+
+
+def _changeable(inventory: Inventory, hosts: list[Host]) -> Iterator[Host]:
+    """A host that is held is an error by its own name, and left out of a group."""
+    for host in hosts:
+        try:
+            inventory.take_over(host.name)
+        except StorebootError as error:
+            if len(hosts) == 1:
+                raise
+            say(f"{error.message}: left out")
+        else:
+            yield host
 
 
 @click.command(short_help="Keep the generation that has passed its test.")
@@ -68,7 +132,9 @@ def deploy(
 def confirm(host: str, config_path: Path) -> None:
     """Make the generation that HOST has tested, and come up with, its next boot from now on."""
     with opened(config.load(config_path)) as inventory:
-        number = inventory.deployments.confirm(inventory.registry.require(host))
+        known = inventory.registry.require(host)
+        inventory.take_over(host)
+        number = inventory.deployments.confirm(known)
         say(f"{host}: generation {number} is its next boot")
 
 
@@ -84,6 +150,7 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
         known = inventory.registry.require(host)
         goal = inventory.deployments.goal(known, number)
         if not dry_run:
+            inventory.take_over(host)
             inventory.deployments.switch(known, goal)
         will = "would be" if dry_run else "is"
         say(f"{host}: generation {goal.number} {will} its next boot: {goal.system}")

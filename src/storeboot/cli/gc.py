@@ -47,7 +47,11 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
 
 def _plan(inventory: Inventory, keep: int, now: float) -> Plan:
     return plan_collection(
-        inventory.deployments, inventory.registry.all(), inventory.leases(now), keep
+        inventory.deployments,
+        inventory.registry.all(),
+        inventory.leases(now),
+        keep,
+        inventory.rollouts.promised(),
     )
 
 

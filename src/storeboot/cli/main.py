@@ -13,7 +13,9 @@ from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
 from storeboot.cli.deploy import confirm, deploy, generations, rollback
 from storeboot.cli.gc import gc
+from storeboot.cli.hold import hold, release
 from storeboot.cli.host import host
+from storeboot.cli.rollout import rollout
 from storeboot.cli.serve import serve
 from storeboot.cli.status import status, timeline
 from storeboot.errors import StorebootError
@@ -36,8 +38,11 @@ COMMANDS = (
     deploy,
     gc,
     generations,
+    hold,
     host,
+    release,
     rollback,
+    rollout,
     serve,
     status,
     timeline,

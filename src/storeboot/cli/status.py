@@ -17,6 +17,7 @@ from storeboot.cli.tables import clock, duration, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot
+from storeboot.hosts.holds import Hold
 from storeboot.nix.profiles import Generation
 
 
@@ -28,7 +29,11 @@ def status(config_path: Path, as_json: bool) -> None:
     loaded = config.load(config_path)
     _require_database(loaded)
     with opened(loaded) as inventory:
-        machines = {host.name: _machine(inventory, host.name) for host in inventory.registry.all()}
+        held = inventory.holds.all()
+        machines = {
+            host.name: _machine(inventory, host.name, held.get(host.name))
+            for host in inventory.registry.all()
+        }
     if as_json:
         hosts = {
             name: {
@@ -37,6 +42,7 @@ def status(config_path: Path, as_json: bool) -> None:
                 "runs": each.boot.system if each.boot else None,
                 "next": each.next.system.text if each.next else None,
                 "generation": each.next.number if each.next else None,
+                "held": each.held,
             }
             for name, each in machines.items()
         }
@@ -45,7 +51,7 @@ def status(config_path: Path, as_json: bool) -> None:
     print_table(
         ("HOST", "STAGE", "SINCE", "GENERATION", "MEANING"),
         [
-            (name, each.state.stage, _since(each.state), each.generation, _words(each.state))
+            (name, each.state.stage, _since(each.state), each.generation, _words(each))
             for name, each in machines.items()
         ],
     )
@@ -58,6 +64,7 @@ class _Machine:
     state: State
     boot: Boot | None
     made: tuple[Generation, ...]
+    held: str | None  # why
 
     @property
     def next(self) -> Generation | None:
@@ -75,18 +82,20 @@ class _Machine:
         return f"{self.next.number} (runs {next(runs, 'one that is gone')})"
 
 
-def _machine(inventory: Inventory, name: str) -> _Machine:
+def _machine(inventory: Inventory, name: str, hold: Hold | None) -> _Machine:
     boot = inventory.boots.latest(name)
     events = last_boot(inventory.boots.events_since(name, 0), boot)
-    return _Machine(state(events), boot, tuple(inventory.deployments.generations(name)))
+    made = tuple(inventory.deployments.generations(name))
+    return _Machine(state(events), boot, made, hold.reason if hold else None)
 
 
 def _since(each: State) -> str:
     return duration(time.time() - each.since) + " ago" if each.since is not None else "-"
 
 
-def _words(each: State) -> str:
-    return each.failure if each.stage == FAILED else each.meaning
+def _words(each: _Machine) -> str:
+    words = each.state.failure if each.state.stage == FAILED else each.state.meaning
+    return f"{words} (held: {each.held})" if each.held else words
 
 
 @click.command(short_help="Show the stages of a host's last boot.")

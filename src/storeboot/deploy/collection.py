@@ -66,19 +66,24 @@ class Outcome:
 
 
 def plan_collection(
-    deployments: Deployments, hosts: Iterable[Host], leases: Iterable[Boot], keep: int
+    deployments: Deployments,
+    hosts: Iterable[Host],
+    leases: Iterable[Boot],
+    keep: int,
+    promised: Iterable[StorePath] = (),
 ) -> Plan:
     """`keep` generations of each host besides the current one; hosts that are gone keep none.
 
-    What the configuration declares is kept, deployed or not yet. So is all that a host has had
-    whose machine mounts by nfs.alias: it begins no boots, and nobody knows what it runs.
+    What the configuration declares is kept, deployed or not yet, and what is promised. So is all
+    that a host has had whose machine mounts by nfs.alias: it begins no boots, and nobody knows what
+    it runs.
     """
     state = deployments.systems.state
     known = {host.name: host for host in hosts}
     aliased = _aliased(deployments.systems.config)
     removals: list[Removal] = []
     declared = (host.system for host in known.values() if host.system is not None)
-    generation_views = {view_id([system.text]).hex() for system in declared}
+    generation_views = {view_id([system.text]).hex() for system in (*declared, *promised)}
     for host in state.profiled():
         made = deployments.generations(host)
         fixed = deployments.needed(host) if host in known else set()

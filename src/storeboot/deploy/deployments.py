@@ -69,6 +69,14 @@ class Deployments:
             view_id([generation.system.text]).hex() == view for generation in self.generations(host)
         )
 
+    def prepare(
+        self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
+    ) -> None:
+        """Everything that deploying needs; an error if the host could not boot the system."""
+        assignment = self.systems.prepare(system, progress)
+        self.systems.plan(host, assignment).command_line(url)  # too long is an error now
+        faults.reach("deploy.prepared")
+
     def deploy(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> int:
@@ -76,7 +84,7 @@ class Deployments:
 
         Until the last step, the switch of a symlink, the host boots what it did before.
         """
-        self._prepare(host, system, url, progress)
+        self.prepare(host, system, url, progress)
         with self._deciding(host.name):
             self.systems.state.add_view(self.systems.store, system)  # should it be gone meanwhile
             number = self.profile(host.name).set(system)
@@ -99,7 +107,7 @@ class Deployments:
         The profile stays at the generation before.
         """  # fmt: skip
         self._fallback(host, system)  # said before anything is built
-        self._prepare(host, system, url, progress)
+        self.prepare(host, system, url, progress)
         profile = self.profile(host.name)
         with self._deciding(host.name):
             previous = self._fallback(host, system)
@@ -134,13 +142,6 @@ class Deployments:
         with self.systems.state.lock(), self.systems.state.host_lock(host):
             yield
 
-    def _prepare(
-        self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
-    ) -> None:
-        assignment = self.systems.prepare(system, progress)
-        self.systems.plan(host, assignment).command_line(url)  # too long is an error now
-        faults.reach("deploy.prepared")
-
     def confirm(self, host: Host) -> int:
         """Make the generation that has passed its test the host's next boot from now on."""
         with self._deciding(host.name):
@@ -158,6 +159,16 @@ class Deployments:
         """The profile first: should this be killed between the two, the next one does it again."""
         self.profile(probation.host).switch(probation.generation)
         self.probations.pass_on(probation, Standing.CONFIRMED)
+
+    def take_back(self, host: str, generation: int) -> bool:
+        """Whether the host's test of a generation had not begun, and is none any more."""
+        with self._deciding(host):
+            test = self.probations.open(host)
+            if test is None or test.generation != generation:
+                return False
+            return test.standing is Standing.PENDING and self.probations.pass_on(
+                test, Standing.DROPPED
+            )
 
     def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
         """The boot of a test, or one that says that the test's boot is over."""

@@ -10,11 +10,15 @@ from sqlalchemy import Engine
 
 from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.rollouts import Rollouts
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
 from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.database import database_url, open_database
+from storeboot.hosts.holds import Holds
+from storeboot.hosts.orders import Orders
 from storeboot.hosts.registry import Registry
+from storeboot.hosts.rollouts import RolloutTable
 from storeboot.hosts.unknown import UnknownMachines
 from storeboot.nix.store import Store
 
@@ -30,7 +34,10 @@ class Inventory:
     registry: Registry
     boots: Boots
     unknown: UnknownMachines
+    orders: Orders
+    holds: Holds
     deployments: Deployments
+    rollouts: Rollouts
 
     @property
     def systems(self) -> Systems:
@@ -38,16 +45,22 @@ class Inventory:
 
     @property
     def url(self) -> str:
-        return f"http://{self.config.server.address}:{self.config.http.port}"
+        return boot_url(self.config)
 
     @property
     def lease(self) -> float:
         """Seconds for which a machine that is not heard of keeps what it runs."""
         return self.config.boots.lease_days * DAY
 
+    def take_over(self, host: str) -> None:
+        """A command decides what the host boots: not while it is held, and no rollout then."""
+        self.holds.refuse(host)
+        self.rollouts.table.leave(host, "another deployment came between")
+
     def remove(self, host: str) -> None:
         """An added host with all that was its own; another one may take the name."""
         self.registry.remove(host)
+        self.holds.release(host)
         self.deployments.forget(host)
         self.state.host_key(host).unlink(missing_ok=True)
 
@@ -68,14 +81,25 @@ class Inventory:
 def make_inventory(config: Config, engine: Engine) -> Inventory:
     state = StateDirectory(config.server.state_directory)
     systems = Systems(config, state, Store(config.store.root), state.key())
+    deployments = Deployments(systems, engine)
+    registry, boots = Registry(config, engine), Boots(engine)
+    orders, holds = Orders(engine), Holds(engine)
+    table, url = RolloutTable(engine), boot_url(config)
     return Inventory(
         config=config,
         state=state,
-        registry=Registry(config, engine),
-        boots=Boots(engine),
+        registry=registry,
+        boots=boots,
         unknown=UnknownMachines(engine),
-        deployments=Deployments(systems, engine),
+        orders=orders,
+        holds=holds,
+        deployments=deployments,
+        rollouts=Rollouts(table, deployments, registry, boots, orders, holds, url),
     )
+
+
+def boot_url(config: Config) -> str:
+    return f"http://{config.server.address}:{config.http.port}"
 
 
 @contextmanager

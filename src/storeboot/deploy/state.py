@@ -3,6 +3,7 @@
 server.key          32 random bytes, readable by the owner alone
 lock                held while roots are made, and alone while they are taken away
 locks/HOST          held alone while it is decided what the host boots
+rollouts            held alone while rollouts are carried on
 serving             its modification time is when the server was up last
 garbage.json        store paths that a collection has given up and not yet deleted
 storeboot.sqlite    added hosts, boots and events
@@ -97,6 +98,13 @@ class StateDirectory:
     def host_lock(self, host: str) -> Iterator[None]:
         """Between processes, for one host: to look at its generations and change them."""
         with _opened(self.path / "locks" / host) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def rollout_lock(self) -> Iterator[None]:
+        """Between processes: to carry rollouts on."""
+        with _opened(self.path / "rollouts") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 

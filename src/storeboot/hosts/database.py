@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from storeboot.config import Config
 from storeboot.errors import ConfigError, StorebootError
 
-HEAD = "0002"
+HEAD = "0003"
 # What begins a transaction of changes to the schema, whole or not at all, one at a time. SQLite's
 # driver begins none by itself before a CREATE TABLE.
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7370)"}

@@ -106,3 +106,51 @@ events = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Index(None, "host", "at"),
 )
+
+# What the agent of a boot is told at its next heartbeat.
+orders = Table(
+    "orders",
+    metadata,
+    Column("boot", String(16), ForeignKey("boots.id", ondelete="CASCADE"), primary_key=True),
+    Column("word", String(16), nullable=False),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("host", String(63), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("since", Float, nullable=False),  # seconds since 1970, UTC
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("target", String(63), nullable=False),
+    Column("system", String(255), nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("max_failures", Integer, nullable=False),
+    Column("word", String(16)),  # what running machines are asked for, if anything
+    Column("seconds", Float, nullable=False),
+    Column("began_at", Float, nullable=False),  # seconds since 1970, UTC
+    Column("standing", String(16), nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+)
+
+rollout_hosts = Table(
+    "rollout_hosts",
+    metadata,
+    Column(
+        "rollout", Integer, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True,
+        autoincrement=False,
+    ),
+    Column("host", String(63), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("standing", String(16), nullable=False),
+    Column("generation", Integer),  # the one that is tried
+    Column("since", Float),  # when it was given to the host
+    Column("asked", String(16)),  # the boot whose agent was asked
+    Column("reason", Text, nullable=False, server_default=""),
+    Index(None, "host"),
+)  # fmt: skip

@@ -12,7 +12,9 @@ from hashlib import blake2b
 
 import structlog
 
+from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id
+from storeboot.boot.timeline import DOWN, REFUSED
 from storeboot.config import Config
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
@@ -20,6 +22,7 @@ from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots, Event
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
@@ -41,7 +44,6 @@ class BootService:
     inventory: Inventory
     clock: Callable[[], float]
     faults: dict[str, StorebootError] = field(default_factory=dict)  # by host, at the start
-    commands: dict[str, str] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -76,7 +78,7 @@ class BootService:
         hosts = self.registry.all()
         for host in hosts:
             try:
-                self.inventory.deployments.declare(host, self.url, progress)
+                self._declare(host, progress)
                 system = self.inventory.deployments.current(host.name)
                 if system is not None:
                     assignment = self.inventory.systems.prepare(system, progress)
@@ -86,6 +88,13 @@ class BootService:
                 log.error("host.cannot_boot", host=host.name, reason=error.message, hint=error.hint)
         if hosts and len(self.faults) == len(hosts):
             raise next(iter(self.faults.values()))
+
+    def _declare(self, host: Host, progress: Callable[[str], None]) -> None:
+        hold = self.inventory.holds.get(host.name)
+        if hold is None:
+            self.inventory.deployments.declare(host, self.url, progress)
+        else:
+            log.warning("host.held", host=host.name, reason=hold.reason)
 
     async def assignment(self, host: Host) -> Assignment:
         """What the host boots next."""
@@ -140,11 +149,29 @@ class BootService:
     async def script(self, machine: Machine, address: str = "") -> tuple[Host, str]:
         """`address` is where the machine asks from."""
         host = self.find(machine, address)
+        rollouts = self.inventory.rollouts
+        if rollouts.table.waiting_for(host.name) is not None:
+            await asyncio.to_thread(rollouts.offer, host.name, self.clock())
         plan = self.inventory.systems.plan(host, await self.assignment(host))
         try:
             return host, plan.script(self.url)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
+
+    async def next_boot(self, boot: Boot) -> dict[str, str]:
+        """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
+        host = self.registry.require(boot.host)
+        assignment = await self.assignment(host)
+        plan = self.inventory.systems.plan(host, assignment)
+        try:
+            line = plan.command_line(self.url, KEXEC_ROOM)
+        except StorebootError as error:
+            raise RefusedError(error.message) from None
+        return {
+            "kernel": f"/views/{plan.view}/kernel?host={host.name}",
+            "initrd": f"/views/{plan.view}/initrd?host={host.name}",
+            "command_line": line,
+        }
 
     def begin(
         self, *, host_name: str, view: str, nonce: str, machine: Machine, address: str
@@ -222,8 +249,10 @@ class BootService:
         self.boots.record(event)
         if event.boot is not None:
             self.boots.touch(event.boot, event.at)
-            if event.stage == "shutdown":
+            if event.stage == DOWN:
                 self.boots.end(event.boot, event.at)
+            elif event.stage == REFUSED:
+                await asyncio.to_thread(self.inventory.rollouts.refused, event.boot, event.detail)
             await asyncio.to_thread(
                 self.inventory.deployments.stage_reached,
                 event.host, event.boot, event.stage, event.detail,
@@ -240,8 +269,13 @@ class BootService:
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
                             reason="no multi-user in time")  # fmt: skip
-                self.commands[failed.boot] = "reboot"
+                self.inventory.orders.give(failed.boot, Order.REBOOT)
                 await self.notify()
+
+    async def carry_on(self) -> None:
+        """Rollouts, as far as they can go by now."""
+        await asyncio.to_thread(self.inventory.rollouts.advance, self.clock())
+        await self.notify()
 
     async def notify(self) -> None:
         async with self.changed:

@@ -6,6 +6,7 @@ GET  /views/VIEW/kernel|initrd         files of assigned systems
 GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
+GET  /boots/BOOT/next                  what a running machine boots next, for kexec
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 """
 
@@ -20,7 +21,7 @@ import structlog
 from aiohttp import web
 
 from storeboot.boot.script import entry_script, refusal_script
-from storeboot.boot.timeline import FAILED, STAGES
+from storeboot.boot.timeline import FAILED, REFUSED, STAGES
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Event
@@ -38,7 +39,7 @@ REPORT_PARTS = frozenset(
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
 _WORD = re.compile(r"[ -~]{0,200}")
-_STAGE_NAMES = frozenset(STAGES) | {FAILED}
+_STAGE_NAMES = frozenset(STAGES) | {FAILED, REFUSED}
 routes = web.RouteTableDef()
 
 
@@ -145,8 +146,11 @@ async def begin(request: web.Request) -> web.Response:
         raise web.HTTPConflict(reason="this boot has begun already")
     with suppress(ValueError):
         await _record_early(service, boot, early, float(fields.get("uptime", "0")))
-    lines = (f"{name}={value}\n" for name, value in service.answer(boot).items())
-    return web.Response(text="".join(lines))
+    return _lines(service.answer(boot))
+
+
+def _lines(values: dict[str, str]) -> web.Response:
+    return web.Response(text="".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 async def _record_early(
@@ -204,6 +208,11 @@ async def ssh_host_key(request: web.Request) -> web.Response:
     return web.Response(text=key)
 
 
+@routes.get("/boots/{boot}/next", allow_head=False)
+async def next_boot(request: web.Request) -> web.Response:
+    return _lines(await request.app[SERVICE].next_boot(_own_boot(request)))
+
+
 @routes.post("/boots/{boot}/heartbeat")
 async def heartbeat(request: web.Request) -> web.Response:
     """The answer is what the agent is to do, one word, or nothing."""
@@ -212,7 +221,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     await _body(request, MAX_EVENT)
     service.boots.touch(boot.id, service.clock())
     await service.notify()
-    return web.Response(text=service.commands.pop(boot.id, ""))
+    return web.Response(text=service.inventory.orders.take(boot.id))
 
 
 @routes.post("/boots/{boot}/reports/{part}")

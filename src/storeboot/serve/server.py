@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 NFS_PORT = 2049
 RENEW_SECONDS = 300.0
-TEST_SECONDS = 5.0  # between two looks for tests that have failed
+TEST_SECONDS = 5.0  # between two looks at tests and rollouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ async def running(
                  hosts=len(service.registry.all()))  # fmt: skip
         chores = [
             asyncio.create_task(_renew_leases(service, nfs)),
-            asyncio.create_task(_end_tests(service)),
+            asyncio.create_task(_carry_on(service)),
         ]
         try:
             yield Server(service, nfs, runner)
@@ -106,9 +106,10 @@ def _renew(service: BootService, peers: list[str], now: float) -> None:
     service.state.serves()
 
 
-async def _end_tests(service: BootService) -> None:
+async def _carry_on(service: BootService) -> None:
     while True:
         await _bravely(service.settle_tests())
+        await _bravely(service.carry_on())
         await asyncio.sleep(TEST_SECONDS)
 
 

@@ -31,6 +31,7 @@ from storeboot.config import (
 )
 from storeboot.errors import BootError
 from storeboot.hosts.boots import Boot
+from storeboot.hosts.orders import Order
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nix.store import Store, StorePath
 from storeboot.serve import server
@@ -151,7 +152,7 @@ class Trial:
 
     async def report(self, boot: Boot, expected: dict[bytes, str]) -> GuestReport:
         """Ask the machine for its account and hold it against the server's hashes."""
-        self.service.commands[boot.id] = "report"
+        self.service.inventory.orders.give(boot.id, Order.REPORT)
         facts = self.service.state.report(boot.id, "facts")
         await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
         part = self.service.state.report
@@ -166,7 +167,7 @@ class Trial:
 
     async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
         """Ask for it; returns the seconds it took."""
-        self.service.commands[boot.id] = "poweroff"
+        self.service.inventory.orders.give(boot.id, Order.POWEROFF)
         await self.reach("shutdown", 60)
         return await self.wait_off(seconds)
 

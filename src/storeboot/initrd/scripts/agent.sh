@@ -39,8 +39,54 @@ heartbeat() {
     http_post 10 "/boots/$(fact boot)/heartbeat" "$SB/heartbeat" "$SB/command" || return 0
     case "$(cat "$SB/command")" in
     poweroff | reboot) go_down "$(cat "$SB/command")" ;;
+    restart) restart_politely reboot & ;;
+    kexec) load_next && restart_politely kexec & ;;
     report) make_report & ;;
     esac
+}
+
+# restart_politely reboot|kexec: unless somebody on the machine inhibits it. The unit that goes with
+# the target tells the agent.
+restart_politely() {
+    if [ ! -e /run/systemd/private ]; then
+        going_down "$1"
+        case "$1" in
+        kexec) "$SYSTEM_BIN/kexec" --exec ;;
+        *) "$1" ;;
+        esac
+        return 0
+    fi
+    "$SYSTEM_BIN/systemctl" --check-inhibitors=yes "$1" </dev/null >"$SB/restart.log" 2>&1 ||
+        refuse "systemctl $1: $(tr '\n' ' ' <"$SB/restart.log")"
+}
+
+next() {
+    sed -n "s/^$1=//p" "$SB/next"
+}
+
+# Kernel and initrd of the next boot, into memory. The address goes with them.
+load_next() {
+    program="$SYSTEM_BIN/kexec"
+    [ -x "$program" ] ||
+        refuse "the system that runs has no kexec: boot.kexec.enable, or kexec-tools" || return 1
+    http_get 30 "/boots/$(fact boot)/next" "$SB/next" ||
+        refuse "the server does not say what comes next: $(http_error)" || return 1
+    for name in kernel initrd; do
+        http_get 300 "$(next "$name")" "$SB/next-$name" ||
+            refuse "the next $name could not be fetched: $(http_error)" || return 1
+    done
+    timeout 120 "$program" --load "$SB/next-kernel" --initrd="$SB/next-initrd" \
+        --command-line="$(next command_line) BOOTIF=01-$(fact mac | tr : -) $(lease_param)" \
+        >"$SB/kexec.log" 2>&1 ||
+        refuse "kexec: $(tail -n 1 "$SB/kexec.log")" || return 1
+    rm "$SB/next-kernel" "$SB/next-initrd"
+}
+
+lease_param() {
+    printf 'storeboot.lease='
+    for name in ip prefix router dns domain; do
+        [ -z "$(fact "$name")" ] || printf '%s:%s,' "$name" "$(fact "$name" | tr ' ' '+')"
+    done
 }
 
 # go_down poweroff|reboot: by systemd where it runs.
@@ -56,6 +102,8 @@ go_down() {
 going_down() {
     [ ! -e "$SB/going-down" ] || return 0
     : >"$SB/going-down"
+    # It ends in the firmware; without it systemd-shutdown starts the loaded kernel by itself.
+    [ "$1" != kexec ] || rm -f /run/initramfs/shutdown
     arm_watchdog "$1"
     report shutdown
 }

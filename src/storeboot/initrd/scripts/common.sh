@@ -57,6 +57,14 @@ report() {
         "${2:-/dev/null}" /dev/null || say "could not report $1: $(http_error)"
 }
 
+# refuse REASON: what the server has asked for is not done.
+refuse() {
+    say "refused: $1"
+    echo "$1" >"$SB/refusal"
+    report refused "$SB/refusal"
+    return 1
+}
+
 # wait_for SECONDS COMMAND…: until it succeeds or the time is over.
 wait_for() {
     end=$(($(date +%s) + $1))

@@ -48,14 +48,35 @@ has_carrier() {
     [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]
 }
 
+# lease NAME: of the lease that the machine had before kexec: storeboot.lease=NAME:VALUE,…
+lease() {
+    param storeboot.lease | tr ',' '\n' | sed -n "s/^$1://p" | tr '+' ' '
+}
+
 configure_network() {
     nic=$(nic_of_mac)
     ip link set lo up
     ip link set "$nic" up || fail "cannot bring up $nic"
     wait_for 60 has_carrier "$nic" || fail "$nic has no link after 60 s: check cable and switch port"
+    if [ -n "$(param storeboot.lease)" ]; then
+        keep_address "$nic"
+    else
+        ask_for_address "$nic"
+    fi
+    say "address $(fact ip)/$(fact prefix) on $nic, router '$(fact router)'"
+}
+
+# As if DHCP had answered; the agent renews the lease as it did before.
+keep_address() {
+    ip=$(lease ip) mask=$(lease prefix) router=$(lease router) dns=$(lease dns) \
+        domain=$(lease domain) interface=$1 sh /storeboot/dhcp.sh bound >>"$SB/log" 2>&1
+    [ -n "$(fact ip)" ] || fail "cannot give $1 the address of before: $(param storeboot.lease)"
+}
+
+ask_for_address() {
+    nic=$1
     # A switch with spanning tree drops everything for 30-60 s after link-up: be patient.
     udhcpc -q -n -f -i "$nic" -t 30 -T 3 -s /storeboot/dhcp.sh -V storeboot >>"$SB/log" 2>&1 ||
         fail "$nic has a link, but no DHCP server answered in 90 s"
     [ -n "$(fact ip)" ] || fail "the DHCP server of $nic gave no address"
-    say "address $(fact ip)/$(fact prefix) on $nic, router '$(fact router)'"
 }

@@ -20,3 +20,7 @@ ln -sfn /run/booted-system/kernel-modules/lib/modules lib/modules
 ln -sfn /run/booted-system/firmware lib/firmware
 [ -e bin/awk ] || ln -s mawk bin/awk
 [ -e bin/sh ] || ln -sfn dash bin/sh
+# nixpkgs has all programs in bin.
+for program in sbin/*; do
+    [ -e "bin/${program##*/}" ] || ln -s "../$program" "bin/${program##*/}"
+done

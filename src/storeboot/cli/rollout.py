@@ -1,0 +1,157 @@
+"""`storeboot rollout`: how far rollouts are, and how one is stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from storeboot import config
+from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.tables import clock, duration, print_table
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import StorebootError
+from storeboot.hosts.rollouts import Member, Part, Rollout, Standing
+
+POLL_SECONDS = 1.0
+SERVER_SECONDS = 900.0  # a server that runs says so more often
+
+
+@click.group(short_help="List, show, follow and stop rollouts.")
+def rollout() -> None:
+    """Rollouts are begun by `storeboot deploy` and carried on by `storeboot serve`."""
+
+
+@rollout.command("list", short_help="List all rollouts.")
+@config_option
+@json_option
+def list_(config_path: Path, as_json: bool) -> None:
+    """List every rollout, the newest first."""
+    with opened(config.load(config_path)) as inventory:
+        table = inventory.rollouts.table
+        rows = [(each, table.counts(each.id)) for each in table.all()]
+    if as_json:
+        click.echo(
+            json.dumps([{**asdict(each), "hosts": counts} for each, counts in rows], indent=2)
+        )
+        return
+    print_table(
+        ("ID", "TARGET", "BEGAN", "STANDING", "HOSTS", "SYSTEM"),
+        [
+            (str(each.id), each.target, clock(each.began_at), _standing(each), _counts(counts),
+             each.system)
+            for each, counts in rows
+        ],
+    )  # fmt: skip
+
+
+@rollout.command(short_help="Show each host of a rollout.")
+@click.argument("number", metavar="ID", type=int)
+@config_option
+@json_option
+def show(number: int, config_path: Path, as_json: bool) -> None:
+    """Show where each host of the rollout ID stands, and why."""
+    with opened(config.load(config_path)) as inventory:
+        found = _require(inventory, number)
+        members = inventory.rollouts.table.members(number)
+        held = inventory.holds.all()
+    if as_json:
+        document = {**asdict(found), "hosts": [asdict(each) for each in members]}
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(f"{found.system} for {found.target}: {_standing(found)}")
+    print_table(
+        ("HOST", "STANDING", "GENERATION", "REASON"),
+        [
+            (each.host, each.standing, str(each.generation or "-"),
+             f"held: {held[each.host].reason}"
+             if each.standing is Part.WAITING and each.host in held else _reason(each))
+            for each in members
+        ],
+    )  # fmt: skip
+
+
+@rollout.command(short_help="Stop a rollout.")
+@click.argument("number", metavar="ID", type=int)
+@config_option
+def stop(number: int, config_path: Path) -> None:
+    """Give the system of the rollout ID to nobody else; what boots it already is still decided."""
+    with opened(config.load(config_path)) as inventory:
+        found = _require(inventory, number)
+        if found.standing is not Standing.RUNNING:
+            raise StorebootError(
+                f"rollout {number} is {found.standing}", "there is nothing to stop"
+            )
+        inventory.rollouts.stop(found, "by hand")
+        say(f"rollout {number} is stopped")
+
+
+@rollout.command("follow", short_help="Follow a rollout until it is decided.")
+@click.argument("number", metavar="ID", type=int)
+@config_option
+def follow_(number: int, config_path: Path) -> None:
+    """Tell what becomes of each host of the rollout ID. Ctrl-C ends the telling alone."""
+    with opened(config.load(config_path)) as inventory:
+        _require(inventory, number)
+        follow(inventory, number)
+
+
+def follow(inventory: Inventory, number: int) -> None:
+    """Until the rollout is decided; StorebootError when it was stopped."""
+    table = inventory.rollouts.table
+    told: dict[str, str] = {}
+    _require_server(inventory, time.time())
+    while True:
+        found = _require(inventory, number)
+        members = table.members(number)
+        for each in members:
+            words = f"{each.standing} {_first_line(each.reason)}".strip()
+            if told.get(each.host, str(Part.WAITING)) != words:
+                say(f"{each.host}: {words}")
+            told[each.host] = words
+        if found.standing is Standing.STOPPED:
+            raise StorebootError(
+                f"rollout {number} was stopped: {found.reason}",
+                f"see storeboot rollout show {number}",
+            )
+        if found.standing is Standing.DONE:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _require_server(inventory: Inventory, now: float) -> None:
+    until = inventory.state.served_until()
+    if until is None or until < now - SERVER_SECONDS:
+        raise StorebootError(
+            "no server carries the rollout on", "start storeboot serve; the rollout waits for it"
+        )
+
+
+def _require(inventory: Inventory, number: int) -> Rollout:
+    found = inventory.rollouts.table.get(number)
+    if found is None:
+        raise StorebootError(f"no rollout {number}", "see storeboot rollout list")
+    return found
+
+
+def _standing(each: Rollout) -> str:
+    return f"{each.standing}: {each.reason}" if each.reason else str(each.standing)
+
+
+def _reason(each: Member) -> str:
+    since = ""
+    if each.standing is Part.TRYING and each.since is not None:
+        asked = "asked" if each.asked else "given"
+        since = f"{asked} {duration(max(0.0, time.time() - each.since))} ago"
+    return _first_line(each.reason) or since or "-"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _counts(counts: dict[Part, int]) -> str:
+    return ", ".join(f"{counts[part]} {part}" for part in Part if part in counts)

@@ -1,0 +1,205 @@
+"""Rollouts carried on: whose turn it is, who is asked, and when it is enough.
+
+Each host gets the system as a test that confirms itself, so a machine that does not come up is
+back on its old generation by its next boot, whatever becomes of the rollout. A host gets it when
+its machine asks for its boot script, or when it is asked to restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from storeboot.deploy.deployments import Deployments
+from storeboot.errors import StorebootError
+from storeboot.hosts.boots import Boot, Boots
+from storeboot.hosts.holds import Holds
+from storeboot.hosts.host import Host
+from storeboot.hosts.orders import Orders
+from storeboot.hosts.probations import Standing as Verdict
+from storeboot.hosts.registry import Registry
+from storeboot.hosts.rollouts import Member, Part, Rollout, RolloutTable, Standing
+from storeboot.nix.store import StorePath
+
+log = structlog.get_logger()
+OFFER_SECONDS = 300.0  # from the script until the boot has begun
+ALIVE_SECONDS = 120.0  # who was heard of since then runs, and can be asked
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """All decisions are taken alone, by whichever process."""
+
+    table: RolloutTable
+    deployments: Deployments
+    registry: Registry
+    boots: Boots
+    orders: Orders
+    holds: Holds
+    url: str
+
+    def begin(self, rollout: Rollout, hosts: Iterable[Host], progress: Progress) -> int:
+        """Its id. Nothing has begun if the system cannot be booted by every one of the hosts."""
+        system = StorePath(rollout.system)
+        chosen = list(hosts)
+        for host in chosen:
+            self.deployments.prepare(host, system, self.url, progress)
+        with self.deployments.systems.state.rollout_lock():
+            number = self.table.begin(rollout, [host.name for host in chosen])
+            for member in self.table.members(number):
+                self._begin_with_nothing(member, system)
+        return number
+
+    def _begin_with_nothing(self, member: Member, system: StorePath) -> None:
+        """A host that boots it already is done; one with nothing to fall back to is given it."""
+        current = self.deployments.current(member.host)
+        if current == system:
+            self.table.change(member, Part.DONE, reason="boots it already")
+        elif current is None:
+            host = self.registry.require(member.host)
+            self.deployments.deploy(host, system, self.url, lambda _text: None)
+            self.table.change(member, Part.DONE, reason="has it as its first generation")
+
+    def promised(self) -> list[StorePath]:
+        """Systems that hosts may still get; they are kept from garbage collection."""
+        return [StorePath(rollout.system) for rollout in self.table.active()]
+
+    def offer(self, host: str, now: float) -> None:
+        """The host's machine asks for its script: it gets the system if it is its turn."""
+        number = self.table.waiting_for(host)
+        if number is None:
+            return
+        with self.deployments.systems.state.rollout_lock():
+            rollout = self.table.get(number)
+            members = self.table.members(number)
+            own = [each for each in members if each.host == host and each.standing is Part.WAITING]
+            if rollout is not None and own and self._free(rollout, members):
+                self._try(rollout, own[0], now)
+
+    def advance(self, now: float) -> None:
+        """See what has become of those that try, stop where too many failed, ask the next ones."""
+        if not self.table.active():
+            return
+        with self.deployments.systems.state.rollout_lock():
+            for rollout in self.table.active():
+                self._advance(rollout, now)
+
+    def _advance(self, rollout: Rollout, now: float) -> None:
+        for member in self.table.members(rollout.id):
+            if member.standing is Part.TRYING:
+                self._look(rollout, member, now)
+        if rollout.standing is not Standing.RUNNING:
+            return
+        members = self.table.members(rollout.id)
+        failed = [each for each in members if each.standing is Part.FAILED]
+        if len(failed) >= rollout.max_failures:
+            self._stop(rollout, f"{failed[-1].host}: {_first_line(failed[-1].reason)}")
+        elif not any(each.standing.is_open for each in members):
+            self.table.end(rollout.id, Standing.DONE)
+            log.info("rollout.done", rollout=rollout.id, system=rollout.system)
+        elif rollout.word is not None:
+            self._ask(rollout, members, now)
+
+    def _free(self, rollout: Rollout, members: list[Member]) -> int:
+        return rollout.batch - sum(each.standing is Part.TRYING for each in members)
+
+    def _ask(self, rollout: Rollout, members: list[Member], now: float) -> None:
+        assert rollout.word is not None
+        free = self._free(rollout, members)
+        for member in members:
+            boot = self._running(member.host, now) if member.standing is Part.WAITING else None
+            if free < 1 or boot is None or member.asked == boot.id:
+                continue
+            if self._try(rollout, member, now, boot.id):
+                self.orders.give(boot.id, rollout.word)
+                free -= 1
+
+    def _running(self, host: str, now: float) -> Boot | None:
+        boot = self.boots.latest(host)
+        if boot is None or boot.ended_at is not None or boot.seen_at < now - ALIVE_SECONDS:
+            return None
+        return boot
+
+    def _try(self, rollout: Rollout, member: Member, now: float, asked: str | None = None) -> bool:
+        host = self.registry.get(member.host)
+        if host is None:
+            self.table.change(member, Part.LEFT, reason="the host was removed")
+            return False
+        if self.holds.get(host.name) is not None:
+            return False
+        if self.deployments.current(host.name) == StorePath(rollout.system):
+            self.table.change(member, Part.DONE, reason="boots it already")
+            return False
+        try:
+            generation = self.deployments.test(
+                host, StorePath(rollout.system), self.url, lambda _text: None,
+                seconds=rollout.seconds, confirms=True,
+            )  # fmt: skip
+        except StorebootError as error:
+            self.table.change(member, Part.FAILED, reason=error.message)
+            return False
+        self.table.change(member, Part.TRYING, generation=generation, since=now, asked=asked)
+        log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
+        return True
+
+    def _look(self, rollout: Rollout, member: Member, now: float) -> None:
+        test = self.deployments.probations.of(member.host).get(member.generation or 0)
+        match test.standing if test is not None else Verdict.DROPPED:
+            case Verdict.CONFIRMED:
+                self.table.change(member, Part.DONE)
+            case Verdict.FAILED:
+                assert test is not None
+                self.table.change(member, Part.FAILED, reason=test.reason)
+            case Verdict.DROPPED:
+                self.table.change(member, Part.LEFT, reason="another deployment came between")
+            case Verdict.PENDING:
+                self._wait(rollout, member, now - (member.since or now))
+            case _:
+                pass
+
+    def _wait(self, rollout: Rollout, member: Member, waited: float) -> None:
+        """It has the system, and has not begun to boot it."""
+        if waited < (rollout.seconds if member.asked else OFFER_SECONDS):
+            return
+        boot = self.boots.get(member.asked) if member.asked else None
+        if boot is not None and (boot.ended_at is not None or not self._spoke(boot, member)):
+            late = f"did not begin to boot within {rollout.seconds:.0f} s"
+            self._take_back(member, Part.FAILED, f"was asked to restart, and {late}")
+        else:
+            self._take_back(member, Part.WAITING, "did not go down" if boot else "did not boot")
+
+    def _spoke(self, boot: Boot, member: Member) -> bool:
+        """Whether the machine was heard of since it was asked, and some time after that."""
+        return boot.seen_at > (member.since or 0.0) + ALIVE_SECONDS
+
+    def _take_back(self, member: Member, standing: Part, reason: str) -> None:
+        if self.deployments.take_back(member.host, member.generation or 0):
+            self.table.change(member, standing, reason=reason)
+
+    def refused(self, boot: str, reason: str) -> None:
+        """A machine that was asked says no: it gets the system when it boots by itself."""
+        if self.table.asked(boot) is None:
+            return
+        with self.deployments.systems.state.rollout_lock():
+            member = self.table.asked(boot)
+            if member is not None:
+                self._take_back(member, Part.WAITING, reason)
+
+    def stop(self, rollout: Rollout, reason: str) -> None:
+        """Nobody gets it any more; boots that have begun are decided by their tests."""
+        with self.deployments.systems.state.rollout_lock():
+            self._stop(rollout, reason)
+
+    def _stop(self, rollout: Rollout, reason: str) -> None:
+        self.table.end(rollout.id, Standing.STOPPED, reason)
+        for member in self.table.members(rollout.id):
+            if member.standing is Part.TRYING:
+                self._take_back(member, Part.WAITING, "the rollout was stopped")
+        log.warning("rollout.stopped", rollout=rollout.id, reason=reason)
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,55 @@
+"""Hosts that somebody holds: nothing changes what they boot, and nobody asks them to go down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, delete, insert, select
+
+from storeboot.errors import StorebootError
+from storeboot.hosts.schema import holds
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why, and since when, in seconds since 1970."""
+
+    host: str
+    reason: str
+    since: float
+
+
+class Holds:
+    """The table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def hold(self, host: str, reason: str, now: float) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(holds).where(holds.c.host == host))
+            connection.execute(insert(holds).values(host=host, reason=reason, since=now))
+
+    def release(self, host: str) -> bool:
+        """Whether it was held."""
+        with self._engine.begin() as connection:
+            return bool(connection.execute(delete(holds).where(holds.c.host == host)).rowcount)
+
+    def get(self, host: str) -> Hold | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(holds).where(holds.c.host == host)).first()
+        return Hold(**row._mapping) if row is not None else None
+
+    def all(self) -> dict[str, Hold]:
+        """By host."""
+        with self._engine.connect() as connection:
+            found = [Hold(**row._mapping) for row in connection.execute(select(holds))]
+        return {each.host: each for each in found}
+
+    def refuse(self, host: str) -> None:
+        """StorebootError if the host is held."""
+        hold = self.get(host)
+        if hold is not None:
+            raise StorebootError(
+                f"host {host!r} is held: {hold.reason}", f"storeboot release {host}"
+            )

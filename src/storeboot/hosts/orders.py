@@ -1,0 +1,41 @@
+"""What running machines are asked for, by whatever process; their agents take it at a heartbeat."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import Engine, delete, insert, select
+
+from storeboot.hosts.schema import orders
+
+
+class Order(StrEnum):
+    """Words of the agent's protocol."""
+
+    REPORT = "report"  # verify the closure, and tell
+    POWEROFF = "poweroff"
+    REBOOT = "reboot"  # whatever runs there: the boot has failed
+    RESTART = "restart"  # unless somebody there inhibits it (systemd-inhibit(1))
+    KEXEC = "kexec"  # the same, without firmware
+
+
+class Orders:
+    """The table: one order for a boot, the last one that was given."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def give(self, boot: str, order: Order) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(orders).where(orders.c.boot == boot))
+            connection.execute(insert(orders).values(boot=boot, word=order))
+
+    def take(self, boot: str) -> str:
+        """The boot's order, which is not given again; "" for none."""
+        with self._engine.begin() as connection:
+            word: str | None = connection.execute(
+                select(orders.c.word).where(orders.c.boot == boot)
+            ).scalar()
+            if word is not None:
+                connection.execute(delete(orders).where(orders.c.boot == boot))
+        return word or ""

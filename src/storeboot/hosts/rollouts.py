@@ -1,0 +1,197 @@
+"""Rollouts: one system for many hosts, so many at a time, until one too many has failed.
+
+waiting ──its turn──► trying ──test confirmed──► done
+   ▲                    ├──test failed──► failed
+   └──did not begin─────┘        left: another deployment came between
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Engine, func, insert, select, update
+
+from storeboot.hosts.orders import Order
+from storeboot.hosts.schema import rollout_hosts, rollouts
+
+
+class Standing(StrEnum):
+    """Of a rollout."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+
+
+class Part(StrEnum):
+    """A host's part in a rollout."""
+
+    WAITING = "waiting"
+    TRYING = "trying"
+    DONE = "done"
+    FAILED = "failed"
+    LEFT = "left"
+
+    @property
+    def is_open(self) -> bool:
+        return self in (Part.WAITING, Part.TRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Times in seconds; `began_at` since 1970."""
+
+    id: int
+    target: str
+    system: str
+    batch: int  # machines that try it at once, at most
+    max_failures: int  # so many end it
+    word: Order | None  # what running machines are asked for; else they are waited for
+    seconds: float  # until a machine that was asked begins to boot, and from there to multi-user
+    began_at: float
+    standing: Standing = Standing.RUNNING
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A host of a rollout."""
+
+    rollout: int
+    host: str
+    position: int
+    standing: Part = Part.WAITING
+    generation: int | None = None  # the one that is tried
+    since: float | None = None  # when it got it
+    asked: str | None = None  # the boot whose agent was asked
+    reason: str = ""
+
+
+class RolloutTable:
+    """The two tables, one method for each thing that is asked of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def begin(self, rollout: Rollout, hosts: list[str]) -> int:
+        """Its id; hosts that another one has not come to yet leave that."""
+        values = {name: getattr(rollout, name) for name in Rollout.__dataclass_fields__}
+        del values["id"]
+        for host in hosts:
+            self.leave(host, "another rollout came")
+        with self._engine.begin() as connection:
+            made = connection.execute(insert(rollouts).values(values).returning(rollouts.c.id))
+            number = int(made.scalar_one())
+            rows = [
+                {"rollout": number, "host": host, "position": position, "standing": Part.WAITING}
+                for position, host in enumerate(hosts)
+            ]
+            connection.execute(insert(rollout_hosts), rows)
+        return number
+
+    def all(self) -> list[Rollout]:
+        """The newest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(rollouts).order_by(rollouts.c.id.desc())).all()
+        return [_rollout(dict(row._mapping)) for row in rows]
+
+    def get(self, number: int) -> Rollout | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(rollouts).where(rollouts.c.id == number)).first()
+        return _rollout(dict(row._mapping)) if row is not None else None
+
+    def active(self) -> list[Rollout]:
+        """That run, or have hosts that still try."""
+        trying = select(rollout_hosts.c.rollout).where(rollout_hosts.c.standing == Part.TRYING)
+        query = select(rollouts).where(
+            (rollouts.c.standing == Standing.RUNNING) | rollouts.c.id.in_(trying)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(rollouts.c.id)).all()
+        return [_rollout(dict(row._mapping)) for row in rows]
+
+    def members(self, rollout: int) -> list[Member]:
+        """In their order."""
+        query = select(rollout_hosts).where(rollout_hosts.c.rollout == rollout)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(rollout_hosts.c.position)).all()
+        return [_member(dict(row._mapping)) for row in rows]
+
+    def waiting_for(self, host: str) -> int | None:
+        """The running rollout in which a host waits for its turn."""
+        query = (
+            select(rollouts.c.id)
+            .join(rollout_hosts, rollout_hosts.c.rollout == rollouts.c.id)
+            .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
+            .where(rollouts.c.standing == Standing.RUNNING)
+        )
+        with self._engine.connect() as connection:
+            found: int | None = connection.execute(
+                query.order_by(rollouts.c.id.desc()).limit(1)
+            ).scalar()
+        return found
+
+    def asked(self, boot: str) -> Member | None:
+        """The member whose machine was asked in this boot, and still tries."""
+        query = select(rollout_hosts).where(
+            rollout_hosts.c.asked == boot, rollout_hosts.c.standing == Part.TRYING
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return _member(dict(row._mapping)) if row is not None else None
+
+    def change(self, member: Member, standing: Part, **changes: object) -> None:
+        """Unless it stands elsewhere meanwhile."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(rollout_hosts)
+                .where(
+                    rollout_hosts.c.rollout == member.rollout,
+                    rollout_hosts.c.host == member.host,
+                    rollout_hosts.c.standing == member.standing,
+                )
+                .values(standing=standing, **changes)
+            )
+
+    def leave(self, host: str, reason: str) -> None:
+        """A host does not wait any more; one that tries is seen to have left by its test."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(rollout_hosts)
+                .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
+                .values(standing=Part.LEFT, reason=reason)
+            )
+
+    def end(self, rollout: int, standing: Standing, reason: str = "") -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(rollouts)
+                .where(rollouts.c.id == rollout, rollouts.c.standing == Standing.RUNNING)
+                .values(standing=standing, reason=reason)
+            )
+
+    def counts(self, rollout: int) -> dict[Part, int]:
+        """How many hosts stand where."""
+        query = (
+            select(rollout_hosts.c.standing, func.count())
+            .where(rollout_hosts.c.rollout == rollout)
+            .group_by(rollout_hosts.c.standing)
+        )
+        with self._engine.connect() as connection:
+            return {Part(standing): count for standing, count in connection.execute(query)}
+
+
+def _rollout(values: dict[str, object]) -> Rollout:
+    word = values["word"]
+    return Rollout(
+        **{  # type: ignore[arg-type]
+            **values,
+            "standing": Standing(str(values["standing"])),
+            "word": Order(str(word)) if word is not None else None,
+        }
+    )
+
+
+def _member(values: dict[str, object]) -> Member:
+    return Member(**{**values, "standing": Part(str(values["standing"]))})  # type: ignore[arg-type]
