@@ -23,6 +23,7 @@ DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+LABEL = re.compile(r"[a-z][a-z0-9/.-]{0,62}")  # a setting of iPXE
 _SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
 # What firmware says where nobody wrote a serial number or a UUID into it.
 _SHARED = frozenset(
@@ -121,14 +122,30 @@ class BootsSection(_Section):
         description="Days for which a machine that is not heard of any more keeps what it runs "
         "from garbage collection.",
     )
+    at_once: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=32,
+        description="Machines between boot script and multi-user at the same time; the next ones "
+        "wait in iPXE, as after a power cut.",
+    )
 
 
 class MachinesSection(_Section):
-    unknown: Literal["ignore", "register"] = Field(
+    unknown: Literal["ignore", "register", "menu", "default"] = Field(
         default="ignore",
-        description="What to do with a machine that is no host's: let its firmware go on, or "
-        "also write it down for `storeboot host list --unknown`.",
+        description="What to do with a machine that is no host's: let its firmware go on; also "
+        "write it down for `storeboot host list --unknown`; let somebody choose on its console "
+        "which host it boots like; or have it boot like the host machines.default.",
     )
+    default: str | None = Field(
+        default=None,
+        description="The host that unknown machines boot like, under names of their own.",
+    )
+
+    @model_validator(mode="after")
+    def _has_default(self) -> Self:
+        if (self.unknown == "default") != (self.default is not None):
+            raise ValueError('unknown = "default" and default = "HOST" need each other')
+        return self
 
 
 class SettingsSection(_Section):
@@ -147,6 +164,16 @@ class SettingsSection(_Section):
     overlay_size: str | None = Field(
         default=None,
         description="Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.",
+    )
+    specialisation: str | None = Field(
+        default=None,
+        description="Which specialisation of its system to boot; by default the system itself.",
+    )
+    menu: bool | None = Field(
+        default=None,
+        description="Whether to show a menu of the last generations and their specialisations at "
+        "every boot. By default it is shown when the key m is pressed within a second; false asks "
+        "for none.",
     )
     nfs_version: NfsVersion | None = Field(
         default=None, description="Overrides nfs.version for these machines."
@@ -172,6 +199,11 @@ class HostSection(SettingsSection):
     mac: tuple[str, ...] = Field(default=(), description="MAC addresses of its boot NICs.")
     uuid: tuple[str, ...] = Field(default=(), description="SMBIOS UUIDs.")
     serial: tuple[str, ...] = Field(default=(), description="SMBIOS serial numbers.")
+    label: tuple[str, ...] = Field(
+        default=(),
+        description="Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`; NAME is one "
+        "of its settings, such as asset, product or board-serial.",
+    )
     address: tuple[str, ...] = Field(
         default=(), description="IPv4 addresses that may mount this host's view by nfs.alias."
     )
@@ -179,7 +211,7 @@ class HostSection(SettingsSection):
 
     @property
     def matchers(self) -> tuple[str, ...]:
-        return (*self.mac, *self.uuid, *self.serial)
+        return (*self.mac, *self.uuid, *self.serial, *self.label)
 
     @field_validator("mac")
     @classmethod
@@ -206,6 +238,15 @@ class HostSection(SettingsSection):
         for value in values:
             if is_shared(value):
                 raise ValueError(f"{value!r} is what many boards say; it tells no machine apart")
+        return values
+
+    @field_validator("label")
+    @classmethod
+    def _are_labels(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            name, _, said = value.partition("=")
+            if LABEL.fullmatch(name) is None or not said.isprintable() or is_shared(said):
+                raise ValueError(f"{value!r} is not like asset=LAB-7, or what many boards say")
         return values
 
     @field_validator("hostname")
@@ -249,7 +290,7 @@ def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSectio
     if _HOST_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
     if not host.matchers:
-        raise ValueError(f"host {name!r} has no mac, uuid or serial to know it by")
+        raise ValueError(f"host {name!r} has no mac, uuid, serial or label to know it by")
     if host.group is not None and host.group not in groups:
         known = ", ".join(sorted(groups)) or "none"
         raise ValueError(f"host {name!r} is in group {host.group!r}; groups are: {known}")

@@ -21,11 +21,13 @@ from storeboot.process import Child, run
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
 
-def make_system(config: Config, directory: Path, number: int) -> StorePath:
+def make_system(
+    config: Config, directory: Path, number: int, **specialisations: StorePath
+) -> StorePath:
     """A system of its own path, that no root holds."""
     place = directory / f"system-{number}"
     place.mkdir()
-    tree = toplevel_tree(place)
+    tree = toplevel_tree(place, specialisations)
     (tree / "generation").write_text(str(number))
     return add(Store(config.store.root), tree)
 
@@ -73,15 +75,18 @@ class Machine:
         self.mac = mac
         self._boots = 0
 
-    async def script(self) -> str:
-        async with self._http.get("/boot", params={"mac": self.mac}) as response:
+    async def script(self, place: str = "/boot", **said: str) -> str:
+        async with self._http.get(place, params={"mac": self.mac, **said}) as response:
             return await response.text()
 
-    async def begin(self, system: StorePath, nonce: str | None = None) -> dict[str, str]:
+    async def begin(
+        self, system: StorePath, nonce: str | None = None, **said: str
+    ) -> dict[str, str]:
         self._boots += 1
         body = (
             f"host={self.host}\nview={view_id([system.text]).hex()}\nmac={self.mac}\n"
             f"nonce={nonce or self._nonce()}\n"
+            + "".join(f"{name}={value}\n" for name, value in said.items())
         )
         async with self._http.post("/boots", data=body) as response:
             assert response.status == 200, response.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from storeboot.nix.store import Store, StorePath
@@ -17,9 +18,12 @@ def add(store: Store, directory: Path) -> StorePath:
     return StorePath.from_arg(output.strip())
 
 
-def toplevel_tree(directory: Path) -> Path:
+def toplevel_tree(directory: Path, specialisations: Mapping[str, StorePath] | None = None) -> Path:
     """The files of a system that is right, and whose kernel is a few bytes."""
     tree = directory / "nixos-system-test-1"
+    for name, system in (specialisations or {}).items():
+        (tree / "specialisation").mkdir(parents=True, exist_ok=True)
+        (tree / "specialisation" / name).symlink_to(system.text)
     modules = tree / "kernel-modules" / "lib" / "modules" / "6.12.1"
     modules.mkdir(parents=True)
     built_in = ("nfs", "nfsv3", "nfsv4", "overlay")

@@ -122,7 +122,8 @@ async def test_demo__asked_to_end_it_leaves_no_machine_behind(tmp_path: Path) ->
         output=tmp_path / "output",
     )
     async with asyncio.timeout(240):
-        while " script\n" not in (tmp_path / "output").read_text():  # noqa: ASYNC110 (a file)
+        while " script\n" not in (tmp_path / "output").read_text():
+            assert child.status is None, (tmp_path / "output").read_text()
             await asyncio.sleep(0.1)
     os.kill(child.pid, signal.SIGTERM)
     assert await child.wait() == 130

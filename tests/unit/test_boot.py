@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from storeboot.boot.commandline import MAX_BYTES, command_line
+from storeboot.boot.commandline import BOOTIF_ROOM, MAX_BYTES, command_line
 from storeboot.boot.plan import machine_id
 from storeboot.boot.script import boot_script, entry_script, refusal_script
 from storeboot.boot.timeline import last_boot, state, steps
@@ -32,7 +32,7 @@ def test_command_line() -> None:
 
 
 def test_a_command_line_that_the_kernel_would_cut_is_refused() -> None:
-    room = MAX_BYTES - len(line(())) - len(" BOOTIF=01-00-00-00-00-00-00") - 1
+    room = MAX_BYTES - len(line(())) - BOOTIF_ROOM - 1
     line(("x" * room,))
     with pytest.raises(BootError, match="at most 2047 fit"):
         line(("x" * (room + 1),))

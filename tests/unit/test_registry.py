@@ -73,7 +73,7 @@ def test_a_machine_that_is_two_hosts_is_a_clash_that_names_both(registry: Regist
     [
         ("lab1", {"mac": [MAC]}, "belongs to both 'declared' and 'lab1'"),
         ("declared", {"mac": ["52:54:00:00:00:09"]}, "declared in the configuration already"),
-        ("lab1", {}, "no mac, uuid or serial"),
+        ("lab1", {}, "no mac, uuid, serial or label"),
         ("Lab_1", {"serial": ["S1"]}, "not a host name"),
         ("lab1", {"serial": ["S1"], "group": "rom"}, "groups are: room"),
         ("lab1", {"serial": ["To be filled by O.E.M."]}, "tells no machine apart"),

@@ -6,13 +6,17 @@ from storeboot.errors import BootError
 
 # x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the closing zero; arm64 has the same.
 MAX_BYTES = 2047
-BOOTIF_ROOM = len(" BOOTIF=01-00-00-00-00-00-00")
+TICKET_DIGITS = 16
+# What is added for each boot: the NIC by iPXE, which knows it, and the ticket.
+BOOTIF_ROOM = len(" BOOTIF=01-00-00-00-00-00-00 storeboot.ticket=") + TICKET_DIGITS
 KEXEC_ROOM = BOOTIF_ROOM + 200  # and the machine's address, with storeboot.lease=
 # Ours, so that they cannot be given by hand in kernel_params.
 RESERVED = (
     "init=",
     "initrd=",
     "BOOTIF=",
+    "storeboot.lease=",
+    "storeboot.ticket=",
     "storeboot.url=",
     "storeboot.host=",
     "storeboot.view=",
@@ -32,9 +36,7 @@ def command_line(
     host_params: tuple[str, ...],
     room: int = BOOTIF_ROOM,
 ) -> str:
-    """What the script hands to the kernel; BOOTIF is added by iPXE, which knows the NIC.
-
-    `room` is left for what is added, in bytes.
+    """What the script hands to the kernel; `room` is left for what is added, in bytes.
 
     Raises BootError when it is too long, or a host's parameter is one of ours.
     """

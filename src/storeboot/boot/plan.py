@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from storeboot.boot.commandline import BOOTIF_ROOM, command_line
+from storeboot.boot.commandline import BOOTIF_ROOM, TICKET_DIGITS, command_line
 from storeboot.boot.script import boot_script
 from storeboot.hosts.host import Host
 from storeboot.nix.system import System
@@ -35,9 +35,13 @@ class Plan:
             room=room,
         )
 
-    def script(self, url: str) -> str:
+    def script(self, url: str, ticket: str, menu_query: str | None = None) -> str:
         return boot_script(
-            url=url, view=self.view, command_line=self.command_line(url), host=self.host.name
+            url=url,
+            view=self.view,
+            command_line=f"{self.command_line(url)} storeboot.ticket={ticket}",
+            host=self.host.name,
+            menu_query=menu_query,
         )
 
 
@@ -46,6 +50,15 @@ def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
     if any(entry.is_swap for entry in system.masked):
         params = (*params, "systemd.swap=no")  # systemd-fstab-generator(8)
     return Plan(host, view, system.init, params, machine_id(host.name, key))
+
+
+def ticket(host: str, mac: str, key: bytes) -> str:
+    """Proof that the server has given a host's script to a machine: the boot may begin with it.
+
+    Some of what a host is known by only firmware can tell.
+    """
+    said = f"{host} {mac}".encode()
+    return blake2b(said, key=key, person=b"sb-ticket", digest_size=TICKET_DIGITS // 2).hexdigest()
 
 
 def machine_id(host: str, key: bytes) -> str:

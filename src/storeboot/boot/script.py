@@ -1,26 +1,90 @@
-"""iPXE scripts: text from values, nothing else."""
+"""iPXE scripts: text from values, nothing else.
+
+`query` is what a machine has said of itself, encoded for a URL; it is sent again with a choice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 ATTEMPTS = 10
 PAUSE = 5  # seconds
+MENU_KEY = "m"
+PROMPT_MILLISECONDS = 1000
+MENU_SECONDS = 30
+UNKNOWN_SECONDS = 120
+LEAVE = "leave"  # to what the firmware tries next
 
 
-def entry_script(url: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line of a menu; `key` is sent back."""
+
+    key: str
+    text: str
+
+
+def entry_script(url: str, labels: Iterable[str] = ()) -> str:
     """The script that every machine starts with: it says who it is and goes on from there."""
-    query = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}"
+    said = "".join(f"&label.{name}=${{{name}:uristring}}" for name in labels)
+    query = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}" + said
     return _retrying(f"chain --autofree --replace {url}/boot?{query} || goto failed")
 
 
-def boot_script(*, url: str, view: str, command_line: str, host: str) -> str:
-    """Kernel and initrd of a host's system. Failure ends in another try, never at a prompt."""
+def boot_script(
+    *, url: str, view: str, command_line: str, host: str, menu_query: str | None = None
+) -> str:
+    """Kernel and initrd of a host's system. Failure ends in another try, never at a prompt.
+
+    With `menu_query` a key pressed in time leads to the menu.
+    """
+    prompt = (
+        f"prompt --key {MENU_KEY} --timeout {PROMPT_MILLISECONDS} "
+        f"Press {MENU_KEY} for other generations && "
+        f"chain --autofree --replace {url}/menu?{menu_query} ||"
+    )
     return _retrying(
         f"echo storeboot: {host}",
+        *([prompt] if menu_query is not None else []),
         "imgfree",
         f"kernel {url}/views/{view}/kernel?host={host} {command_line} "
         "BOOTIF=01-${netX/mac:hexhyp} || goto failed",
         f"initrd --name initrd {url}/views/{view}/initrd?host={host} || goto failed",
         "boot || goto failed",
+    )
+
+
+def menu_script(
+    *,
+    url: str,
+    query: str,
+    title: str,
+    items: Iterable[Item],
+    parameter: str,
+    default: str,
+    seconds: int,
+) -> str:
+    """Choose one of the items; `default` after some seconds, or where no menu can be shown."""
+    lines = [f"item {item.key} {item.text}" for item in items]
+    return _retrying(
+        f"set chosen {default}",
+        f"menu storeboot: {title} || goto take",
+        *lines,
+        f"item {LEAVE} Leave to the firmware",
+        f"choose --default {default} --timeout {seconds * 1000} chosen || set chosen {default}",
+        ":take",
+        f"iseq ${{chosen}} {LEAVE} && exit 1 ||",
+        f"chain --autofree --replace {url}/boot?{query}&{parameter}=${{chosen}} || goto failed",
+    )
+
+
+def waiting_script(*, url: str, query: str, count: int) -> str:
+    """Too many machines boot already."""
+    return _retrying(
+        f"echo storeboot: {count} machines are starting, this one waits for its turn",
+        f"sleep {PAUSE}",
+        f"chain --autofree --replace {url}/boot?{query} || goto failed",
     )
 
 

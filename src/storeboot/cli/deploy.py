@@ -14,6 +14,7 @@ from storeboot import config
 from storeboot.cli.names import complete_hosts, complete_targets
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.rollout import follow
+from storeboot.cli.status import running_generation
 from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
@@ -166,9 +167,8 @@ def generations(host: str, config_path: Path, as_json: bool) -> None:
         inventory.registry.require(host)
         made = inventory.deployments.generations(host)
         tests = inventory.deployments.probations.of(host)
-        boot = inventory.boots.latest(host)
-    runs = boot.system if boot is not None and boot.ended_at is None else None
-    rows = [_Row(each, tests.get(each.number), each.system.text == runs) for each in made]
+        runs = running_generation(inventory, made, inventory.boots.latest(host))
+    rows = [_Row(each, tests.get(each.number), each == runs) for each in made]
     if as_json:
         click.echo(json.dumps([row.document() for row in rows], indent=2))
         return

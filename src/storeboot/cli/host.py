@@ -22,7 +22,14 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import read_section
 
-_SEVERAL = ("mac", "uuid", "serial", "kernel_params")  # settings with more than one value
+# What becomes of a machine that is no host's, by machines.unknown.
+_UNKNOWN = {
+    "ignore": "no host: the server's script says so, and the firmware goes on",
+    "register": "no host: it is written down for `host list --unknown`, and the firmware goes on",
+    "menu": "no host: somebody chooses on its console which host it boots like",
+    "default": "no host: it boots like {policy.default}, under a name of its own",
+}
+_SEVERAL = ("mac", "uuid", "serial", "label", "kernel_params")  # settings with more than one value
 
 
 @click.group(short_help="Add, list, show, change and remove hosts.")
@@ -39,11 +46,17 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--mac", multiple=True, help="MAC address of a boot NIC."),
         click.option("--uuid", multiple=True, help="SMBIOS UUID."),
         click.option("--serial", multiple=True, help="SMBIOS serial number."),
+        click.option("--label", multiple=True,
+                     help="Another string that iPXE can send, such as asset=LAB-7."),
         click.option("--group", help="Group of the configuration whose settings it inherits."),
         click.option("--hostname", help="Host name; by default NAME."),
         click.option("--kernel-param", "kernel_params", multiple=True,
                      help="Kernel parameter behind the system's own."),
         click.option("--overlay-size", help="Size of the store's tmpfs, such as 50% or 8G."),
+        click.option("--specialisation", help="Which specialisation of its system to boot."),
+        click.option("--menu/--no-menu", default=None,
+                     help="Show a menu of generations at every boot, or never; by default when m "
+                     "is pressed."),
         click.option("--nfs-version", type=click.Choice(["3", "4.1", "4.2"]),
                      help="Protocol to mount with."),
     )  # fmt: skip
@@ -70,7 +83,7 @@ def add(
     **values: Any,
 ) -> None:
     """Add the host NAME, known by at least one MAC address, UUID or serial number."""
-    given = {key: value for key, value in values.items() if value}
+    given = _given(values)
     if (name is None) == (table is None):
         raise click.UsageError("give either NAME or --csv FILE")
     rows = _read_csv(table) if table is not None else {str(name): given}
@@ -81,6 +94,10 @@ def add(
             say(f"{'would add' if dry_run else 'added'} {key}")
         if system is not None and not dry_run:
             _deploy(inventory, list(sections), system)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, "", ())}
 
 
 def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
@@ -160,8 +177,8 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(each) for each in machines], indent=2))
         return
-    if inventory.config.machines.unknown != "register":
-        say('nothing is written down: machines.unknown is not "register"')
+    if inventory.config.machines.unknown == "ignore":
+        say('nothing is written down: machines.unknown is "ignore"')
     print_table(
         ("MAC", "UUID", "SERIAL", "ADDRESS", "SEEN LAST"),
         [(each.mac, each.uuid or "-", each.serial or "-", each.address, clock(each.last_at))
@@ -223,6 +240,8 @@ def _document(known: Host, system: object) -> dict[str, object]:
         "overlay_size": known.overlay_size,
         "nfs_version": known.nfs_version,
         "ssh_host_key": known.ssh_host_key,
+        "specialisation": known.specialisation,
+        "menu": known.menu,
         "system": str(system) if system else None,
     }
 
@@ -234,7 +253,7 @@ def _document(known: Host, system: object) -> dict[str, object]:
 @config_option
 def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) -> None:
     """Change NAME; what is given replaces what was said before, the rest stays."""
-    given = {key: value for key, value in values.items() if value}
+    given = _given(values)
     gone = {key.replace("-", "_") for key in unset}
     with opened(config.load(config_path)) as inventory:
         section = inventory.registry.added(name)
@@ -258,17 +277,21 @@ def remove(name: str, config_path: Path) -> None:
 @click.option("--mac", default="", help="Its MAC address.")
 @click.option("--uuid", default="", help="Its SMBIOS UUID.")
 @click.option("--serial", default="", help="Its SMBIOS serial number.")
+@click.option("--label", multiple=True, help="Another string of its iPXE, such as asset=LAB-7.")
 @config_option
 @json_option
-def whois(mac: str, uuid: str, serial: str, config_path: Path, as_json: bool) -> None:
+def whois(
+    mac: str, uuid: str, serial: str, label: tuple[str, ...], config_path: Path, as_json: bool
+) -> None:
     """Say which host a machine is, by what it was known, and what it would boot."""
-    machine = Machine.from_words(mac, uuid, serial)
+    machine = Machine.from_words(mac, uuid, serial, label)
     with opened(config.load(config_path)) as inventory:
         try:
             known = inventory.registry.find(machine)
         except AmbiguousMachineError as error:
             raise StorebootError(str(error), "take the matcher from one of them") from None
         system = inventory.deployments.current(known.name) if known is not None else None
+        policy = inventory.config.machines
     because = sorted(known.matchers & machine.matchers) if known is not None else []
     ignored = sorted(machine.shared)
     if as_json:
@@ -279,6 +302,6 @@ def whois(mac: str, uuid: str, serial: str, config_path: Path, as_json: bool) ->
     for value in ignored:
         click.echo(f"{value!r} is ignored: boards of many kinds say it")
     if known is None:
-        click.echo("no host: the server's script says so, and the firmware goes on")
+        click.echo(_UNKNOWN[policy.unknown].format(policy=policy))
     else:
         click.echo(f"{known.name}, because of {', '.join(because)}; it boots {system or 'nothing'}")

@@ -18,6 +18,7 @@ from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.holds import Hold
+from storeboot.hosts.host import Host
 from storeboot.nix.profiles import Generation
 
 
@@ -31,8 +32,7 @@ def status(config_path: Path, as_json: bool) -> None:
     with opened(loaded) as inventory:
         held = inventory.holds.all()
         machines = {
-            host.name: _machine(inventory, host.name, held.get(host.name))
-            for host in inventory.registry.all()
+            host.name: _machine(inventory, host, held.get(host.name)) for host in inventory.known()
         }
     if as_json:
         hosts = {
@@ -63,30 +63,44 @@ class _Machine:
 
     state: State
     boot: Boot | None
-    made: tuple[Generation, ...]
+    next: Generation | None
+    runs: Generation | None
     held: str | None  # why
-
-    @property
-    def next(self) -> Generation | None:
-        return next((each for each in self.made if each.current), None)
 
     @property
     def generation(self) -> str:
         """The one that boots next, and the one that runs where that is another."""
         if self.next is None:
             return "-"
-        system = self.boot.system if self.boot and self.boot.ended_at is None else None
-        if system in (None, self.next.system.text):
+        if self.boot is None or self.boot.ended_at is not None or self.runs == self.next:
             return str(self.next.number)
-        runs = (str(each.number) for each in self.made if each.system.text == system)
-        return f"{self.next.number} (runs {next(runs, 'one that is gone')})"
+        runs = self.runs.number if self.runs is not None else "one that is gone"
+        return f"{self.next.number} (runs {runs})"
 
 
-def _machine(inventory: Inventory, name: str, hold: Hold | None) -> _Machine:
-    boot = inventory.boots.latest(name)
-    events = last_boot(inventory.boots.events_since(name, 0), boot)
-    made = tuple(inventory.deployments.generations(name))
-    return _Machine(state(events), boot, made, hold.reason if hold else None)
+def _machine(inventory: Inventory, host: Host, hold: Hold | None) -> _Machine:
+    boot = inventory.boots.latest(host.name)
+    events = last_boot(inventory.boots.events_since(host.name, 0), boot)
+    made = inventory.deployments.generations(host.profile)
+    return _Machine(
+        state=state(events),
+        boot=boot,
+        next=next((each for each in made if each.current), None),
+        runs=running_generation(inventory, made, boot),
+        held=hold.reason if hold else None,
+    )
+
+
+def running_generation(
+    inventory: Inventory, made: list[Generation], boot: Boot | None
+) -> Generation | None:
+    """The one that a boot runs, itself or as a specialisation; the one that is next if several."""
+    if boot is None or boot.ended_at is not None:
+        return None
+    for each in sorted(made, key=lambda each: not each.current):
+        if boot.view in inventory.systems.views(each.system):
+            return each
+    return None
 
 
 def _since(each: State) -> str:

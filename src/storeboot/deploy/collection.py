@@ -92,7 +92,8 @@ def plan_collection(
         going = [] if host in aliased else going
         removals += (Removal(host, each) for each in going)
         staying = (each for each in made if each not in going)
-        generation_views |= {view_id([each.system.text]).hex() for each in staying}
+        for each in staying:
+            generation_views |= deployments.systems.views(each.system)
     held = tuple(boot for boot in leases if boot.view not in generation_views)
     needed = generation_views | {boot.view for boot in held}
     dropped = tuple(view for view in state.views() if view not in needed)

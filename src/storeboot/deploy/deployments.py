@@ -47,6 +47,12 @@ class Deployments:
         number = self.current_number(host)
         return self.profile(host).system(number) if number is not None else None
 
+    def settled(self, host: str) -> StorePath | None:
+        """What the host boots next, were there no test."""
+        probation, profile = self.probations.open(host), self.profile(host)
+        number = probation.previous if probation else profile.current_number()
+        return profile.system(number) if number is not None else None
+
     def generations(self, host: str) -> list[Generation]:
         """With the one that is booted next as the current one."""
         number = self.current_number(host)
@@ -64,16 +70,17 @@ class Deployments:
         return {number for number in numbers if number is not None}
 
     def has_view(self, host: str, view: str) -> bool:
-        """Whether one of the host's generations has this view."""
-        return any(
-            view_id([generation.system.text]).hex() == view for generation in self.generations(host)
+        """Whether one of the host's generations, or of their specialisations, has this view."""
+        made = [generation.system for generation in self.profile(host).generations()]
+        return any(view_id([system.text]).hex() == view for system in made) or any(
+            view in self.systems.views(system) for system in made
         )
 
     def prepare(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> None:
         """Everything that deploying needs; an error if the host could not boot the system."""
-        assignment = self.systems.prepare(system, progress)
+        assignment = self.systems.prepare(self.systems.booted(host, system), progress)
         self.systems.plan(host, assignment).command_line(url)  # too long is an error now
         faults.reach("deploy.prepared")
 
@@ -86,7 +93,7 @@ class Deployments:
         """
         self.prepare(host, system, url, progress)
         with self._deciding(host.name):
-            self.systems.state.add_view(self.systems.store, system)  # should it be gone meanwhile
+            self._root(host, system)
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")
             self.probations.drop(host.name)
@@ -111,7 +118,7 @@ class Deployments:
         profile = self.profile(host.name)
         with self._deciding(host.name):
             previous = self._fallback(host, system)
-            self.systems.state.add_view(self.systems.store, system)
+            self._root(host, system)
             # Written down first: from here on it decides, wherever nix-env leaves the profile.
             test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
             self.probations.begin(test)
@@ -141,6 +148,11 @@ class Deployments:
         """Alone with one host's generations, and no root is taken away meanwhile."""
         with self.systems.state.lock(), self.systems.state.host_lock(host):
             yield
+
+    def _root(self, host: Host, system: StorePath) -> None:
+        """Should its view be gone since it was made ready."""
+        state, store = self.systems.state, self.systems.store
+        state.add_view(store, self.systems.booted(host, system))
 
     def confirm(self, host: Host) -> int:
         """Make the generation that has passed its test the host's next boot from now on."""
@@ -182,7 +194,7 @@ class Deployments:
         if probation is None:
             return
         system = self.profile(host).system(probation.generation)
-        is_its = system is not None and view_id([system.text]).hex() == view
+        is_its = system is not None and view in self.systems.views(system)
         match probation.standing:
             case Standing.PENDING if is_its:
                 self.probations.pass_on(probation, Standing.RUNNING, boot=boot, began_at=now)
@@ -285,7 +297,7 @@ class Deployments:
 
     def switch(self, host: Host, generation: Generation) -> None:
         """Make a generation that is there the host's next boot."""
-        self.systems.prepare(generation.system)
+        self.systems.prepare(self.systems.booted(host, generation.system))
         with self._deciding(host.name):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)

@@ -16,6 +16,7 @@ from storeboot.deploy.systems import Systems
 from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.database import database_url, open_database
 from storeboot.hosts.holds import Holds
+from storeboot.hosts.host import Host
 from storeboot.hosts.orders import Orders
 from storeboot.hosts.registry import Registry
 from storeboot.hosts.rollouts import RolloutTable
@@ -51,6 +52,15 @@ class Inventory:
     def lease(self) -> float:
         """Seconds for which a machine that is not heard of keeps what it runs."""
         return self.config.boots.lease_days * DAY
+
+    def known(self) -> list[Host]:
+        """All hosts, and the unknown machines that have booted like one."""
+        hosts = {host.name: host for host in self.registry.all()}
+        for name in sorted(self.boots.hosts() - hosts.keys()):
+            guest = self.registry.get(name)
+            if guest is not None:
+                hosts[name] = guest
+        return list(hosts.values())
 
     def take_over(self, host: str) -> None:
         """A command decides what the host boots: not while it is held, and no rollout then."""

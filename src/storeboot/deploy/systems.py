@@ -11,10 +11,12 @@ import structlog
 from storeboot.boot.plan import Plan, make_plan
 from storeboot.config import Config
 from storeboot.deploy.state import StateDirectory, ViewRecord
+from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import Initrd, build, find_busybox
+from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
-from storeboot.nix.system import System, read_system
+from storeboot.nix.system import System, read_system, specialisations
 
 log = structlog.get_logger()
 
@@ -84,6 +86,25 @@ class Systems:
                 return toplevel if self.state.is_rooted(view) else None
         record = self.state.view(view) if self.state.is_rooted(view) else None
         return StorePath.from_arg(record.toplevels[0]) if record is not None else None
+
+    def choices(self, toplevel: StorePath) -> dict[str, StorePath]:
+        """What a generation can boot: the system itself by the name "", and its specialisations."""
+        return {"": toplevel, **specialisations(self.store, toplevel)}
+
+    def views(self, toplevel: StorePath) -> set[str]:
+        """Ids of the views that a generation of this system may be booted with."""
+        return {view_id([each.text]).hex() for each in self.choices(toplevel).values()}
+
+    def booted(self, host: Host, toplevel: StorePath) -> StorePath:
+        """What the host boots of a generation: its specialisation, or the system itself."""
+        name = host.specialisation or ""
+        choices = self.choices(toplevel)
+        if name not in choices:
+            raise StorebootError(
+                f"{toplevel} has no specialisation {name!r}, which host {host.name} boots",
+                f"it has {', '.join(sorted(choices)[1:]) or 'none'}",
+            )
+        return choices[name]
 
     def plan(self, host: Host, assignment: Assignment) -> Plan:
         return make_plan(host, assignment.system, assignment.view.view_id, self.key)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Row, and_, delete, insert, not_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, not_, select, update
 
+from storeboot.hosts.host import MAX_BASE
 from storeboot.hosts.schema import boots, events
 
 TRIM_EVERY = 100
@@ -93,6 +94,28 @@ class Boots:
         kept = newest.limit(MAX_BOOTS_PER_HOST - 1).scalar_subquery()
         runs = and_(boots.c.seen_at > boots.c.began_at, boots.c.seen_at > new.began_at - RUNNING)
         connection.execute(delete(boots).where(of_host, boots.c.id.not_in(kept), not_(runs)))
+
+    def hosts(self) -> set[str]:
+        """Names under which a boot has begun."""
+        with self._engine.connect() as connection:
+            return set(connection.execute(select(boots.c.host).distinct()).scalars())
+
+    def count_like(self, host: str) -> int:
+        """Boots of unknown machines that booted like a host."""
+        of_guests = boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}")
+        with self._engine.connect() as connection:
+            query = select(func.count()).select_from(boots).where(of_guests)
+            return connection.execute(query).scalar_one()
+
+    def forget_others(self, hosts: set[str], before: float) -> None:
+        """Boots of machines that are no host's any more, and hold nothing since `before`."""
+        with self._engine.begin() as connection:
+            old = select(boots.c.host).where(boots.c.seen_at < before).distinct()
+            gone = set(connection.execute(old).scalars()) - hosts
+            connection.execute(
+                delete(boots).where(boots.c.host.in_(gone), boots.c.seen_at < before)
+            )
+            connection.execute(delete(events).where(events.c.host.in_(gone), events.c.at < before))
 
     def newest(self, host: str, count: int) -> set[str]:
         """Ids of the boots that were heard of last."""

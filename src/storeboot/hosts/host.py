@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from storeboot.config import Config, HostSection, NfsVersion, SettingsSection, is_shared
 from storeboot.nix.store import StorePath
 
 OVERLAY_SIZE = "50%"
+MAX_BASE = 50  # characters of a host name before -525400123456
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +19,25 @@ class Machine:
     mac: str = ""
     uuid: str = ""
     serial: str = ""
+    labels: tuple[str, ...] = ()  # NAME=VALUE
 
     @classmethod
-    def from_words(cls, mac: str, uuid: str, serial: str) -> Machine:
+    def from_words(cls, mac: str, uuid: str, serial: str, labels: Iterable[str] = ()) -> Machine:
         """MAC with `:` or `-`, in either case."""
         plain = mac.lower().replace("-", ":")
-        return cls(plain, uuid.lower(), serial)
+        said = (label for label in labels if label.partition("=")[2])
+        return cls(plain, uuid.lower(), serial, tuple(sorted(said)))
 
     @property
     def matchers(self) -> frozenset[str]:
         """What it can be known by; what many boards say alike is left out."""
-        return frozenset({self.mac, self.uuid, self.serial} - {""} - self.shared)
+        said = {self.mac, self.uuid, self.serial, *self.labels}
+        return frozenset(said - {""} - self.shared)
 
     @property
     def shared(self) -> frozenset[str]:
-        return frozenset(said for said in (self.uuid, self.serial) if said and is_shared(said))
+        words = (self.uuid, self.serial, *self.labels)
+        return frozenset(said for said in words if said and is_shared(said.rpartition("=")[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,9 @@ class Host:
     overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
     ssh_host_key: bool = True
+    specialisation: str | None = None
+    menu: bool | None = None
+    like: str | None = None  # the host whose generations an unknown machine boots
     group: str | None = None
     declared: bool = True  # in the configuration file, not added by command
 
@@ -58,6 +67,8 @@ class Host:
         systems = (layer.system for layer in layers if layer.system)
         sizes = (layer.overlay_size for layer in layers if layer.overlay_size)
         versions = (layer.nfs_version for layer in layers if layer.nfs_version)
+        named = (layer.specialisation for layer in layers if layer.specialisation)
+        menus = (layer.menu for layer in layers if layer.menu is not None)
         keys = (layer.ssh_host_key for layer in layers if layer.ssh_host_key is not None)
         system = next(systems, None)
         return cls(
@@ -73,9 +84,27 @@ class Host:
             overlay_size=next(sizes, OVERLAY_SIZE),
             nfs_version=next(versions, config.nfs.version),
             ssh_host_key=next(keys, True),
+            specialisation=next(named, None),
+            menu=next(menus, None),
             group=section.group,
             declared=declared,
         )
+
+    def for_guest(self, mac: str) -> Host:
+        """How an unknown machine boots like this host: with a name, and so an identity, of its own.
+
+        It gets no ssh host key: there is no end to the machines that may call themselves so.
+        """
+        name = f"{self.name[:MAX_BASE]}-{mac.replace(':', '')}"
+        return replace(
+            self, name=name, hostname=name, matchers=frozenset({mac}), ssh_host_key=False,
+            like=self.name, declared=False,
+        )  # fmt: skip
+
+    @property
+    def profile(self) -> str:
+        """The host whose generations it boots."""
+        return self.like or self.name
 
     def matches(self, machine: Machine) -> bool:
         return not self.matchers.isdisjoint(machine.matchers)

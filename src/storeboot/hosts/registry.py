@@ -6,6 +6,7 @@ The two never overwrite each other: a name, and a matcher, belongs to one host o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
@@ -13,8 +14,11 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from storeboot.config import Config, HostSection, check_host, faults
 from storeboot.errors import StorebootError
-from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.host import MAX_BASE, AmbiguousMachineError, Host, Machine
 from storeboot.hosts.schema import hosts, matchers
+from storeboot.hosts.unknown import UnknownMachines
+
+_GUEST = re.compile(r"(.+)-([0-9a-f]{12})")
 
 
 class Registry:
@@ -23,6 +27,7 @@ class Registry:
     def __init__(self, config: Config, engine: Engine) -> None:
         self._config = config
         self._engine = engine
+        self._unknown = UnknownMachines(engine)
         self._declared = {
             name: Host.from_config(name, part, config) for name, part in config.hosts.items()
         }
@@ -34,7 +39,35 @@ class Registry:
         if name in self._declared:
             return self._declared[name]
         section = self.added(name)
-        return self._host(name, section) if section is not None else None
+        return self._host(name, section) if section is not None else self._guest(name)
+
+    def _guest(self, name: str) -> Host | None:
+        """An unknown machine that was seen, by the name under which it boots like a host."""
+        match = _GUEST.fullmatch(name)
+        if match is None or self._config.machines.unknown not in ("menu", "default"):
+            return None
+        mac = ":".join(re.findall("..", match[2]))
+        base = next((each for each in self._bases() if each.name[:MAX_BASE] == match[1]), None)
+        return base.for_guest(mac) if base is not None and self._unknown.get(mac) else None
+
+    def _bases(self) -> list[Host]:
+        """Hosts that unknown machines may boot like."""
+        if self._config.machines.unknown == "menu":
+            return self.all()
+        default = self.get(self._config.machines.default or "")
+        return [default] if default is not None else []
+
+    def guest(self, machine: Machine, like: str) -> Host | None:
+        """An unknown machine that boots like a host, if it may."""
+        base = next((each for each in self._bases() if each.name == like), None)
+        return base.for_guest(machine.mac) if base is not None else None
+
+    def labels(self) -> list[str]:
+        """Names of the labels that some host is known by."""
+        query = select(matchers.c.value).where(matchers.c.value.like("%=%"))
+        with self._engine.connect() as connection:
+            found = [*connection.execute(query).scalars(), *self._owners]
+        return sorted({value.partition("=")[0] for value in found if "=" in value})
 
     def require(self, name: str) -> Host:
         host = self.get(name)
@@ -150,7 +183,9 @@ def read_section(name: str, values: dict[str, object]) -> HostSection:
     try:
         return HostSection.model_validate(values)
     except ValidationError as error:
-        raise StorebootError(f"host {name!r} has {faults(error)}") from None
+        raise StorebootError(
+            f"host {name!r} has {faults(error)}", "docs/reference/configuration.md has all settings"
+        ) from None
 
 
 def _section(name: str, settings: str) -> HostSection:

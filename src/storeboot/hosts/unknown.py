@@ -33,9 +33,10 @@ class UnknownMachines:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def see(self, machine: Machine, address: str, now: float) -> None:
+    def see(self, machine: Machine, address: str, now: float) -> bool:
+        """Whether it has said who it is."""
         if _MAC.fullmatch(machine.mac) is None:
-            return
+            return False
         said = {
             "uuid": machine.uuid[:_MAX_WORD],
             "serial": machine.serial[:_MAX_WORD],
@@ -45,12 +46,13 @@ class UnknownMachines:
         own = unknown.c.mac == machine.mac
         with self._engine.begin() as connection:
             if connection.execute(update(unknown).where(own).values(said)).rowcount:
-                return
+                return True
             count = connection.execute(select(func.count()).select_from(unknown)).scalar_one()
             if count >= MAX_UNKNOWN:
                 oldest = select(unknown.c.mac).order_by(unknown.c.last_at).limit(1)
                 connection.execute(delete(unknown).where(unknown.c.mac.in_(oldest)))
             connection.execute(insert(unknown).values(mac=machine.mac, first_at=now, **said))
+        return True
 
     def all(self) -> list[UnknownMachine]:
         """The last that was seen first."""

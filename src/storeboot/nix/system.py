@@ -57,7 +57,6 @@ class System:
     firmware: Path | None  # physical
     masked: tuple[FstabEntry, ...]
     traits: tuple[Trait, ...]
-    specialisations: tuple[str, ...]
 
     @property
     def kernel_version(self) -> str:
@@ -98,8 +97,16 @@ def read_system(store: Store, toplevel: StorePath) -> System:
         firmware=store.follow(toplevel, "firmware"),
         masked=masked,
         traits=traits,
-        specialisations=reader.specialisations(),
     )
+
+
+def specialisations(store: Store, toplevel: StorePath) -> dict[str, StorePath]:
+    """Systems of their own inside a toplevel, by name (`specialisation.<name>`)."""
+    place = store.follow(toplevel, "specialisation")
+    if place is None or not place.is_dir():
+        return {}
+    links = sorted(child for child in place.iterdir() if child.is_symlink())
+    return {link.name: StorePath.from_arg(str(link.readlink())) for link in links}
 
 
 class _Reader:
@@ -166,12 +173,6 @@ class _Reader:
                 "set boot.kernel.enable = true and build again",
             )
         return versions[0]
-
-    def specialisations(self) -> tuple[str, ...]:
-        place = self.store.follow(self.toplevel, "specialisation")
-        if place is None or not place.is_dir():
-            return ()
-        return tuple(sorted(child.name for child in place.iterdir()))
 
     def traits(self, bootspec: dict[str, Any]) -> list[Trait]:
         found = []

@@ -13,28 +13,25 @@ from hashlib import blake2b
 import structlog
 
 from storeboot.boot.commandline import KEXEC_ROOM
-from storeboot.boot.plan import machine_id
-from storeboot.boot.timeline import DOWN, REFUSED
+from storeboot.boot.plan import machine_id, ticket
+from storeboot.boot.timeline import DOWN, FAILED, REFUSED, UP
 from storeboot.config import Config
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots, Event
-from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
+from storeboot.hosts.host import Host, Machine
 from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
-from storeboot.nix.store import StorePath
 from storeboot.serve.host_keys import host_key
+from storeboot.serve.scripts import RefusedError, Scripts
 
 log = structlog.get_logger()
+MAX_GUEST_BOOTS = 5000  # that are remembered of unknown machines, for each host
 _VIEW = re.compile(r"[0-9a-f]{32}")
-
-
-class RefusedError(Exception):
-    """A machine asked for what it may not have; the reason is for its console."""
 
 
 @dataclass(slots=True)
@@ -45,6 +42,10 @@ class BootService:
     clock: Callable[[], float]
     faults: dict[str, StorebootError] = field(default_factory=dict)  # by host, at the start
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    scripts: Scripts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scripts = Scripts(self.inventory, self.faults)
 
     @property
     def config(self) -> Config:
@@ -81,6 +82,7 @@ class BootService:
                 self._declare(host, progress)
                 system = self.inventory.deployments.current(host.name)
                 if system is not None:
+                    system = self.inventory.systems.booted(host, system)
                     assignment = self.inventory.systems.prepare(system, progress)
                     self.inventory.systems.plan(host, assignment).command_line(self.url)
             except StorebootError as error:
@@ -96,41 +98,10 @@ class BootService:
         else:
             log.warning("host.held", host=host.name, reason=hold.reason)
 
-    async def assignment(self, host: Host) -> Assignment:
-        """What the host boots next."""
-        system = self.inventory.deployments.current(host.name)
-        if system is None and host.name in self.faults:
-            raise RefusedError(f"host {host.name} cannot boot: {self.faults[host.name].message}")
-        if system is None:
-            raise RefusedError(f"host {host.name} has no system: storeboot deploy {host.name}")
-        return await self._prepared(system)
-
-    async def _prepared(self, system: StorePath) -> Assignment:
-        """Deploying has made it ready; after a restart that is found, and else done again."""
-        found = self.inventory.systems.get(system)
-        if found is not None:
-            return found
-        try:
-            return await asyncio.to_thread(self.inventory.systems.prepare, system)
-        except StorebootError as error:
-            log.error("system.cannot_boot", system=system.text, reason=error.message)
-            raise RefusedError(f"{system} cannot boot: {error.message}") from None
-
-    def find(self, machine: Machine, address: str = "") -> Host:
-        try:
-            host = self.registry.find(machine)
-        except AmbiguousMachineError as error:
-            raise RefusedError(str(error)) from None
-        if host is None:
-            if self.config.machines.unknown == "register":
-                self.inventory.unknown.see(machine, address, self.clock())
-            raise RefusedError(f"no host has mac {machine.mac}, uuid {machine.uuid}")
-        return host
-
     async def by_view(self, view: str) -> Assignment | None:
         """Only views that are rooted are served: of generations that are kept, or that run."""
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
-        return await self._prepared(system) if system is not None else None
+        return await self.scripts.prepared(system) if system is not None else None
 
     def alias_of(self, address: str) -> bytes | None:
         """The view that a machine with this address mounts by the alias' name.
@@ -146,22 +117,10 @@ class BootService:
                 return view_id([system.text]) if system is not None else None
         return None
 
-    async def script(self, machine: Machine, address: str = "") -> tuple[Host, str]:
-        """`address` is where the machine asks from."""
-        host = self.find(machine, address)
-        rollouts = self.inventory.rollouts
-        if rollouts.table.waiting_for(host.name) is not None:
-            await asyncio.to_thread(rollouts.offer, host.name, self.clock())
-        plan = self.inventory.systems.plan(host, await self.assignment(host))
-        try:
-            return host, plan.script(self.url)
-        except StorebootError as error:
-            raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
-
     async def next_boot(self, boot: Boot) -> dict[str, str]:
         """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
         host = self.registry.require(boot.host)
-        assignment = await self.assignment(host)
+        assignment = await self.scripts.assignment(host)
         plan = self.inventory.systems.plan(host, assignment)
         try:
             line = plan.command_line(self.url, KEXEC_ROOM)
@@ -170,18 +129,35 @@ class BootService:
         return {
             "kernel": f"/views/{plan.view}/kernel?host={host.name}",
             "initrd": f"/views/{plan.view}/initrd?host={host.name}",
-            "command_line": line,
+            "command_line": f"{line} storeboot.ticket={self._ticket(boot)}",
         }
 
+    def _ticket(self, boot: Boot) -> str:
+        return ticket(boot.host, boot.machine.partition(" ")[0], self.key)
+
+    def _is(self, host: Host, machine: Machine, given: str) -> bool:
+        """By what it says of itself, or by the ticket that the script has given it."""
+        own = ticket(host.name, machine.mac, self.key)
+        return host.matches(machine) or hmac.compare_digest(own.encode(), given.encode())
+
     def begin(
-        self, *, host_name: str, view: str, nonce: str, machine: Machine, address: str
+        self,
+        *,
+        host_name: str,
+        view: str,
+        nonce: str,
+        machine: Machine,
+        address: str,
+        seal: str = "",
     ) -> Boot:
         """A boot begins. The same nonce is the same boot, and only its own view is given."""
         host = self.registry.get(host_name)
-        if host is None or not host.matches(machine):
+        if host is None or not self._is(host, machine, seal):
             raise RefusedError(f"this machine is not host {host_name}")
+        if host.like is not None and self.boots.count_like(host.like) >= MAX_GUEST_BOOTS:
+            raise RefusedError(f"too many machines have booted like {host.like}")
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
-        if system is None or not self.inventory.deployments.has_view(host.name, view):
+        if system is None or not self.inventory.deployments.has_view(host.profile, view):
             raise RefusedError(f"host {host_name} may not boot view {view}")
         now = self.clock()
         boot = Boot(
@@ -246,6 +222,10 @@ class BootService:
 
     async def record(self, event: Event) -> None:
         """Events are few and small; waiters are told of each."""
+        if event.stage in (UP, FAILED, DOWN):
+            self.scripts.start_up.leaves(event.host)
+        else:
+            self.scripts.start_up.moves(event.host, event.at)
         self.boots.record(event)
         if event.boot is not None:
             self.boots.touch(event.boot, event.at)

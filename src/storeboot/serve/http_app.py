@@ -1,7 +1,8 @@
 """The boot service over HTTP.
 
 GET  /boot.ipxe                        the script that finds out who a machine is
-GET  /boot?mac=&uuid=&serial=          a host's boot script; asking changes nothing
+GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= of its menu; &like= a host
+GET  /menu?…                           the host's menu of generations and specialisations
 GET  /views/VIEW/kernel|initrd         files of assigned systems
 GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
@@ -26,11 +27,13 @@ from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Event
 from storeboot.hosts.host import Machine
-from storeboot.serve.boot_service import BootService, RefusedError
+from storeboot.serve.boot_service import BootService
+from storeboot.serve.scripts import Asked, RefusedError
 
 log = structlog.get_logger()
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
+MAX_WORD = 255  # characters of what a machine says of itself
 MAX_REPORT = 32 << 20
 REPORTS_PER_HOST = 4
 REPORT_PARTS = frozenset(
@@ -65,21 +68,44 @@ def _one_line(text: str) -> str:
 
 @routes.get("/boot.ipxe")
 async def entry(request: web.Request) -> web.Response:
-    return web.Response(text=entry_script(request.app[SERVICE].url))
+    service = request.app[SERVICE]
+    return web.Response(text=entry_script(service.url, service.registry.labels()))
 
 
 @routes.get("/boot")
 async def boot_script(request: web.Request) -> web.Response:
     """Pure but for a line in the timeline of a machine that is known."""
     service = request.app[SERVICE]
-    query = request.query
-    words = [query.get(name, "").replace("\0", "") for name in ("mac", "uuid", "serial")]
+    now = service.clock()
     try:
-        host, text = await service.script(Machine.from_words(*words), request.remote or "")
+        answer = await service.scripts.answer(_asked(request), now)
     except RefusedError as error:
         return web.Response(text=refusal_script(_one_line(str(error))))
-    await service.record(Event(host.name, "server", "script", service.clock()))
-    return web.Response(text=text)
+    if answer.host is not None:
+        await service.record(Event(answer.host.name, "server", "script", now))
+    return web.Response(text=answer.text)
+
+
+@routes.get("/menu")
+async def menu(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    try:
+        return web.Response(text=service.scripts.menu(_asked(request), service.clock()))
+    except RefusedError as error:
+        return web.Response(text=refusal_script(_one_line(str(error))))
+
+
+def _asked(request: web.Request) -> Asked:
+    said = {name: value.replace("\0", "")[:MAX_WORD] for name, value in request.query.items()}
+    labels = (
+        f"{name.removeprefix('label.')}={value}"
+        for name, value in said.items()
+        if name.startswith("label.")
+    )
+    machine = Machine.from_words(
+        said.get("mac", ""), said.get("uuid", ""), said.get("serial", ""), labels
+    )
+    return Asked(machine, request.remote or "", said.get("choice", ""), said.get("like", ""))
 
 
 @routes.get("/views/{view}/kernel")
@@ -118,9 +144,12 @@ async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> 
     """Which host fetched a file is told by the script, which names it."""
     service = request.app[SERVICE]
     host = request.query.get("host", "").replace("\0", "")
-    if request.method != "GET" or service.registry.get(host) is None:
+    if request.method != "GET":
         return
-    if service.inventory.deployments.has_view(host, assignment.view.view_id):
+    known = service.registry.get(host)
+    if known is None:
+        return
+    if service.inventory.deployments.has_view(known.profile, assignment.view.view_id):
         await service.record(Event(host, "server", stage, service.clock()))
 
 
@@ -141,6 +170,7 @@ async def begin(request: web.Request) -> web.Response:
         nonce=fields["nonce"],
         machine=machine,
         address=request.remote or "",
+        seal=fields.get("ticket", ""),
     )
     if service.is_replay(boot):
         raise web.HTTPConflict(reason="this boot has begun already")

@@ -141,6 +141,12 @@ class VirtualMachine:
     async def press_power_button(self) -> None:
         await self._qmp.execute("system_powerdown")
 
+    async def press(self, *keys: str) -> None:
+        """Keys of its keyboard, one after the other, by their QKeyCode names."""
+        for key in keys:
+            pressed = [{"type": "qcode", "data": key}]
+            await self._qmp.execute("send-key", {"keys": pressed})
+
     def console_tail(self, lines: int = 20) -> str:
         text = self.console.read_text(errors="replace") if self.console.exists() else ""
         return "\n".join(text.replace("\r", "").splitlines()[-lines:])

@@ -18,6 +18,7 @@ begin_boot() {
     {
         echo "host=$(fact host)"
         echo "view=$(fact view)"
+        echo "ticket=$(param storeboot.ticket)"
         echo "nonce=$(head -c 16 /dev/urandom | xxd -p)"
         echo "mac=$(fact mac)"
         echo "uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"

@@ -1,0 +1,40 @@
+"""The menu of a real iPXE, with somebody at the keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import spec, system
+from storeboot.serve import server
+from storeboot.vm.trial import HOST, Trial, started
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+async def press_until(trial: Trial, key: str, words: str) -> None:
+    """A key again and again, as people do, until the console says something."""
+    async with asyncio.timeout(120):
+        while words not in trial.machine.console_tail(100):
+            await trial.machine.press(key)
+            await asyncio.sleep(0.2)
+
+
+async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path: Path) -> None:
+    one, two = system(), system(edition=2)
+    trial_spec = spec(one, tmp_path / "trial")
+
+    def deploy_another(running: server.Server) -> None:
+        inventory = running.service.inventory
+        host = inventory.registry.require(HOST)
+        inventory.deployments.deploy(host, two.toplevel, inventory.url, print)
+
+    async with started(trial_spec, print, deploy_another) as trial:
+        await press_until(trial, "m", "Leave to the firmware")
+        await trial.machine.press("down", "ret")
+        boot = await trial.reach("multi-user")
+        assert boot.system == one.toplevel.text
+        assert trial.service.inventory.deployments.current(HOST) == two.toplevel
+        await trial.power_off(boot)
