@@ -24,6 +24,10 @@ DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z][a-z0-9/.-]{0,62}")  # a setting of iPXE
+_DISK_LABEL = re.compile(r"[A-Za-z0-9._+-]{1,63}")
+_DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
+# What the system, the kernel or the boot itself put there.
+_NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tmp", "/usr")
 _SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
 # What firmware says where nobody wrote a serial number or a UUID into it.
 _SHARED = frozenset(
@@ -165,6 +169,35 @@ class SettingsSection(_Section):
         default=None,
         description="Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.",
     )
+    overlay_label: str | None = Field(
+        default=None,
+        description="Label of a local file system that takes what is written to the store, instead "
+        "of memory; emptied at every boot, and never formatted.",
+    )
+    persist_label: str | None = Field(
+        default=None,
+        description="Label of a local file system that keeps persist_directories over boots; never "
+        "formatted.",
+    )
+    persist_directories: tuple[str, ...] = Field(
+        default=(),
+        description="Directories that persist_label keeps, such as /var/lib; those of "
+        "defaults, group and host are all kept.",
+    )
+    zram: str | None = Field(
+        default=None,
+        description="Size of swap in compressed memory (zram), as overlay_size; none if nobody "
+        "says.",
+    )
+    nix_store: Literal["local", "local-overlay"] | None = Field(
+        default=None,
+        description="What the machine's Nix is prepared for: a store that knows the paths of the "
+        "server's by itself, or one of the kind local-overlay, whose lower store they are. local "
+        "if nobody says.",
+    )
+    drivers: tuple[str, ...] = Field(
+        default=(), description="Network drivers of the initrd, instead of initrd.drivers."
+    )
     specialisation: str | None = Field(
         default=None,
         description="Which specialisation of its system to boot; by default the system itself.",
@@ -184,7 +217,22 @@ class SettingsSection(_Section):
         "every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.",
     )
 
-    @field_validator("overlay_size")
+    @field_validator("overlay_label", "persist_label")
+    @classmethod
+    def _is_disk_label(cls, value: str | None) -> str | None:
+        if value is not None and _DISK_LABEL.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not the label of a file system: no blanks, at most 63")
+        return value
+
+    @field_validator("persist_directories")
+    @classmethod
+    def _are_directories(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if _DIRECTORY.fullmatch(value) is None or value.startswith(_NOT_PERSISTENT):
+                raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
+        return tuple(value.rstrip("/") for value in values)
+
+    @field_validator("overlay_size", "zram")
     @classmethod
     def _is_size(cls, value: str | None) -> str | None:
         if value is not None and _SIZE.fullmatch(value) is None:

@@ -12,6 +12,7 @@ from e2e.systems import system
 from integration.stores import add, toplevel_tree
 from storeboot.errors import CommandError
 from storeboot.initrd.builder import APPLETS, Initrd, build, find_busybox
+from storeboot.initrd.modules import Needs
 from storeboot.nix.store import Store
 from storeboot.nix.system import System, read_system
 from storeboot.process import run
@@ -23,7 +24,7 @@ def contents(initrd: Initrd) -> set[str]:
 
 
 def make(made: System, cache: Path, drivers: tuple[str, ...] = ()) -> Initrd:
-    return build(made, busybox=find_busybox(None), drivers=drivers, cache=cache)
+    return build(made, busybox=find_busybox(None), needs=Needs(drivers), cache=cache)
 
 
 @pytest.fixture(scope="module")

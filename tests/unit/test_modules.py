@@ -9,6 +9,7 @@ import zstandard
 
 from storeboot.errors import UnbootableError
 from storeboot.initrd import modules
+from storeboot.initrd.modules import Needs
 
 DEP = """\
 kernel/fs/nfs/nfs.ko.xz: kernel/net/sunrpc/sunrpc.ko.xz
@@ -40,23 +41,37 @@ def names(files: tuple[str, ...]) -> set[str]:
 
 
 def test_every_wired_driver_and_all_that_it_needs(tree: modules.ModuleTree) -> None:
-    found = names(modules.needed(tree, (), "x"))
+    found = names(modules.needed(tree, Needs(), "x"))
     assert found == {"nfs", "nfsv3", "nfsv4", "sunrpc", "overlay", "e1000e", "ptp", "virtio_net",
                      "failover", "r8169", "realtek"}  # fmt: skip
 
 
 def test_drivers_can_be_narrowed(tree: modules.ModuleTree) -> None:
-    found = names(modules.needed(tree, ("virtio-net",), "x"))
+    found = names(modules.needed(tree, Needs(("virtio-net",)), "x"))
     assert found == {"nfs", "nfsv3", "nfsv4", "sunrpc", "overlay", "virtio_net", "failover"}
 
 
 def test_a_soft_dependency_comes_along(tree: modules.ModuleTree) -> None:
-    assert "realtek" in names(modules.needed(tree, ("r8169",), "x"))
+    assert "realtek" in names(modules.needed(tree, Needs(("r8169",)), "x"))
+
+
+def test_local_disks_and_zram_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    more = (
+        "kernel/drivers/ata/ahci.ko:\nkernel/fs/ext4/ext4.ko:\nkernel/drivers/block/zram/zram.ko:\n"
+    )
+    (tmp_path / "modules.dep").write_text(DEP + more)
+    tree = modules.read_tree(tmp_path)
+    assert not names(modules.needed(tree, Needs(), "x")) & {"ahci", "ext4", "zram"}
+    assert names(modules.needed(tree, Needs(disk=True), "x")) >= {"ahci", "ext4"}
+    assert "zram" in names(modules.needed(tree, Needs(zram=True), "x"))
+    (tmp_path / "modules.dep").write_text(DEP)
+    with pytest.raises(UnbootableError, match="no module zram"):
+        modules.needed(modules.read_tree(tmp_path), Needs(zram=True), "x")
 
 
 def test_an_unknown_driver_is_named(tree: modules.ModuleTree) -> None:
     with pytest.raises(UnbootableError, match="no network driver nonesuch"):
-        modules.needed(tree, ("nonesuch",), "x")
+        modules.needed(tree, Needs(("nonesuch",)), "x")
 
 
 @pytest.mark.parametrize("lost", ["nfs", "nfsv4", "overlay"])
@@ -64,11 +79,11 @@ def test_a_kernel_without_what_the_boot_needs_is_refused(tmp_path: Path, lost: s
     lines = [line for line in DEP.splitlines() if f"/{lost}.ko" not in line.partition(":")[0]]
     (tmp_path / "modules.dep").write_text("\n".join(lines))
     with pytest.raises(UnbootableError, match=f"no module {lost}$"):
-        modules.needed(modules.read_tree(tmp_path), (), "x")
+        modules.needed(modules.read_tree(tmp_path), Needs(), "x")
 
 
 def test_the_index_has_the_included_modules_only(tree: modules.ModuleTree) -> None:
-    files = modules.needed(tree, (), "x")
+    files = modules.needed(tree, Needs(), "x")
     index = modules.index_files(tree, files)
     assert "alias pci:v8086 e1000e" in index["modules.alias"]
     assert "ath9k" not in index["modules.alias"]

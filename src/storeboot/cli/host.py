@@ -29,7 +29,8 @@ _UNKNOWN = {
     "menu": "no host: somebody chooses on its console which host it boots like",
     "default": "no host: it boots like {policy.default}, under a name of its own",
 }
-_SEVERAL = ("mac", "uuid", "serial", "label", "kernel_params")  # settings with more than one value
+# Settings with more than one value.
+_SEVERAL = ("mac", "uuid", "serial", "label", "kernel_params", "persist_directories", "drivers")
 
 
 @click.group(short_help="Add, list, show, change and remove hosts.")
@@ -53,6 +54,19 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--kernel-param", "kernel_params", multiple=True,
                      help="Kernel parameter behind the system's own."),
         click.option("--overlay-size", help="Size of the store's tmpfs, such as 50% or 8G."),
+        click.option("--overlay-label",
+                     help="Label of a local file system that takes what is written to the store."),
+        click.option("--persist-label",
+                     help="Label of a local file system that keeps directories over boots."),
+        click.option("--persist-directory", "persist_directories", multiple=True,
+                     help="Directory that it keeps, such as /var/lib."),
+        click.option("--zram", help="Size of swap in compressed memory, such as 50%."),
+        click.option("--nix-store", type=click.Choice(["local", "local-overlay"]),
+                     help="What the machine's own Nix is prepared for."),
+        click.option("--driver", "drivers", multiple=True,
+                     help="Network driver of its initrd; all wired ones by default."),
+        click.option("--ssh-host-key/--no-ssh-host-key", default=None,
+                     help="Whether the server keeps its ssh host key."),
         click.option("--specialisation", help="Which specialisation of its system to boot."),
         click.option("--menu/--no-menu", default=None,
                      help="Show a menu of generations at every boot, or never; by default when m "
@@ -238,6 +252,12 @@ def _document(known: Host, system: object) -> dict[str, object]:
         "hostname": known.hostname,
         "kernel_params": list(known.kernel_params),
         "overlay_size": known.overlay_size,
+        "overlay_label": known.overlay_label,
+        "persist_label": known.persist_label,
+        "persist_directories": list(known.persist_directories),
+        "zram": known.zram,
+        "nix_store": known.nix_store,
+        "drivers": list(known.drivers),
         "nfs_version": known.nfs_version,
         "ssh_host_key": known.ssh_host_key,
         "specialisation": known.specialisation,

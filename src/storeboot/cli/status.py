@@ -12,8 +12,9 @@ import click
 from storeboot import config
 from storeboot.boot.timeline import FAILED, State, last_boot, state, steps
 from storeboot.cli.names import complete_hosts
-from storeboot.cli.options import config_option, json_option
+from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, print_table
+from storeboot.deploy.hazards import hazards
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot
@@ -34,6 +35,8 @@ def status(config_path: Path, as_json: bool) -> None:
         machines = {
             host.name: _machine(inventory, host, held.get(host.name)) for host in inventory.known()
         }
+    for hazard in hazards():
+        say(f"warning: {hazard}")
     if as_json:
         hosts = {
             name: {

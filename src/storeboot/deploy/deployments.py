@@ -80,7 +80,7 @@ class Deployments:
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> None:
         """Everything that deploying needs; an error if the host could not boot the system."""
-        assignment = self.systems.prepare(self.systems.booted(host, system), progress)
+        assignment = self.systems.prepare(self.systems.booted(host, system), host, progress)
         self.systems.plan(host, assignment).command_line(url)  # too long is an error now
         faults.reach("deploy.prepared")
 
@@ -297,7 +297,7 @@ class Deployments:
 
     def switch(self, host: Host, generation: Generation) -> None:
         """Make a generation that is there the host's next boot."""
-        self.systems.prepare(self.systems.booted(host, generation.system))
+        self.systems.prepare(self.systems.booted(host, generation.system), host)
         with self._deciding(host.name):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)

@@ -14,6 +14,7 @@ from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import Initrd, build, find_busybox
+from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import System, read_system, specialisations
@@ -38,13 +39,25 @@ class Systems:
     state: StateDirectory
     store: Store
     key: bytes
-    ready: dict[StorePath, Assignment] = field(default_factory=dict)
+    ready: dict[tuple[StorePath, Needs], Assignment] = field(default_factory=dict)
+
+    def needs(self, host: Host | None) -> Needs:
+        """What the host's initrd must have."""
+        drivers = self.config.initrd.drivers
+        if host is None:
+            return Needs(drivers)
+        disk = host.overlay_label is not None or host.persist_label is not None
+        return Needs(host.drivers or drivers, disk=disk, zram=host.zram is not None)
 
     def prepare(
-        self, toplevel: StorePath, progress: Callable[[str], None] = lambda _text: None
+        self,
+        toplevel: StorePath,
+        host: Host | None = None,
+        progress: Callable[[str], None] = lambda _text: None,
     ) -> Assignment:
         """Blocking; what was built before is taken from the state directory."""
-        found = self.get(toplevel)
+        needs = self.needs(host)
+        found = self.get(toplevel, host)
         if found is not None:
             return found
         busybox = find_busybox(self.config.initrd.busybox)
@@ -57,21 +70,22 @@ class Systems:
         initrd = build(
             system,
             busybox=busybox,
-            drivers=self.config.initrd.drivers,
+            needs=needs,
             cache=self.state.initrds,
             progress=progress,
         )
-        self.ready[toplevel] = Assignment(system, view, initrd)
-        return self.ready[toplevel]
+        self.ready[toplevel, needs] = Assignment(system, view, initrd)
+        return self.ready[toplevel, needs]
 
-    def get(self, toplevel: StorePath) -> Assignment | None:
+    def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""
-        found = self.ready.get(toplevel)
+        needs = self.needs(host)
+        found = self.ready.get((toplevel, needs))
         if found is None:
             return None
         if self.state.is_rooted(found.view.view_id) and found.initrd.path.exists():
             return found
-        self.ready.pop(toplevel, None)
+        self.ready.pop((toplevel, needs), None)
         return None
 
     def toplevel(self, text: str) -> StorePath:
@@ -81,7 +95,7 @@ class Systems:
 
     def of_view(self, view: str) -> StorePath | None:
         """The system of a view that is rooted, whoever rooted it."""
-        for toplevel, assignment in self.ready.items():
+        for (toplevel, _), assignment in self.ready.items():
             if assignment.view.view_id == view:
                 return toplevel if self.state.is_rooted(view) else None
         record = self.state.view(view) if self.state.is_rooted(view) else None

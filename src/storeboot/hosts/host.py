@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from storeboot.config import Config, HostSection, NfsVersion, SettingsSection, is_shared
+from storeboot.errors import ConfigError
 from storeboot.nix.store import StorePath
 
 OVERLAY_SIZE = "50%"
+T = TypeVar("T")
 MAX_BASE = 50  # characters of a host name before -525400123456
 
 
@@ -51,6 +54,12 @@ class Host:
     kernel_params: tuple[str, ...] = ()
     overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
+    overlay_label: str | None = None
+    persist_label: str | None = None
+    persist_directories: tuple[str, ...] = ()
+    zram: str | None = None
+    nix_store: str = "local"
+    drivers: tuple[str, ...] = ()
     ssh_host_key: bool = True
     specialisation: str | None = None
     menu: bool | None = None
@@ -64,13 +73,18 @@ class Host:
     ) -> Host:
         group = config.groups.get(section.group or "", SettingsSection())
         layers = (section, group, config.defaults)
-        systems = (layer.system for layer in layers if layer.system)
-        sizes = (layer.overlay_size for layer in layers if layer.overlay_size)
-        versions = (layer.nfs_version for layer in layers if layer.nfs_version)
-        named = (layer.specialisation for layer in layers if layer.specialisation)
-        menus = (layer.menu for layer in layers if layer.menu is not None)
-        keys = (layer.ssh_host_key for layer in layers if layer.ssh_host_key is not None)
-        system = next(systems, None)
+
+        def said(of: Callable[[SettingsSection], T | None]) -> T | None:
+            """The innermost word."""
+            return next((word for layer in layers if (word := of(layer)) not in (None, ())), None)
+
+        system = said(lambda layer: layer.system)
+        label, directories = said(lambda layer: layer.persist_label), _directories(layers)
+        if (label is None) != (not directories):
+            raise ConfigError(
+                f"host {name}: persist_label and persist_directories need each other",
+                "give both to the host, its group or the defaults, or none",
+            )
         return cls(
             name=name,
             system=StorePath.from_arg(system) if system else None,
@@ -81,11 +95,17 @@ class Host:
                 *group.kernel_params,
                 *section.kernel_params,
             ),
-            overlay_size=next(sizes, OVERLAY_SIZE),
-            nfs_version=next(versions, config.nfs.version),
-            ssh_host_key=next(keys, True),
-            specialisation=next(named, None),
-            menu=next(menus, None),
+            overlay_size=said(lambda layer: layer.overlay_size) or OVERLAY_SIZE,
+            overlay_label=said(lambda layer: layer.overlay_label),
+            persist_label=label,
+            persist_directories=directories,
+            zram=said(lambda layer: layer.zram),
+            nix_store=said(lambda layer: layer.nix_store) or "local",
+            drivers=said(lambda layer: layer.drivers) or (),
+            nfs_version=said(lambda layer: layer.nfs_version) or config.nfs.version,
+            ssh_host_key=said(lambda layer: layer.ssh_host_key) is not False,
+            specialisation=said(lambda layer: layer.specialisation),
+            menu=said(lambda layer: layer.menu),
             group=section.group,
             declared=declared,
         )
@@ -108,6 +128,12 @@ class Host:
 
     def matches(self, machine: Machine) -> bool:
         return not self.matchers.isdisjoint(machine.matchers)
+
+
+def _directories(layers: Iterable[SettingsSection]) -> tuple[str, ...]:
+    """Of the outermost layer first: what a host adds may lie below what its group keeps."""
+    found = [each for layer in reversed(list(layers)) for each in layer.persist_directories]
+    return tuple(dict.fromkeys(found))
 
 
 class AmbiguousMachineError(Exception):

@@ -22,15 +22,16 @@ from storeboot.process import find_program, run
 log = structlog.get_logger()
 
 FORMAT = 1  # part of every cache key; raise it when the layout below changes
-_SCRIPTS = ("init", "common.sh", "network.sh", "store.sh", "stage2.sh", "agent.sh", "report.sh",
-            "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
+_SCRIPTS = ("init", "common.sh", "network.sh", "local.sh", "store.sh", "stage2.sh", "agent.sh",
+            "report.sh", "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
 _INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox-static)"
 _STATIC_ELF_TYPE = b"\x7fELF"
 # Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
 APPLETS = (
-    "acpid", "awk", "cat", "chroot", "cut", "date", "dmesg", "env", "find", "head", "hostname",
-    "ip", "mkfifo", "modprobe", "mount", "nc", "pidof", "poweroff", "readlink", "reboot", "sed",
-    "setsid", "sh", "sha256sum", "sleep", "sort", "switch_root", "tail", "timeout", "tr",
+    "acpid", "awk", "cat", "chroot", "cut", "date", "dmesg", "env", "find", "findfs", "head",
+    "hostname", "ip", "mkfifo", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
+    "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "swapon",
+    "switch_root", "tail", "timeout", "tr",
     "udhcpc", "umount", "unshare", "wget", "xxd",
 )  # fmt: skip
 
@@ -71,7 +72,7 @@ def build(
     system: System,
     *,
     busybox: Path,
-    drivers: tuple[str, ...],
+    needs: modules.Needs,
     cache: Path,
     progress: Progress = lambda _text: None,
 ) -> Initrd:
@@ -80,12 +81,12 @@ def build(
     The file depends on nothing but its inputs, and appears under its name only when it is whole.
     """
     scripts = {name: _script(name) for name in _SCRIPTS}
-    key = _cache_key(system, busybox, drivers, scripts)
+    key = _cache_key(system, busybox, needs, scripts)
     image, facts = cache / f"{key}.img", cache / f"{key}.json"
     if image.is_file() and facts.is_file():
         return _from_facts(image, json.loads(facts.read_text()))
     tree = modules.read_tree(system.modules)
-    files = modules.needed(tree, drivers, system.toplevel.text)
+    files = modules.needed(tree, needs, system.toplevel.text)
     progress(f"initrd of {system.toplevel.name}: {len(files)} modules")
     contents = _Contents(system, tree, files)
     members = cpio.with_parents(
@@ -122,11 +123,9 @@ def _from_facts(image: Path, facts: dict[str, object]) -> Initrd:
     )
 
 
-def _cache_key(
-    system: System, busybox: Path, drivers: tuple[str, ...], scripts: dict[str, str]
-) -> str:
+def _cache_key(system: System, busybox: Path, needs: modules.Needs, scripts: dict[str, str]) -> str:
     busybox_hash = hashlib.sha256(busybox.read_bytes()).hexdigest()
-    inputs = (FORMAT, system.toplevel.text, busybox_hash, drivers, sorted(scripts.items()))
+    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()))
     return hashlib.sha256(repr(inputs).encode()).hexdigest()[:32]
 
 

@@ -24,6 +24,19 @@ _WIRED = (
     "kernel/drivers/net/usb/",
     "kernel/drivers/net/hyperv/",
 )
+# Local disks and the file systems on them.
+_DISKS = (
+    "kernel/drivers/ata/",
+    "kernel/drivers/nvme/host/",
+    "kernel/drivers/mmc/",
+    "kernel/drivers/usb/storage/",
+    "kernel/drivers/usb/host/",
+)
+_DISK_SINGLE = frozenset(
+    {"sd_mod", "virtio_blk", "virtio_scsi", "xen_blkfront", "hv_storvsc", "uas", "megaraid_sas",
+     "mpt3sas", "vmd", "ext4", "xfs", "btrfs", "f2fs"}
+)  # fmt: skip
+_OPTIONS = {"overlay": "OVERLAY_FS", "zram": "ZRAM"}
 _WIRED_SINGLE = frozenset({"virtio_net", "vmxnet3", "xen-netfront", "ena"})
 
 
@@ -75,25 +88,37 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
 
 
-def needed(tree: ModuleTree, drivers: tuple[str, ...], system: str) -> tuple[str, ...]:
-    """Files of the modules that the boot needs, dependencies included, sorted.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a host's initrd has besides what every one has."""
 
-    `drivers` names the network drivers to take; empty takes every wired one.
-    """
+    drivers: tuple[str, ...] = ()  # network drivers to take; empty takes every wired one
+    disk: bool = False  # local disks and their file systems
+    zram: bool = False
+
+
+def needed(tree: ModuleTree, needs: Needs, system: str) -> tuple[str, ...]:
+    """Files of the modules that the boot needs, dependencies included, sorted."""
     wanted = []
-    for name in REQUIRED:
+    for name in (*REQUIRED, *(["zram"] if needs.zram else [])):
         if name in tree.built_in:
             continue
         if name not in tree.by_name:
             raise UnbootableError(
                 f"the kernel of {system} has no module {name}",
                 f"build it with a kernel that has {name} (Linux option "
-                f"{'OVERLAY_FS' if name == 'overlay' else 'NFS_FS, NFS_V3 and NFS_V4'})",
+                f"{_OPTIONS.get(name, 'NFS_FS, NFS_V3 and NFS_V4')})",
             )
         wanted.append(tree.by_name[name])
     wanted += [tree.by_name[name] for name in OPTIONAL if name in tree.by_name]
-    wanted += _drivers(tree, drivers, system)
+    wanted += _drivers(tree, needs.drivers, system)
+    if needs.disk:
+        wanted += [file for file in tree.dependencies if _is_for_disks(file)]
     return tuple(sorted(_closed(tree, wanted)))
+
+
+def _is_for_disks(file: str) -> bool:
+    return file.startswith(_DISKS) or module_name(file) in _DISK_SINGLE
 
 
 def _drivers(tree: ModuleTree, drivers: tuple[str, ...], system: str) -> list[str]:

@@ -83,7 +83,7 @@ class BootService:
                 system = self.inventory.deployments.current(host.name)
                 if system is not None:
                     system = self.inventory.systems.booted(host, system)
-                    assignment = self.inventory.systems.prepare(system, progress)
+                    assignment = self.inventory.systems.prepare(system, host, progress)
                     self.inventory.systems.plan(host, assignment).command_line(self.url)
             except StorebootError as error:
                 self.faults[host.name] = error
@@ -98,10 +98,13 @@ class BootService:
         else:
             log.warning("host.held", host=host.name, reason=hold.reason)
 
-    async def by_view(self, view: str) -> Assignment | None:
-        """Only views that are rooted are served: of generations that are kept, or that run."""
+    async def by_view(self, view: str, host: str = "") -> Assignment | None:
+        """Only views that are rooted are served: of generations that are kept, or that run.
+
+        The host, if one is named, decides on the initrd.
+        """
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
-        return await self.scripts.prepared(system) if system is not None else None
+        return await self.scripts.prepared(system, self.registry.get(host)) if system else None
 
     def alias_of(self, address: str) -> bytes | None:
         """The view that a machine with this address mounts by the alias' name.
@@ -202,6 +205,11 @@ class BootService:
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
             "overlay_size": host.overlay_size,
+            "overlay_label": host.overlay_label or "",
+            "persist_label": host.persist_label or "",
+            "persist_directories": ":".join(host.persist_directories),
+            "zram": host.zram or "",
+            "nix_store": host.nix_store,
             "ssh_host_key": "yes" if host.ssh_host_key else "no",
             "heartbeat": str(self.config.agent.heartbeat),
         }

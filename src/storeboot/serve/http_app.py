@@ -134,16 +134,22 @@ async def paths(request: web.Request) -> web.Response:
 
 
 async def _assignment(request: web.Request) -> Assignment:
-    assignment = await request.app[SERVICE].by_view(request.match_info["view"])
+    assignment = await request.app[SERVICE].by_view(
+        request.match_info["view"], _named_host(request)
+    )
     if assignment is None:
         raise web.HTTPNotFound(reason="this view is not kept")
     return assignment
 
 
+def _named_host(request: web.Request) -> str:
+    return request.query.get("host", "").replace("\0", "")
+
+
 async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> None:
     """Which host fetched a file is told by the script, which names it."""
     service = request.app[SERVICE]
-    host = request.query.get("host", "").replace("\0", "")
+    host = _named_host(request)
     if request.method != "GET":
         return
     known = service.registry.get(host)

@@ -149,14 +149,14 @@ class Scripts:
         """What the host boots next, or what was chosen."""
         systems, deployments = self._inventory.systems, self._inventory.deployments
         if choice:
-            return await self.prepared(self._chosen(host, choice))
+            return await self.prepared(self._chosen(host, choice), host)
         system = deployments.settled(host.like) if host.like else deployments.current(host.name)
         if system is None and host.name in self._faults:
             raise RefusedError(f"host {host.name} cannot boot: {self._faults[host.name].message}")
         if system is None:
             raise RefusedError(f"host {host.name} has no system: storeboot deploy {host.profile}")
         try:
-            return await self.prepared(systems.booted(host, system))
+            return await self.prepared(systems.booted(host, system), host)
         except StorebootError as error:
             raise RefusedError(error.message) from None
 
@@ -170,12 +170,12 @@ class Scripts:
             raise RefusedError(f"host {host.name} has no generation {choice[:40]}")
         return choices[name]
 
-    async def prepared(self, system: StorePath) -> Assignment:
+    async def prepared(self, system: StorePath, host: Host | None) -> Assignment:
         """Deploying has made it ready; after a restart that is found, and else done again."""
-        found = self._inventory.systems.get(system)
+        found = self._inventory.systems.get(system, host)
         if found is not None:
             return found
         try:
-            return await asyncio.to_thread(self._inventory.systems.prepare, system)
+            return await asyncio.to_thread(self._inventory.systems.prepare, system, host)
         except StorebootError as error:
             raise RefusedError(f"{system} cannot boot: {error.message}") from None

@@ -16,6 +16,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
+from storeboot.deploy.hazards import hazards
 from storeboot.deploy.inventory import make_inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.errors import StorebootError
@@ -74,6 +75,8 @@ async def running(
         await _listen_nfs(nfs, config, given or {})
         await asyncio.to_thread(service.inventory.resume, service.clock())
         await asyncio.to_thread(service.assign, progress)
+        for hazard in await asyncio.to_thread(hazards):
+            log.warning("store.changes_in_place", reason=hazard)
         await runner.setup()
         await _listen_http(runner, config, (given or {}).get("http"))
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,

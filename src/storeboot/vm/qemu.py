@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,6 +38,7 @@ class MachineSpec:
     cpus: int = 2  # with KVM; see `arguments`
     disk: Path | None = None  # raw; only for tests that show it is left alone
     reboots: bool = False  # else a reboot ends it
+    credentials: Mapping[str, str] = field(default_factory=dict)  # systemd's, by SMBIOS
 
 
 def require_rom() -> None:
@@ -80,6 +82,9 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     ]  # fmt: skip
     if spec.disk is not None:
         argv += ["-drive", f"file={spec.disk},format=raw,if=virtio"]
+    for name, text in spec.credentials.items():
+        encoded = b64encode(text.encode()).decode()
+        argv += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={encoded}"]
     if not spec.reboots:
         argv.append("-no-reboot")
     return argv

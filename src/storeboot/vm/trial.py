@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from storeboot.boot.report import (
@@ -58,7 +58,9 @@ class TrialSpec:
     memory: int = 2048  # MiB
     kernel_params: tuple[str, ...] = ("console=ttyS0",)
     drivers: tuple[str, ...] = ()
-    disk: Path | None = None  # a local disk, to show that it is left alone
+    disk: Path | None = None  # a local disk
+    credentials: Mapping[str, str] = field(default_factory=dict)  # of its systemd
+    settings: Mapping[str, object] = field(default_factory=dict)  # more of the host
     declared: bool = True  # else the host boots what is deployed to it
     reboots: bool = False  # else a reboot of the machine is its end
 
@@ -102,10 +104,13 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
         hosts={
-            HOST: HostSection(
-                system=spec.system.text if spec.declared else None,
-                mac=(mac,),
-                kernel_params=spec.kernel_params,
+            HOST: HostSection.model_validate(
+                {
+                    "system": spec.system.text if spec.declared else None,
+                    "mac": (mac,),
+                    "kernel_params": spec.kernel_params,
+                    **spec.settings,
+                }
             )
         },
     )
@@ -232,6 +237,7 @@ async def started(
             memory=spec.memory,
             disk=spec.disk,
             reboots=spec.reboots,
+            credentials=spec.credentials,
         )
         power_on = time.time()
         async with qemu.running(machine_spec, spec.directory, kvm=kvm) as machine:

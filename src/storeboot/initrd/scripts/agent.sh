@@ -119,8 +119,18 @@ arm_watchdog() {
 load_registration() {
     [ -x "$SYSTEM_BIN/nix-store" ] || return 0
     timeout 60 wget -q -O "$SB/registration" "$(fact url)/views/$(fact view)/registration" 2>/dev/null || return 0
-    "$SYSTEM_BIN/nix-store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
+    store=local
+    if [ "$(fact nix_store)" = local-overlay ]; then
+        # The lower store of a local-overlay store: the same paths, with a database of their own.
+        store=local?root=/nix/.lower
+        mkdir -p /nix/.lower/nix/store
+        mount -o bind /nix/.ro-store /nix/.lower/nix/store
+    fi
+    "$SYSTEM_BIN/nix-store" --store "$store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
         say "nix-store --load-db failed"
+    # Nothing of what the machine runs is garbage to its own Nix.
+    mkdir -p /nix/var/nix/gcroots
+    ln -sfn "$(fact toplevel)" /nix/var/nix/gcroots/storeboot
     rm "$SB/registration"
 }
 
@@ -149,10 +159,18 @@ watch_power_button() {
     acpid -f -c "$SB/acpi" -l "$SB/acpid.log" -p "$SB/acpid.pid" </dev/null >/dev/null 2>&1
 }
 
+# What machines wrote to the store in earlier boots, on a local disk.
+remove_old_overlays() {
+    for directory in /nix/.rw-store/storeboot-overlay/*; do
+        [ ! -d "$directory" ] || [ "${directory##*/}" = "$(fact boot)" ] || rm -rf "$directory"
+    done
+}
+
 # What reads the store may hang with its server, so it never runs in the loop that reads events.
 after_multi_user() {
     load_registration
     prefetch_shutdown
+    remove_old_overlays
     : >"$SB/settled"
 }
 

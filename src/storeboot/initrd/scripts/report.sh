@@ -58,6 +58,10 @@ timeout 60 wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/de
     echo "store_fstype=$(awk '$2 == "/nix/store" { type = $3 } END { print type }' /proc/mounts)"
     echo "lower_fstype=$(awk '$2 == "/nix/.ro-store" { type = $3 } END { print type }' /proc/mounts)"
     echo "lower_source=$(awk '$2 == "/nix/.ro-store" { print $1 }' /proc/mounts)"
+    echo "overlay_upper_fstype=$(awk '$2 == "/nix/.rw-store" { type = $3 } END { print type }' /proc/mounts)"
+    echo "persistent=$(awk '$2 == "/nix/.persist" { device = $1 }
+        $1 == device && $2 != "/nix/.persist" { print $2 }' /proc/mounts | tr '\n' ' ')"
+    echo "swap=$(awk 'NR > 1 { print $1 }' /proc/swaps | tr '\n' ' ')"
     echo "write_ok=$(yes_or_no try_to_write)"
     echo "closure_valid=$(yes_or_no closure_is_valid)"
     if [ -x "$SYSTEM_BIN/systemctl" ]; then

@@ -29,7 +29,7 @@ begin_boot() {
     } >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
     for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size \
-        ssh_host_key heartbeat; do
+        overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
         fact "$name" "$(answer $name)"
     done
     [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
@@ -90,12 +90,22 @@ mount_store() {
 
 mount_overlay() {
     mkdir -p "$SYSROOT/nix/.rw-store" "$SYSROOT/nix/store"
-    mount -t tmpfs -o "mode=0755,size=$(fact overlay_size)" tmpfs "$SYSROOT/nix/.rw-store" ||
-        fail "cannot mount a tmpfs of size $(fact overlay_size) for the overlay"
-    mkdir "$SYSROOT/nix/.rw-store/store" "$SYSROOT/nix/.rw-store/work"
-    mount -t overlay -o "lowerdir=$SYSROOT/nix/.ro-store,upperdir=$SYSROOT/nix/.rw-store/store,workdir=$SYSROOT/nix/.rw-store/work" \
+    if [ -n "$(fact overlay_label)" ]; then
+        mount_label "$(fact overlay_label)" "$SYSROOT/nix/.rw-store"
+        # What lies above one lower store must never lie above another: each boot has its own.
+        mkdir -p "$SYSROOT/nix/.rw-store/storeboot-overlay"
+        writable="$SYSROOT/nix/.rw-store/storeboot-overlay/$(fact boot)"
+    else
+        mount -t tmpfs -o "mode=0755,size=$(fact overlay_size)" tmpfs "$SYSROOT/nix/.rw-store" ||
+            fail "cannot mount a tmpfs of size $(fact overlay_size) for the overlay"
+        writable="$SYSROOT/nix/.rw-store"
+    fi
+    mkdir -p "$writable/store" "$writable/work"
+    mount -t overlay -o "lowerdir=$SYSROOT/nix/.ro-store,upperdir=$writable/store,workdir=$writable/work" \
         overlay "$SYSROOT/nix/store" || fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
     mount_etc_overlay
+    mount_persistent
+    start_zram
 }
 
 # system.etc.overlay.enable: what NixOS's own stage 1 does for it (etc-activation, etc.nix).

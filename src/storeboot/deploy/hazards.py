@@ -1,0 +1,42 @@
+"""What on this server changes store paths in place, under machines that have them open.
+
+Nothing of storeboot does. Nix's own optimisation puts a hard link in a file's place, and a repair
+takes a whole path away for as long as it takes to make it again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from storeboot.errors import StorebootError
+from storeboot.process import run
+
+_TIMERS = ("nix-optimise.timer",)  # nix.optimise.automatic
+_WANTED = Path("/etc/systemd/system/timers.target.wants")
+
+
+def hazards(wanted: Path = _WANTED) -> list[str]:
+    """Each in words, with its cure."""
+    found = []
+    if _settings().get("auto-optimise-store") is True:
+        found.append(
+            "Nix replaces files of the store by hard links while machines use them: "
+            "set auto-optimise-store = false (nix.settings.auto-optimise-store)"
+        )
+    found += [
+        f"{timer} replaces files of the store while machines use them: "
+        "set nix.optimise.automatic = false"
+        for timer in _TIMERS
+        if (wanted / timer).is_symlink()
+    ]
+    return found
+
+
+def _settings() -> dict[str, object]:
+    """Nix's own; nothing where there is no such command."""
+    try:
+        text = run(["nix", "--extra-experimental-features", "nix-command", "show-config", "--json"])
+        return {name: each.get("value") for name, each in json.loads(text).items()}
+    except (StorebootError, ValueError, AttributeError):
+        return {}

@@ -1,0 +1,62 @@
+"""The Nix of a machine whose store is the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import spec, system
+from storeboot.vm.trial import Trial, started
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+SCRIPT = Path(__file__).with_name("client_nix.sh")
+UNIT = """
+[Unit]
+DefaultDependencies=no
+After=multi-user.target
+[Service]
+LoadCredential=client-nix
+Environment="FEATURES={features}" "STORE={store}"
+ExecStart=/run/current-system/sw/bin/sh ${{CREDENTIALS_DIRECTORY}}/client-nix
+"""
+# As docs/how-to/client-nix.md has it.
+OVERLAY = (
+    "local-overlay://?lower-store=/nix/.lower%3Fread-only=true"
+    "&upper-layer=/nix/.rw-store/store&check-mount=false"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "store", "features"),
+    [("local", "", ""), ("local-overlay", OVERLAY, "local-overlay-store read-only-local-store")],
+)
+async def test_nix_knows_what_it_has_from_the_server(
+    tmp_path: Path, kind: str, store: str, features: str
+) -> None:
+    unit = UNIT.format(store=store.replace("%", "%%"), features=features)
+    trial_spec = replace(
+        spec(system("demo"), tmp_path / "trial"),
+        settings={"nix_store": kind},
+        kernel_params=("console=ttyS0", "systemd.wants=client-nix.service"),
+        credentials={"systemd.extra-unit.client-nix.service": unit,
+                     "client-nix": SCRIPT.read_text()},
+    )  # fmt: skip
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        said = await until_the_end(trial)
+        results = dict(re.findall(r"client-nix (\w+): (.*)", said))
+        names = ("query", "build", "references", "copy", "gc", "valid")
+        assert results == dict.fromkeys(names, "ok")
+        await trial.power_off(boot)
+
+
+async def until_the_end(trial: Trial) -> str:
+    """All that the console says; it tells nobody when: look."""
+    async with asyncio.timeout(300):
+        while "client-nix end" not in (said := trial.machine.console_tail(200)):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+    return said
