@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -26,7 +27,9 @@ async def test_serve_and_status_warn(path: Path, tmp_path: Path, optimises: bool
     output = tmp_path / "output"
     child = await Child.start(["/usr/bin/env", settings, STOREBOOT, "serve", "-c", path],
                               output=output)  # fmt: skip
-    await output_has(output, "serve.ready")
+    async with asyncio.timeout(60):
+        while "serve.ready" not in output.read_text():  # noqa: ASYNC110 (a file)
+            await asyncio.sleep(0.1)
     os.kill(child.pid, signal.SIGTERM)
     assert await child.wait() == 0
     assert ("store.changes_in_place" in output.read_text()) is optimises

@@ -122,9 +122,11 @@ load_registration() {
     store=local
     if [ "$(fact nix_store)" = local-overlay ]; then
         # The lower store of a local-overlay store: the same paths, with a database of their own.
+        # Nix insists on a directory .links in every local store, so it is an overlay as well.
         store=local?root=/nix/.lower
-        mkdir -p /nix/.lower/nix/store
-        mount -o bind /nix/.ro-store /nix/.lower/nix/store
+        mkdir -p /nix/.lower/nix/store /nix/.lower/upper /nix/.lower/work
+        mount -t overlay -o lowerdir=/nix/.ro-store,upperdir=/nix/.lower/upper,workdir=/nix/.lower/work \
+            overlay /nix/.lower/nix/store
     fi
     "$SYSTEM_BIN/nix-store" --store "$store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
         say "nix-store --load-db failed"
