@@ -6,7 +6,7 @@ import os
 import signal
 
 POINTS = ("view.rooted", "deploy.prepared", "deploy.switched", "test.begun", "test.added",
-          "test.passed",
+          "test.passed", "rollout.given",
           "gc.generations", "view.unwritten", "gc.views")  # fmt: skip
 _DEADLY = os.environ.get("STOREBOOT_DIE_AT", "")
 

@@ -47,6 +47,19 @@ def test_deploy_rollback_and_generations(config: Config, path: Path, tmp_path: P
     assert exists(config, two)
 
 
+async def test_commands_that_race_make_generations_one_after_the_other(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    systems = [make_system(config, tmp_path, number) for number in range(4)]
+    await asyncio.gather(
+        *[asyncio.to_thread(storeboot, path, "deploy", "lab1", each) for each in systems]
+    )
+    made = generations(path)
+    assert [number for number, _, _ in made] == [1, 2, 3, 4]
+    assert {system for _, system, _ in made} == {each.text for each in systems}
+    assert [is_next for _, _, is_next in made] == [False, False, False, True]
+
+
 def test_rollback_passes_over_what_has_failed_its_test(
     config: Config, path: Path, tmp_path: Path
 ) -> None:

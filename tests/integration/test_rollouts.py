@@ -7,17 +7,25 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from integration.deploying import Machine, collect_garbage, exists, make_system, storeboot
+from integration.deploying import (
+    STOREBOOT,
+    Machine,
+    collect_garbage,
+    exists,
+    make_system,
+    storeboot,
+)
 from integration.test_cli import fails
 from storeboot import config as configuration
 from storeboot.config import Config
 from storeboot.nix.store import StorePath
+from storeboot.process import Child
 from storeboot.serve import server
 
 HOSTS = ("room1", "room2", "room3")
@@ -216,6 +224,40 @@ async def test_another_deployment_comes_between(room: Path, tmp_path: Path, conf
         for host in ("room1", "room2"):
             assert parts[host] == ("left", "another deployment came between")
         assert await lab.offered() == [False, False, True]
+
+
+async def test_a_server_killed_while_it_gives_goes_on_where_it_was(
+    room: Path, tmp_path: Path
+) -> None:
+    async with opened(room, tmp_path) as lab:
+        pass
+    await lab.roll_out("--batch", 1)
+    output = tmp_path / "output"
+    child = await Child.start(
+        ["/usr/bin/env", "STOREBOOT_DIE_AT=rollout.given", STOREBOOT, "serve", "-c", room],
+        output=output,
+    )
+    async with asyncio.timeout(60):
+        while "serve.ready" not in output.read_text():  # noqa: ASYNC110 (a file)
+            await asyncio.sleep(0.1)
+    config = configuration.load(room)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{config.http.port}") as http:
+        with pytest.raises(aiohttp.ClientError):
+            await Machine(http, lab.machines[0].host, lab.machines[0].mac).script()
+    assert await child.wait() == -9
+    assert (await lab.parts())["room1"][0] == "waiting"
+    async with (
+        server.running(config) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+        again = replace(lab, running=running, machines=[
+            Machine(http, each.host, each.mac) for each in lab.machines
+        ])  # fmt: skip
+        assert (await again.parts())["room1"][0] == "trying"
+        assert await again.offered() == [True, False, False]
+        await again.come_up(again.machines[0], lab.two)
+        await again.go_on()
+        assert (await again.parts())["room1"][0] == "done"
 
 
 async def test_what_waits_for_its_turn_is_not_collected(

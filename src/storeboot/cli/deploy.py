@@ -93,15 +93,23 @@ def deploy(
             if not no_wait:
                 follow(inventory, number)
         elif testing:
+            _require_all(inventory, hosts, toplevel)
             for host in _changeable(inventory, hosts):
                 number = inventory.deployments.test(
                     host, toplevel, inventory.url, say, seconds=timeout, confirms=auto_confirm
                 )
                 say(f"{host.name}: generation {number} is tested by its next boot")
         else:
+            _require_all(inventory, hosts, toplevel)
             for host in _changeable(inventory, hosts):
                 number = inventory.deployments.deploy(host, toplevel, inventory.url, say)
                 say(f"{host.name}: generation {number} is its next boot")
+
+
+def _require_all(inventory: Inventory, hosts: list[Host], toplevel: StorePath) -> None:
+    """Every one of them can boot it, or none is given it."""
+    for host in hosts:
+        inventory.deployments.prepare(host, toplevel, inventory.url, say)
 
 
 def _say_plans(inventory: Inventory, hosts: list[Host], toplevel: StorePath) -> None:
@@ -130,13 +138,15 @@ def _changeable(inventory: Inventory, hosts: list[Host]) -> Iterator[Host]:
 @click.command(short_help="Keep the generation that has passed its test.")
 @click.argument("host", shell_complete=complete_hosts)
 @config_option
-def confirm(host: str, config_path: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+def confirm(host: str, config_path: Path, dry_run: bool) -> None:
     """Make the generation that HOST has tested, and come up with, its next boot from now on."""
     with opened(config.load(config_path)) as inventory:
         known = inventory.registry.require(host)
-        inventory.take_over(host)
-        number = inventory.deployments.confirm(known)
-        say(f"{host}: generation {number} is its next boot")
+        if not dry_run:
+            inventory.take_over(host)
+        number = inventory.deployments.confirm(known, dry_run=dry_run)
+        say(f"{host}: generation {number} {'would be' if dry_run else 'is'} its next boot")
 
 
 @click.command(short_help="Let a host boot an older generation again.")

@@ -206,7 +206,10 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
 @click.option("--group", help="Group of the configuration whose settings it inherits.")
 @click.option("--system", help="Toplevel to deploy to it at once.")
 @config_option
-def adopt(mac: str, name: str, group: str | None, system: str | None, config_path: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Check, and add nothing.")
+def adopt(
+    mac: str, name: str, group: str | None, system: str | None, config_path: Path, dry_run: bool
+) -> None:
     """Add the unknown machine with this MAC address as the host NAME."""
     plain = Machine.from_words(mac, "", "").mac
     with opened(config.load(config_path)) as inventory:
@@ -219,8 +222,11 @@ def adopt(mac: str, name: str, group: str | None, system: str | None, config_pat
         values: dict[str, object] = {"mac": [seen.mac]}
         if group is not None:
             values["group"] = group
-        inventory.registry.add_all({name: read_section(name, values)}, time.time())
-        say(f"added {name}")
+        sections = {name: read_section(name, values)}
+        inventory.registry.add_all(sections, time.time(), dry_run=dry_run)
+        say(f"{'would add' if dry_run else 'added'} {name}")
+        if dry_run:
+            return
         if system is not None:
             _deploy(inventory, [name], system)
         inventory.unknown.forget(seen.mac)
@@ -271,7 +277,10 @@ def _document(known: Host, system: object) -> dict[str, object]:
 @_settings
 @click.option("--unset", multiple=True, help="Setting to take away, such as group.")
 @config_option
-def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Check, and change nothing.")
+def set_(
+    name: str, unset: tuple[str, ...], config_path: Path, dry_run: bool, **values: Any
+) -> None:
     """Change NAME; what is given replaces what was said before, the rest stays."""
     given = _given(values)
     gone = {key.replace("-", "_") for key in unset}
@@ -279,18 +288,26 @@ def set_(name: str, unset: tuple[str, ...], config_path: Path, **values: Any) ->
         section = inventory.registry.added(name)
         old = section.model_dump(exclude_unset=True) if section is not None else {}
         kept = {key: value for key, value in old.items() if key not in gone}
-        inventory.registry.change(name, read_section(name, {**kept, **given}), time.time())
-    say(f"changed {name}; it counts from its next boot")
+        changed = read_section(name, {**kept, **given})
+        inventory.registry.change(name, changed, time.time(), dry_run=dry_run)
+    if dry_run:
+        say(f"would change {name}")
+    else:
+        say(f"changed {name}; it counts from its next boot")
 
 
 @host.command(short_help="Remove an added host.")
 @click.argument("name", shell_complete=complete_hosts)
 @config_option
-def remove(name: str, config_path: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Check, and remove nothing.")
+def remove(name: str, config_path: Path, dry_run: bool) -> None:
     """Remove NAME. Its machine goes on running: `storeboot gc` takes nothing from it."""
     with opened(config.load(config_path)) as inventory:
-        inventory.remove(name)
-    say(f"removed {name}")
+        if dry_run:
+            inventory.registry.require_added(name)
+        else:
+            inventory.remove(name)
+    say(f"{'would remove' if dry_run else 'removed'} {name}")
 
 
 @host.command(short_help="Say what a machine would get, and why, without booting it.")

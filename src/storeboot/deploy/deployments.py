@@ -154,7 +154,7 @@ class Deployments:
         state, store = self.systems.state, self.systems.store
         state.add_view(store, self.systems.booted(host, system))
 
-    def confirm(self, host: Host) -> int:
+    def confirm(self, host: Host, *, dry_run: bool = False) -> int:
         """Make the generation that has passed its test the host's next boot from now on."""
         with self._deciding(host.name):
             probation = self.probations.open(host.name)
@@ -164,7 +164,8 @@ class Deployments:
                     f"host {host.name!r} has no test to confirm: it {stands}",
                     f"see storeboot generations {host.name}",
                 )
-            self._accept(probation)
+            if not dry_run:
+                self._accept(probation)
         return probation.generation
 
     def _accept(self, probation: Probation) -> None:

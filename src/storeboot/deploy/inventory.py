@@ -86,6 +86,7 @@ class Inventory:
         if until is not None and until < now:
             self.boots.prolong(now - until, until - self.lease)
         self.state.serves()
+        self.rollouts.resume(now)
 
 
 def make_inventory(config: Config, engine: Engine) -> Inventory:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from storeboot import faults
 from storeboot.deploy.deployments import Deployments
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots
@@ -87,6 +88,20 @@ class Rollouts:
             for rollout in self.table.active():
                 self._advance(rollout, now)
 
+    def resume(self, now: float) -> None:
+        """A server that was killed has given the system to a host and not written that down."""
+        with self.deployments.systems.state.rollout_lock():
+            for rollout in self.table.active():
+                for member in self.table.members(rollout.id):
+                    test = self.deployments.probations.open(member.host)
+                    if member.standing is not Part.WAITING or test is None:
+                        continue
+                    tried = self.deployments.profile(member.host).system(test.generation)
+                    if tried is not None and tried.text == rollout.system:
+                        self.table.change(
+                            member, Part.TRYING, generation=test.generation, since=now
+                        )
+
     def _advance(self, rollout: Rollout, now: float) -> None:
         for member in self.table.members(rollout.id):
             if member.standing is Part.TRYING:
@@ -141,6 +156,7 @@ class Rollouts:
         except StorebootError as error:
             self.table.change(member, Part.FAILED, reason=error.message)
             return False
+        faults.reach("rollout.given")
         self.table.change(member, Part.TRYING, generation=generation, since=now, asked=asked)
         log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
         return True

@@ -111,14 +111,16 @@ class Systems:
 
     def booted(self, host: Host, toplevel: StorePath) -> StorePath:
         """What the host boots of a generation: its specialisation, or the system itself."""
-        name = host.specialisation or ""
-        choices = self.choices(toplevel)
-        if name not in choices:
+        if host.specialisation is None:
+            return toplevel
+        special = specialisations(self.store, toplevel)
+        if host.specialisation not in special:
             raise StorebootError(
-                f"{toplevel} has no specialisation {name!r}, which host {host.name} boots",
-                f"it has {', '.join(sorted(choices)[1:]) or 'none'}",
+                f"{toplevel} has no specialisation {host.specialisation!r}, which host "
+                f"{host.name} boots",
+                f"it has {', '.join(special) or 'none'}",
             )
-        return choices[name]
+        return special[host.specialisation]
 
     def plan(self, host: Host, assignment: Assignment) -> Plan:
         return make_plan(host, assignment.system, assignment.view.view_id, self.key)

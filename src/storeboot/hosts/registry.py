@@ -130,18 +130,21 @@ class Registry:
             if dry_run:
                 transaction.rollback()
 
-    def change(self, name: str, section: HostSection, now: float) -> None:
-        self._require_added(name)
-        with self._engine.begin() as connection:
+    def change(self, name: str, section: HostSection, now: float, *, dry_run: bool = False) -> None:
+        self.require_added(name)
+        with self._engine.connect() as connection, connection.begin() as transaction:
             connection.execute(delete(hosts).where(hosts.c.name == name))
             self._insert(connection, name, section, now)
+            if dry_run:
+                transaction.rollback()
 
     def remove(self, name: str) -> None:
-        self._require_added(name)
+        self.require_added(name)
         with self._engine.begin() as connection:
             connection.execute(delete(hosts).where(hosts.c.name == name))
 
-    def _require_added(self, name: str) -> None:
+    def require_added(self, name: str) -> None:
+        """StorebootError unless it was added by command."""
         if self.require(name).declared:
             raise StorebootError(
                 f"host {name!r} is declared in the configuration", f"change [hosts.{name}] there"

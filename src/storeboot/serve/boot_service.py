@@ -231,9 +231,9 @@ class BootService:
     async def record(self, event: Event) -> None:
         """Events are few and small; waiters are told of each."""
         if event.stage in (UP, FAILED, DOWN):
-            self.scripts.start_up.leaves(event.host)
+            self.scripts.leaves(event.host)
         else:
-            self.scripts.start_up.moves(event.host, event.at)
+            self.scripts.moves(event.host, event.at)
         self.boots.record(event)
         if event.boot is not None:
             self.boots.touch(event.boot, event.at)

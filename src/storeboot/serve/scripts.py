@@ -60,15 +60,18 @@ class Scripts:
     def __init__(self, inventory: Inventory, faults: dict[str, StorebootError]) -> None:
         self._inventory = inventory
         self._faults = faults
-        self.start_up = StartUp(inventory.config.boots.at_once)
+        # Made-up machines that boot like a host take no place from those that are known.
+        self._start_up = StartUp(inventory.config.boots.at_once)
+        self._guests = StartUp(inventory.config.boots.at_once)
 
     async def answer(self, asked: Asked, now: float) -> Answer:
         """Of GET /boot."""
         host = self.find(asked, now)
         if host is None:
             return Answer(self._hosts_menu(asked))
-        if not self.start_up.admit(host.name, now):
-            count = len(self.start_up.heard)
+        places = self._guests if host.like else self._start_up
+        if not places.admit(host.name, now):
+            count = len(places.heard)
             return Answer(script.waiting_script(url=self._url, query=asked.query, count=count))
         rollouts = self._inventory.rollouts
         if rollouts.table.waiting_for(host.name) is not None:
@@ -82,6 +85,16 @@ class Scripts:
             return Answer(plan.script(self._url, seal, query), host)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
+
+    def moves(self, host: str, now: float) -> None:
+        """The host was heard of on its way."""
+        for places in (self._start_up, self._guests):
+            places.moves(host, now)
+
+    def leaves(self, host: str) -> None:
+        """The host is up, or will not be."""
+        for places in (self._start_up, self._guests):
+            places.leaves(host)
 
     def menu(self, asked: Asked, now: float) -> str:
         """Of GET /menu."""
