@@ -83,7 +83,7 @@ class _Machine:
 
 def _machine(inventory: Inventory, host: Host, hold: Hold | None) -> _Machine:
     boot = inventory.boots.latest(host.name)
-    events = last_boot(inventory.boots.events_since(host.name, 0), boot)
+    events = last_boot(inventory.boots.lately(host.name, boot.id if boot else None), boot)
     made = inventory.deployments.generations(host.profile)
     return _Machine(
         state=state(events),
@@ -126,7 +126,7 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
     with opened(loaded) as inventory:
         inventory.registry.require(host)
         boot = inventory.boots.latest(host)
-        passed = steps(last_boot(inventory.boots.events_since(host, 0), boot))
+        passed = steps(last_boot(inventory.boots.lately(host, boot.id if boot else None), boot))
     if as_json:
         click.echo(json.dumps([asdict(step) for step in passed], indent=2))
         return

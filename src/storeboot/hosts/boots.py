@@ -6,13 +6,27 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, not_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    and_,
+    delete,
+    false,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from storeboot.hosts.host import MAX_BASE
 from storeboot.hosts.schema import boots, events
 
 TRIM_EVERY = 100
 MAX_EVENTS_PER_HOST = 2000  # the oldest go first: nobody can fill the disk by asking
+MAX_LOOSE = 100  # events without a boot that are looked at, of a boot's beginning
 MAX_BOOTS_PER_HOST = 200
 RUNNING = 600.0  # seconds: who was heard of since is taken as running
 SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it still runs
@@ -209,6 +223,19 @@ class Boots:
 
     def events_since(self, host: str, since: float) -> list[Event]:
         query = select(events).where(events.c.host == host, events.c.at >= since)
+        with self._engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query.order_by(events.c.id))]
+
+    def lately(self, host: str, boot: str | None) -> list[Event]:
+        """What a boot has said, and what was seen of its host last before or without one."""
+        own = events.c.boot == boot if boot is not None else false()
+        loose = (
+            select(events.c.id)
+            .where(events.c.host == host, events.c.boot.is_(None))
+            .order_by(events.c.id.desc())
+            .limit(MAX_LOOSE)
+        )
+        query = select(events).where(events.c.host == host, or_(own, events.c.id.in_(loose)))
         with self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(query.order_by(events.c.id))]
 

@@ -19,7 +19,8 @@ HEAD = "0003"
 # What begins a transaction of changes to the schema, whole or not at all, one at a time. SQLite's
 # driver begins none by itself before a CREATE TABLE.
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7370)"}
-_CONNECT = {"postgresql": {"connect_timeout": 5}}
+# A database that hangs must not hang the machines that ask for their scripts. In seconds, in ms.
+_CONNECT = {"postgresql": {"connect_timeout": 5, "options": "-c statement_timeout=30000"}}
 
 
 def open_database(url: str) -> Engine:

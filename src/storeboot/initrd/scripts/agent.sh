@@ -123,7 +123,7 @@ load_registration() {
     if [ "$(fact nix_store)" = local-overlay ]; then
         # The lower store of a local-overlay store: the same paths, with a database of their own.
         # Nix insists on a directory .links in every local store, so it is an overlay as well.
-        store=local?root=/nix/.lower
+        store="local?root=/nix/.lower"
         mkdir -p /nix/.lower/nix/store /nix/.lower/upper /nix/.lower/work
         mount -t overlay -o lowerdir=/nix/.ro-store,upperdir=/nix/.lower/upper,workdir=/nix/.lower/work \
             overlay /nix/.lower/nix/store
