@@ -79,13 +79,22 @@ class Systems:
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""
-        needs = self.needs(host)
+        return self._still(toplevel, self.needs(host))
+
+    def _still(self, toplevel: StorePath, needs: Needs) -> Assignment | None:
         found = self.ready.get((toplevel, needs))
         if found is None:
             return None
         if self.state.is_rooted(found.view.view_id) and found.initrd.path.exists():
             return found
         self.ready.pop((toplevel, needs), None)
+        return None
+
+    def any_of(self, view: str) -> Assignment | None:
+        """What was made ready of a view, whatever its initrd has."""
+        for (toplevel, needs), assignment in list(self.ready.items()):
+            if assignment.view.view_id == view:
+                return self._still(toplevel, needs)
         return None
 
     def toplevel(self, text: str) -> StorePath:
@@ -95,7 +104,7 @@ class Systems:
 
     def of_view(self, view: str) -> StorePath | None:
         """The system of a view that is rooted, whoever rooted it."""
-        for (toplevel, _), assignment in self.ready.items():
+        for (toplevel, _), assignment in list(self.ready.items()):
             if assignment.view.view_id == view:
                 return toplevel if self.state.is_rooted(view) else None
         record = self.state.view(view) if self.state.is_rooted(view) else None

@@ -98,13 +98,17 @@ class BootService:
         else:
             log.warning("host.held", host=host.name, reason=hold.reason)
 
-    async def by_view(self, view: str, host: str = "") -> Assignment | None:
+    async def by_view(self, view: str, host: str | None = None) -> Assignment | None:
         """Only views that are rooted are served: of generations that are kept, or that run.
 
-        The host, if one is named, decides on the initrd.
+        With the initrd of a host, where one is named; else with any.
         """
+        found = self.inventory.systems.any_of(view) if host is None else None
+        if found is not None:
+            return found
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
-        return await self.scripts.prepared(system, self.registry.get(host)) if system else None
+        known = self.registry.get(host) if host else None
+        return await self.scripts.prepared(system, known) if system is not None else None
 
     def alias_of(self, address: str) -> bytes | None:
         """The view that a machine with this address mounts by the alias' name.

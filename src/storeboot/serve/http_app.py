@@ -117,7 +117,7 @@ async def kernel(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/views/{view}/initrd")
 async def initrd(request: web.Request) -> web.StreamResponse:
-    assignment = await _assignment(request)
+    assignment = await _assignment(request, _named_host(request))
     await _fetched(request, "initrd", assignment)
     return web.FileResponse(assignment.initrd.path)
 
@@ -133,10 +133,8 @@ async def paths(request: web.Request) -> web.Response:
     return web.Response(text="".join(path + "\n" for path in assignment.view.paths))
 
 
-async def _assignment(request: web.Request) -> Assignment:
-    assignment = await request.app[SERVICE].by_view(
-        request.match_info["view"], _named_host(request)
-    )
+async def _assignment(request: web.Request, host: str | None = None) -> Assignment:
+    assignment = await request.app[SERVICE].by_view(request.match_info["view"], host)
     if assignment is None:
         raise web.HTTPNotFound(reason="this view is not kept")
     return assignment

@@ -75,9 +75,11 @@ load_next() {
         http_get 300 "$(next "$name")" "$SB/next-$name" ||
             refuse "the next $name could not be fetched: $(http_error)" || return 1
     done
+    line="$(next command_line) BOOTIF=01-$(fact mac | tr : -) $(lease_param)"
+    [ ${#line} -lt 2048 ] ||
+        refuse "the kernel command line would have ${#line} bytes, at most 2047 fit" || return 1
     timeout 120 "$program" --load "$SB/next-kernel" --initrd="$SB/next-initrd" \
-        --command-line="$(next command_line) BOOTIF=01-$(fact mac | tr : -) $(lease_param)" \
-        >"$SB/kexec.log" 2>&1 ||
+        --command-line="$line" >"$SB/kexec.log" 2>&1 ||
         refuse "kexec: $(tail -n 1 "$SB/kexec.log")" || return 1
     rm "$SB/next-kernel" "$SB/next-initrd"
 }
@@ -89,11 +91,13 @@ lease_param() {
     done
 }
 
-# go_down poweroff|reboot: by systemd where it runs.
+# go_down poweroff|reboot: by systemd where it runs. logind is not asked, who minds inhibitors and
+# may be gone: this is an order, or the end of a boot that has failed.
 go_down() {
     going_down "$1"
     if [ -e /run/systemd/private ]; then
-        setsid "$SYSTEM_BIN/systemctl" "$1" </dev/null >/dev/null 2>&1 &
+        setsid "$SYSTEM_BIN/systemctl" --no-block --job-mode=replace-irreversibly \
+            start "$1.target" </dev/null >/dev/null 2>&1 &
     else
         "$1"
     fi
@@ -172,8 +176,8 @@ remove_old_overlays() {
 after_multi_user() {
     load_registration
     prefetch_shutdown
-    remove_old_overlays
     : >"$SB/settled"
+    remove_old_overlays
 }
 
 make_report() {

@@ -6,14 +6,14 @@ find_label() {
     findfs "LABEL=$1" >"$SB/device" 2>/dev/null
 }
 
-# mount_label LABEL DIRECTORY: nothing is ever formatted here.
+# mount_label LABEL DIRECTORY OPTIONS: nothing is ever formatted here.
 mount_label() {
     modprobe -a -q ext4 xfs btrfs f2fs
     wait_for 30 find_label "$1" || fail "no local file system has the label '$1' after 30 s; disks: $(
         awk 'NR > 2 { print $4 }' /proc/partitions | tr '\n' ' ')"
     mkdir -p "$2"
     # Both settings may name one file system.
-    mount -o noatime,nosuid,nodev "$(cat "$SB/device")" "$2" 2>"$SB/mount-error" ||
+    mount -o "$3" "$(cat "$SB/device")" "$2" 2>"$SB/mount-error" ||
         fail "cannot mount '$1', $(cat "$SB/device"): $(tail -n 1 "$SB/mount-error")"
     say "$(cat "$SB/device"), labelled '$1', is mounted"
 }
@@ -21,7 +21,7 @@ mount_label() {
 # Directories are made on the disk when they are not there yet.
 mount_persistent() {
     [ -n "$(fact persist_label)" ] || return 0
-    mount_label "$(fact persist_label)" "$SYSROOT/nix/.persist"
+    mount_label "$(fact persist_label)" "$SYSROOT/nix/.persist" noatime
     for name in $(fact persist_directories | tr ':' ' '); do
         mkdir -p "$SYSROOT/nix/.persist$name" "$SYSROOT$name"
         mount -o bind "$SYSROOT/nix/.persist$name" "$SYSROOT$name" ||

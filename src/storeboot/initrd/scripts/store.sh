@@ -91,7 +91,7 @@ mount_store() {
 mount_overlay() {
     mkdir -p "$SYSROOT/nix/.rw-store" "$SYSROOT/nix/store"
     if [ -n "$(fact overlay_label)" ]; then
-        mount_label "$(fact overlay_label)" "$SYSROOT/nix/.rw-store"
+        mount_label "$(fact overlay_label)" "$SYSROOT/nix/.rw-store" noatime,nosuid,nodev
         # What lies above one lower store must never lie above another: each boot has its own.
         mkdir -p "$SYSROOT/nix/.rw-store/storeboot-overlay"
         writable="$SYSROOT/nix/.rw-store/storeboot-overlay/$(fact boot)"

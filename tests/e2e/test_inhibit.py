@@ -1,0 +1,55 @@
+"""Somebody at the machine can keep it from restarting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import spec, system
+from storeboot.hosts.orders import Order
+from storeboot.hosts.rollouts import Part, Rollout
+from storeboot.vm.trial import HOST, started
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+UNIT = """
+[Unit]
+Wants=systemd-logind.service
+After=systemd-logind.service
+Before=multi-user.target
+[Service]
+Type=exec
+ExecStart=/run/current-system/sw/bin/systemd-inhibit --what=shutdown --why=exam --mode=block \\
+    /run/current-system/sw/bin/sleep infinity
+"""
+
+
+async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) -> None:
+    built = system("demo")
+    trial_spec = replace(
+        spec(built, tmp_path / "trial"),
+        kernel_params=("console=ttyS0", "systemd.wants=exam.service"),
+        credentials={"systemd.extra-unit.exam.service": UNIT},
+    )
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        inventory = trial.service.inventory
+        other = system(edition=2).toplevel
+        rollout = Rollout(0, HOST, other.text, 1, 1, Order.RESTART, 600, time.time())
+        hosts = [inventory.registry.require(HOST)]
+        number = await asyncio.to_thread(inventory.rollouts.begin, rollout, hosts, print)
+
+        def has_refused() -> bool:
+            (member,) = inventory.rollouts.table.members(number)
+            return member.standing is Part.WAITING and bool(member.reason)
+
+        await trial.until(has_refused, 120, "refusal")
+        (member,) = inventory.rollouts.table.members(number)
+        assert "exam" in member.reason, member.reason
+        assert inventory.deployments.current(HOST) == built.toplevel
+        # It goes on as before, and goes down when it is told to.
+        assert [stage.stage for stage in trial.stages()][-1] == "multi-user"
+        await trial.power_off(boot)
