@@ -372,7 +372,8 @@ def faults(error: ValidationError) -> str:
         f"{fault['msg'].removeprefix('Value error, ')}"
         for fault in error.errors()
     )
-    return f"{error.error_count()} faults:{''.join(lines)}"
+    count = error.error_count()
+    return f"{count} fault{'s' if count > 1 else ''}:{''.join(lines)}"
 
 
 def _missing_hint(path: Path) -> str:

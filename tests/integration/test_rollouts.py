@@ -123,6 +123,8 @@ async def test_a_failure_stops_it(room: Path, tmp_path: Path) -> None:
         await lab.go_on()
         assert await lab.standing() == ("stopped", "room1: mount: it is broken")
         assert await lab.offered() == [False, False, False]
+        parts = await lab.parts()
+        assert parts["room2"] == parts["room3"] == ("left", "the rollout was stopped")
         said = await fails(tmp_path, "rollout", "follow", 1, "--config", room)
         assert "rollout 1 was stopped: room1: mount: it is broken" in said
         assert "room1: failed mount: it is broken" in said

@@ -246,7 +246,7 @@ def show(name: str, config_path: Path, as_json: bool) -> None:
         return
     for key, value in document.items():
         text = " ".join(value) if isinstance(value, list) else value
-        click.echo(f"{key:14} {text if text not in (None, '') else '-'}")
+        click.echo(f"{key:20} {text if text not in (None, '') else '-'}")
 
 
 def _document(known: Host, system: object) -> dict[str, object]:

@@ -211,9 +211,12 @@ class Rollouts:
 
     def _stop(self, rollout: Rollout, reason: str) -> None:
         self.table.end(rollout.id, Standing.STOPPED, reason)
+        why = "the rollout was stopped"
         for member in self.table.members(rollout.id):
             if member.standing is Part.TRYING:
-                self._take_back(member, Part.WAITING, "the rollout was stopped")
+                self._take_back(member, Part.LEFT, why)
+            elif member.standing is Part.WAITING:
+                self.table.change(member, Part.LEFT, reason=why)
         log.warning("rollout.stopped", rollout=rollout.id, reason=reason)
 
 

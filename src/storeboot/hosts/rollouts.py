@@ -2,7 +2,7 @@
 
 waiting ──its turn──► trying ──test confirmed──► done
    ▲                    ├──test failed──► failed
-   └──did not begin─────┘        left: another deployment came between
+   └──did not begin─────┘        left: another deployment came between, or it was stopped
 """
 
 from __future__ import annotations
