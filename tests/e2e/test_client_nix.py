@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import spec, system
-from storeboot.vm.trial import Trial, started
+from storeboot.vm.trial import started
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 SCRIPT = Path(__file__).with_name("client_nix.sh")
@@ -47,16 +46,8 @@ async def test_nix_knows_what_it_has_from_the_server(
     )  # fmt: skip
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
-        said = await until_the_end(trial)
+        said = await trial.machine.says("client-nix end", 300)
         results = dict(re.findall(r"client-nix (\w+): (.*)", said))
         names = ("query", "build", "references", "copy", "gc", "valid")
         assert results == dict.fromkeys(names, "ok")
         await trial.power_off(boot)
-
-
-async def until_the_end(trial: Trial) -> str:
-    """All that the console says; it tells nobody when: look."""
-    async with asyncio.timeout(300):
-        while "client-nix end" not in (said := trial.machine.console_tail(200)):  # noqa: ASYNC110
-            await asyncio.sleep(0.5)
-    return said

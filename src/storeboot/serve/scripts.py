@@ -61,7 +61,7 @@ class Scripts:
         self._inventory = inventory
         self._faults = faults
         # Made-up machines that boot like a host take no place from those that are known.
-        self._start_up = StartUp(inventory.config.boots.at_once)
+        self.start_up = StartUp(inventory.config.boots.at_once)
         self._guests = StartUp(inventory.config.boots.at_once)
 
     async def answer(self, asked: Asked, now: float) -> Answer:
@@ -69,7 +69,7 @@ class Scripts:
         host = self.find(asked, now)
         if host is None:
             return Answer(self._hosts_menu(asked))
-        places = self._guests if host.like else self._start_up
+        places = self._guests if host.like else self.start_up
         if not places.admit(host.name, now):
             count = len(places.heard)
             return Answer(script.waiting_script(url=self._url, query=asked.query, count=count))
@@ -88,12 +88,12 @@ class Scripts:
 
     def moves(self, host: str, now: float) -> None:
         """The host was heard of on its way."""
-        for places in (self._start_up, self._guests):
+        for places in (self.start_up, self._guests):
             places.moves(host, now)
 
     def leaves(self, host: str) -> None:
         """The host is up, or will not be."""
-        for places in (self._start_up, self._guests):
+        for places in (self.start_up, self._guests):
             places.leaves(host)
 
     def menu(self, asked: Asked, now: float) -> str:

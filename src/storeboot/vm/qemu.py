@@ -152,6 +152,14 @@ class VirtualMachine:
             pressed = [{"type": "qcode", "data": key}]
             await self._qmp.execute("send-key", {"keys": pressed})
 
+    async def says(self, words: str, seconds: float) -> str:
+        """Until its console has said something: the end of all that it said, with that."""
+        async with asyncio.timeout(seconds):
+            # QEMU writes to a file and tells nobody: look.
+            while words not in (said := self.console_tail(200)):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        return said
+
     def console_tail(self, lines: int = 20) -> str:
         text = self.console.read_text(errors="replace") if self.console.exists() else ""
         return "\n".join(text.replace("\r", "").splitlines()[-lines:])

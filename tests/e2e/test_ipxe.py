@@ -1,8 +1,9 @@
-"""The menu of a real iPXE, with somebody at the keyboard."""
+"""Scripts that a real iPXE runs: the menu, with somebody at the keyboard, and the wait."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -37,4 +38,20 @@ async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path:
         boot = await trial.reach("multi-user")
         assert boot.system == one.toplevel.text
         assert trial.service.inventory.deployments.current(HOST) == two.toplevel
+        await trial.power_off(boot)
+
+
+async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
+    trial_spec = spec(system(), tmp_path / "trial")
+
+    def power_on_a_room(running: server.Server) -> None:
+        places = running.service.scripts.start_up
+        later = time.time() + 3600  # they do not stall
+        assert all(places.admit(f"other{number}", later) for number in range(places.limit))
+
+    async with started(trial_spec, print, power_on_a_room) as trial:
+        await trial.machine.says("32 machines are starting", 120)
+        assert trial.boot() is None
+        trial.service.scripts.leaves("other7")
+        boot = await trial.reach("multi-user")
         await trial.power_off(boot)
