@@ -228,7 +228,8 @@ class SettingsSection(_Section):
     @classmethod
     def _are_directories(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         for value in values:
-            if _DIRECTORY.fullmatch(value) is None or value.startswith(_NOT_PERSISTENT):
+            top = "/" + value.lstrip("/").partition("/")[0]
+            if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
                 raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
         return tuple(value.rstrip("/") for value in values)
 

@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,7 +20,10 @@ from integration.servers import MAC
 from integration.test_cli import fails
 from storeboot import config as configuration
 from storeboot.config import Config
+from storeboot.deploy import systems
+from storeboot.initrd import builder
 from storeboot.nfs.views import view_id
+from storeboot.nix.system import System
 from storeboot.serve import server
 from storeboot.serve.start_up import STALLED
 
@@ -63,7 +68,7 @@ async def test_the_menu_boots_an_older_generation_once(
         assert place is not None
         assert "serial=Default%20string" in place[1]
         menu = await machine.script("/menu")
-        assert items(menu) == ["2", "1", "leave"]
+        assert items(menu) == ["2", "1", "leave."]
         assert "choose --default 2 --timeout 30000 chosen" in menu
         chosen = await machine.script(choice="1")
         assert f"init={one}/init" in chosen
@@ -81,7 +86,7 @@ async def test_a_menu_at_every_boot_or_never(config: Config, path: Path, tmp_pat
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
     text = set_up(path, after="menu = true\n")
     async with serving(path) as (machine, _):
-        assert items(await machine.script()) == ["1", "leave"]
+        assert items(await machine.script()) == ["1", "leave."]
         assert f"init={system}/init" in await machine.script(choice="1")
     await asyncio.to_thread(path.write_text, text + "menu = false\n")
     async with serving(path) as (machine, _):
@@ -93,7 +98,7 @@ async def test_specialisations_are_choices(config: Config, path: Path, tmp_path:
     system = make_system(config, tmp_path, 2, gaming=special)
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
     async with serving(path) as (machine, running):
-        assert items(await machine.script("/menu")) == ["1", "1.gaming", "leave"]
+        assert items(await machine.script("/menu")) == ["1", "1.gaming", "leave."]
         assert f"init={special}/init" in await machine.script(choice="1.gaming")
         boot = await machine.begin(special)
         await machine.reach(boot, "multi-user")
@@ -101,6 +106,26 @@ async def test_specialisations_are_choices(config: Config, path: Path, tmp_path:
         assert [row["runs"] for row in json.loads(listed)] == [True]
         await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
         assert running.service.state.is_rooted(view_id([special.text]).hex())
+
+
+async def test_a_room_that_chooses_the_same_builds_it_once(
+    config: Config, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    special = make_system(config, tmp_path, 1)
+    system = make_system(config, tmp_path, 2, gaming=special)
+    await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
+    async with serving(path) as (machine, _):
+        built = Counter[str]()
+
+        def count(system: System, **options: Any) -> builder.Initrd:
+            built[system.toplevel.text] += 1
+            return builder.build(system, **options)
+
+        monkeypatch.setattr(systems, "build", count)
+        asked = [machine.script(choice="1.gaming") for _ in range(8)]
+        scripts = await asyncio.gather(*asked)
+        assert all(f"init={special}/init" in script for script in scripts)
+        assert built == {special.text: 1}
 
 
 async def test_a_host_of_a_specialisation(config: Config, path: Path, tmp_path: Path) -> None:
@@ -165,8 +190,8 @@ async def test_somebody_chooses_what_an_unknown_machine_boots_like(
     async with serving(path) as (machine, _):
         machine.mac, machine.host = STRANGER, "lab1-525400000099"
         menu = await machine.script()
-        assert items(menu) == ["lab1", "leave"]
-        assert "choose --default leave --timeout 120000 chosen" in menu
+        assert items(menu) == ["lab1", "leave."]
+        assert "choose --default leave. --timeout 120000 chosen" in menu
         script = await machine.script(like="lab1")
         assert f"init={system}/init" in script
         assert f"mac={STRANGER.replace(':', '%3A')}&uuid=&serial=&like=lab1" in script

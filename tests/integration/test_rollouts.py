@@ -151,6 +151,8 @@ async def test_running_machines_are_asked_and_may_refuse(room: Path, tmp_path: P
         await lab.come_up(second, lab.two)
         await lab.go_on()
         assert await first.heartbeat(boots[0]) == "", "it has refused in this boot"
+        assert await self_chosen(lab, first) == lab.one, "it runs: somebody else has asked"
+        await first.reach(boots[0], "shutdown")
         await lab.come_up(first, await self_chosen(lab, first))
         await lab.go_on()
         assert [part for part, _ in (await lab.parts()).values()] == ["done", "done", "waiting"]
@@ -209,6 +211,13 @@ async def test_a_held_host_is_left_alone(room: Path, tmp_path: Path) -> None:
             assert "host 'room1' is held: exam until noon" in said or "no generation" in said
         status = json.loads(await lab.storeboot("status", "--json"))
         assert status["room1"]["held"] == "exam until noon"
+        # Held while it is given the system, and asked: both are taken back.
+        await lab.storeboot("release", "room1")
+        await lab.go_on()
+        await lab.storeboot("hold", "room1", "--reason", "again")
+        await lab.go_on()
+        assert await lab.machines[0].heartbeat(boot) == ""
+        assert (await lab.parts())["room1"] == ("waiting", "held: again")
         await lab.storeboot("release", "room")
         await lab.go_on()
         assert await lab.machines[0].heartbeat(boot) == "restart"

@@ -14,7 +14,7 @@ MENU_KEY = "m"
 PROMPT_MILLISECONDS = 1000
 MENU_SECONDS = 30
 UNKNOWN_SECONDS = 120
-LEAVE = "leave"  # to what the firmware tries next
+LEAVE = "leave."  # no name of a host; to what the firmware tries next
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def deploy(
             if not no_wait:
                 follow(inventory, number)
         elif testing:
+            for host in hosts:
+                inventory.deployments.fallback(host, toplevel)
             _require_all(inventory, hosts, toplevel)
             for host in _changeable(inventory, hosts):
                 number = inventory.deployments.test(

@@ -21,11 +21,12 @@ def hold(target: str, reason: str, config_path: Path) -> None:
     """Hold HOST, or every host of GROUP, until `storeboot release`.
 
     Deploying to it, rolling it back and confirming its test are refused, rollouts pass it over, and
-    what the configuration declares for it waits. Its machine boots what it did before.
+    what the configuration declares for it waits. Its machine boots what it did before; a test that
+    has not begun is taken back.
     """
     with opened(config.load(config_path)) as inventory:
         for host in inventory.registry.of(target):
-            inventory.holds.hold(host.name, reason, time.time())
+            inventory.rollouts.hold(host.name, reason, time.time())
             say(f"{host.name} is held: {reason}")
 
 

@@ -83,7 +83,9 @@ def plan_collection(
     aliased = _aliased(deployments.systems.config)
     removals: list[Removal] = []
     declared = (host.system for host in known.values() if host.system is not None)
-    generation_views = {view_id([system.text]).hex() for system in (*declared, *promised)}
+    generation_views: set[str] = set()
+    for system in (*declared, *promised):
+        generation_views |= deployments.systems.views(system)
     for host in state.profiled():
         made = deployments.generations(host)
         fixed = deployments.needed(host) if host in known else set()

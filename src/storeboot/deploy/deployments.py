@@ -113,11 +113,11 @@ class Deployments:
 
         The profile stays at the generation before.
         """  # fmt: skip
-        self._fallback(host, system)  # said before anything is built
+        self.fallback(host, system)  # said before anything is built
         self.prepare(host, system, url, progress)
         profile = self.profile(host.name)
         with self._deciding(host.name):
-            previous = self._fallback(host, system)
+            previous = self.fallback(host, system)
             self._root(host, system)
             # Written down first: from here on it decides, wherever nix-env leaves the profile.
             test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
@@ -128,8 +128,8 @@ class Deployments:
             profile.switch(previous)
         return test.generation
 
-    def _fallback(self, host: Host, system: StorePath) -> int:
-        """The generation that is booted again if a test of the system fails."""
+    def fallback(self, host: Host, system: StorePath) -> int:
+        """The generation that is booted again if a test of the system fails; an error for none."""
         other = self.probations.open(host.name)
         previous = other.previous if other else self.profile(host.name).current_number()
         if previous is None:
@@ -247,22 +247,23 @@ class Deployments:
             profile.switch(probation.previous)
         self.probations.pass_on(probation, Standing.FAILED, reason=reason)
 
-    def declare(self, host: Host, url: str, progress: Callable[[str], None]) -> None:
-        """Deploy what the configuration gives a host, once for each change of it there.
+    def declare(self, host: Host, url: str, progress: Callable[[str], None]) -> bool:
+        """Deploy what the configuration gives a host, once for each change of it there; whether so.
 
         What was deployed by command since then stays until the configuration changes again.
         """
         if host.system is None:
-            return
+            return False
         query = select(declarations.c.system).where(declarations.c.host == host.name)
         with self.engine.connect() as connection:
             known = connection.execute(query).scalar()
         if known == host.system.text and self.current(host.name) is not None:
-            return
+            return False
         self.deploy(host, host.system, url, progress)
         with self.engine.begin() as connection:
             connection.execute(delete(declarations).where(declarations.c.host == host.name))
             connection.execute(insert(declarations).values(host=host.name, system=host.system.text))
+        return True
 
     def goal(self, host: Host, number: int | None = None) -> Generation:
         """A generation of the host; by default the one before the current one."""

@@ -64,13 +64,12 @@ class Inventory:
 
     def take_over(self, host: str) -> None:
         """A command decides what the host boots: not while it is held, and no rollout then."""
-        self.holds.refuse(host)
-        self.rollouts.table.leave(host, "another deployment came between")
+        self.rollouts.take_over(host)
 
     def remove(self, host: str) -> None:
         """An added host with all that was its own; another one may take the name."""
         self.registry.remove(host)
-        self.holds.release(host)
+        self.rollouts.forget(host)
         self.deployments.forget(host)
         self.state.host_key(host).unlink(missing_ok=True)
 
@@ -83,10 +82,11 @@ class Inventory:
     def resume(self, now: float) -> None:
         """The server is up again: leases go on from where they stood."""
         until = self.state.served_until()
-        if until is not None and until < now:
-            self.boots.prolong(now - until, until - self.lease)
+        down = max(0.0, now - until) if until is not None else 0.0
+        if until is not None and down:
+            self.boots.prolong(down, until - self.lease)
         self.state.serves()
-        self.rollouts.resume(now)
+        self.rollouts.resume(now, down)
 
 
 def make_inventory(config: Config, engine: Engine) -> Inventory:

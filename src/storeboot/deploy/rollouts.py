@@ -27,6 +27,7 @@ from storeboot.nix.store import StorePath
 log = structlog.get_logger()
 OFFER_SECONDS = 300.0  # from the script until the boot has begun
 ALIVE_SECONDS = 120.0  # who was heard of since then runs, and can be asked
+BETWEEN = "another deployment came between"
 Progress = Callable[[str], None]
 
 
@@ -48,7 +49,10 @@ class Rollouts:
         chosen = list(hosts)
         for host in chosen:
             self.deployments.prepare(host, system, self.url, progress)
-        with self.deployments.systems.state.rollout_lock():
+        systems = self.deployments.systems
+        with systems.state.lock():
+            systems.state.add_view(systems.store, system)
+        with systems.state.rollout_lock():
             number = self.table.begin(rollout, [host.name for host in chosen])
             for member in self.table.members(number):
                 self._begin_with_nothing(member, system)
@@ -56,10 +60,10 @@ class Rollouts:
 
     def _begin_with_nothing(self, member: Member, system: StorePath) -> None:
         """A host that boots it already is done; one with nothing to fall back to is given it."""
-        current = self.deployments.current(member.host)
-        if current == system:
+        settled = self.deployments.settled(member.host)
+        if settled == system:
             self.table.change(member, Part.DONE, reason="boots it already")
-        elif current is None:
+        elif settled is None and self.holds.get(member.host) is None:
             host = self.registry.require(member.host)
             self.deployments.deploy(host, system, self.url, lambda _text: None)
             self.table.change(member, Part.DONE, reason="has it as its first generation")
@@ -88,11 +92,16 @@ class Rollouts:
             for rollout in self.table.active():
                 self._advance(rollout, now)
 
-    def resume(self, now: float) -> None:
-        """A server that was killed has given the system to a host and not written that down."""
+    def resume(self, now: float, down: float = 0.0) -> None:
+        """A server that was killed has given the system to a host and not written that down.
+
+        The `down` seconds without a server are nobody's fault.
+        """
         with self.deployments.systems.state.rollout_lock():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
+                    if member.standing is Part.TRYING and member.since is not None:
+                        self.table.change(member, Part.TRYING, since=member.since + down)
                     test = self.deployments.probations.open(member.host)
                     if member.standing is not Part.WAITING or test is None:
                         continue
@@ -145,7 +154,7 @@ class Rollouts:
             return False
         if self.holds.get(host.name) is not None:
             return False
-        if self.deployments.current(host.name) == StorePath(rollout.system):
+        if self.deployments.settled(host.name) == StorePath(rollout.system):
             self.table.change(member, Part.DONE, reason="boots it already")
             return False
         try:
@@ -157,7 +166,10 @@ class Rollouts:
             self.table.change(member, Part.FAILED, reason=error.message)
             return False
         faults.reach("rollout.given")
-        self.table.change(member, Part.TRYING, generation=generation, since=now, asked=asked)
+        changes = {"generation": generation, "since": now, "asked": asked}
+        if not self.table.change(member, Part.TRYING, **changes):
+            self.deployments.take_back(host.name, generation)
+            return False
         log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
         return True
 
@@ -170,7 +182,7 @@ class Rollouts:
                 assert test is not None
                 self.table.change(member, Part.FAILED, reason=test.reason)
             case Verdict.DROPPED:
-                self.table.change(member, Part.LEFT, reason="another deployment came between")
+                self.table.change(member, Part.LEFT, reason=BETWEEN)
             case Verdict.PENDING:
                 self._wait(rollout, member, now - (member.since or now))
             case _:
@@ -192,8 +204,11 @@ class Rollouts:
         return boot.seen_at > (member.since or 0.0) + ALIVE_SECONDS
 
     def _take_back(self, member: Member, standing: Part, reason: str) -> None:
+        # Who has not heard the order may be asked again.
+        unheard = member.asked is not None and self.orders.revoke(member.asked)
+        asked = None if unheard else member.asked
         if self.deployments.take_back(member.host, member.generation or 0):
-            self.table.change(member, standing, reason=reason)
+            self.table.change(member, standing, reason=reason, asked=asked)
 
     def refused(self, boot: str, reason: str) -> None:
         """A machine that was asked says no: it gets the system when it boots by itself."""
@@ -203,6 +218,35 @@ class Rollouts:
             member = self.table.asked(boot)
             if member is not None:
                 self._take_back(member, Part.WAITING, reason)
+
+    def hold(self, host: str, reason: str, now: float) -> None:
+        """Hold a host: what it was given and has not begun is taken back."""
+        with self.deployments.systems.state.rollout_lock():
+            self.holds.hold(host, reason, now)
+            self._free_of_rollouts(host, Part.WAITING, f"held: {reason}")
+            test = self.deployments.probations.open(host)
+            if test is not None:
+                self.deployments.take_back(host, test.generation)
+
+    def take_over(self, host: str) -> None:
+        """A command decides what the host boots: not while it is held, and no rollout then."""
+        with self.deployments.systems.state.rollout_lock():
+            self.holds.refuse(host)
+            self._free_of_rollouts(host, Part.LEFT, BETWEEN)
+
+    def forget(self, host: str) -> None:
+        """A host that is removed."""
+        with self.deployments.systems.state.rollout_lock():
+            self._free_of_rollouts(host, Part.LEFT, "the host was removed")
+            self.holds.release(host)
+
+    def _free_of_rollouts(self, host: str, standing: Part, reason: str) -> None:
+        for rollout in self.table.active():
+            for member in self.table.members(rollout.id):
+                if member.host == host and member.standing is Part.TRYING:
+                    self._take_back(member, standing, reason)
+        if standing is Part.LEFT:
+            self.table.leave(host, reason)
 
     def stop(self, rollout: Rollout, reason: str) -> None:
         """Nobody gets it any more; boots that have begun are decided by their tests."""

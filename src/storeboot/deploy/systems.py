@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,9 @@ class Systems:
     key: bytes
     ready: dict[tuple[StorePath, Needs], Assignment] = field(default_factory=dict)
 
+    making: dict[StorePath, threading.Lock] = field(default_factory=dict)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
     def needs(self, host: Host | None) -> Needs:
         """What the host's initrd must have."""
         drivers = self.config.initrd.drivers
@@ -56,6 +60,17 @@ class Systems:
         progress: Callable[[str], None] = lambda _text: None,
     ) -> Assignment:
         """Blocking; what was built before is taken from the state directory."""
+        with self._alone(toplevel):
+            return self._prepare(toplevel, host, progress)
+
+    def _alone(self, toplevel: StorePath) -> threading.Lock:
+        """Of the threads of this process, one makes a system ready, and the others find it."""
+        with self.guard:
+            return self.making.setdefault(toplevel, threading.Lock())
+
+    def _prepare(
+        self, toplevel: StorePath, host: Host | None, progress: Callable[[str], None]
+    ) -> Assignment:
         needs = self.needs(host)
         found = self.get(toplevel, host)
         if found is not None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union,
     update,
 )
 
@@ -114,22 +115,31 @@ class Boots:
         with self._engine.connect() as connection:
             return set(connection.execute(select(boots.c.host).distinct()).scalars())
 
-    def count_like(self, host: str) -> int:
-        """Boots of unknown machines that booted like a host."""
-        of_guests = boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}")
-        with self._engine.connect() as connection:
+    def count_like(self, host: str, now: float) -> int:
+        """Boots of unknown machines that booted like a host.
+
+        Those that have ended, or began an hour ago and were never heard of, are forgotten first.
+        """
+        of_guests = and_(boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}"), boots.c.host != host)
+        over = boots.c.ended_at < now - SUPERSEDED
+        silent = and_(boots.c.seen_at < boots.c.began_at + 60, boots.c.seen_at < now - 3600)
+        with self._engine.begin() as connection:
+            connection.execute(delete(boots).where(of_guests, or_(over, silent)))
             query = select(func.count()).select_from(boots).where(of_guests)
             return connection.execute(query).scalar_one()
 
     def forget_others(self, hosts: set[str], before: float) -> None:
         """Boots of machines that are no host's any more, and hold nothing since `before`."""
         with self._engine.begin() as connection:
-            old = select(boots.c.host).where(boots.c.seen_at < before).distinct()
-            gone = set(connection.execute(old).scalars()) - hosts
+            old = select(boots.c.host).where(boots.c.seen_at < before)
+            seen = select(events.c.host).where(events.c.at < before)
+            gone = set(connection.execute(union(old, seen)).scalars()) - hosts
             connection.execute(
                 delete(boots).where(boots.c.host.in_(gone), boots.c.seen_at < before)
             )
             connection.execute(delete(events).where(events.c.host.in_(gone), events.c.at < before))
+        for host in gone:
+            self._untrimmed.pop(host, None)
 
     def newest(self, host: str, count: int) -> set[str]:
         """Ids of the boots that were heard of last."""

@@ -39,8 +39,9 @@ class Machine:
 
     @property
     def shared(self) -> frozenset[str]:
-        words = (self.uuid, self.serial, *self.labels)
-        return frozenset(said for said in words if said and is_shared(said.rpartition("=")[2]))
+        words = {word: word for word in (self.uuid, self.serial) if word}
+        words |= {label: label.partition("=")[2] for label in self.labels}
+        return frozenset(said for said, value in words.items() if is_shared(value))
 
 
 @dataclass(frozen=True, slots=True)

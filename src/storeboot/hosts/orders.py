@@ -30,6 +30,11 @@ class Orders:
             connection.execute(delete(orders).where(orders.c.boot == boot))
             connection.execute(insert(orders).values(boot=boot, word=order))
 
+    def revoke(self, boot: str) -> bool:
+        """Whether there was an order that had not been taken; it is none any more."""
+        with self._engine.begin() as connection:
+            return bool(connection.execute(delete(orders).where(orders.c.boot == boot)).rowcount)
+
     def take(self, boot: str) -> str:
         """The boot's order, which is not given again; "" for none."""
         with self._engine.begin() as connection:

@@ -9,15 +9,17 @@ import json
 import re
 from collections.abc import Iterable
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, delete, insert, select
 
-from storeboot.config import Config, HostSection, check_host, faults
+from storeboot.config import LABEL, Config, HostSection, check_host, faults
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import MAX_BASE, AmbiguousMachineError, Host, Machine
 from storeboot.hosts.schema import hosts, matchers
 from storeboot.hosts.unknown import UnknownMachines
 
+log = structlog.get_logger()
 _GUEST = re.compile(r"(.+)-([0-9a-f]{12})")
 
 
@@ -54,7 +56,9 @@ class Registry:
         """Hosts that unknown machines may boot like."""
         if self._config.machines.unknown == "menu":
             return self.all()
-        default = self.get(self._config.machines.default or "")
+        name = self._config.machines.default or ""
+        section = self.added(name)
+        default = self._declared.get(name) or (self._host(name, section) if section else None)
         return [default] if default is not None else []
 
     def guest(self, machine: Machine, like: str) -> Host | None:
@@ -67,7 +71,8 @@ class Registry:
         query = select(matchers.c.value).where(matchers.c.value.like("%=%"))
         with self._engine.connect() as connection:
             found = [*connection.execute(query).scalars(), *self._owners]
-        return sorted({value.partition("=")[0] for value in found if "=" in value})
+        names = {value.partition("=")[0] for value in found if "=" in value}
+        return sorted(name for name in names if LABEL.fullmatch(name))
 
     def require(self, name: str) -> Host:
         host = self.get(name)
@@ -79,16 +84,23 @@ class Registry:
         """By name."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(hosts.c.name, hosts.c.settings)).all()
-        added = [
-            self._host(name, _section(name, settings))
-            for name, settings in rows
-            if name not in self._declared
-        ]
+        added = []
+        for name, settings in rows:
+            try:
+                if name not in self._declared:
+                    added.append(self._host(name, _section(name, settings)))
+            except StorebootError as error:  # its group is another one since
+                log.error("host.invalid", host=name, reason=error.message)
         return sorted([*self._declared.values(), *added], key=lambda host: host.name)
 
     def of(self, target: str) -> list[Host]:
         """The host of that name, or the hosts of that group; an error when it is neither."""
         host = self.get(target)
+        if host is not None and host.like is not None:
+            raise StorebootError(
+                f"{target} is an unknown machine that boots like {host.like}",
+                f"change {host.like}, or make it a host: storeboot host adopt",
+            )
         if host is not None:
             return [host]
         found = [each for each in self.all() if each.group == target]
@@ -145,7 +157,9 @@ class Registry:
 
     def require_added(self, name: str) -> None:
         """StorebootError unless it was added by command."""
-        if self.require(name).declared:
+        if name not in self._declared and self.added(name) is None:
+            self.require(name)
+        if name in self._declared:
             raise StorebootError(
                 f"host {name!r} is declared in the configuration", f"change [hosts.{name}] there"
             )

@@ -141,10 +141,10 @@ class RolloutTable:
             row = connection.execute(query).first()
         return _member(dict(row._mapping)) if row is not None else None
 
-    def change(self, member: Member, standing: Part, **changes: object) -> None:
-        """Unless it stands elsewhere meanwhile."""
+    def change(self, member: Member, standing: Part, **changes: object) -> bool:
+        """Whether it still stood where it was, and now stands there."""
         with self._engine.begin() as connection:
-            connection.execute(
+            done = connection.execute(
                 update(rollout_hosts)
                 .where(
                     rollout_hosts.c.rollout == member.rollout,
@@ -153,6 +153,7 @@ class RolloutTable:
                 )
                 .values(standing=standing, **changes)
             )
+        return done.rowcount == 1
 
     def leave(self, host: str, reason: str) -> None:
         """A host does not wait any more; one that tries is seen to have left by its test."""

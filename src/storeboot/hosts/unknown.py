@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, case, delete, func, insert, select, update
 
 from storeboot.hosts.host import Machine
 from storeboot.hosts.schema import unknown
@@ -49,7 +49,9 @@ class UnknownMachines:
                 return True
             count = connection.execute(select(func.count()).select_from(unknown)).scalar_one()
             if count >= MAX_UNKNOWN:
-                oldest = select(unknown.c.mac).order_by(unknown.c.last_at).limit(1)
+                # Those that asked once only go first: they may be made up.
+                once = case((unknown.c.last_at > unknown.c.first_at, 1), else_=0)
+                oldest = select(unknown.c.mac).order_by(once, unknown.c.last_at).limit(1)
                 connection.execute(delete(unknown).where(unknown.c.mac.in_(oldest)))
             connection.execute(insert(unknown).values(mac=machine.mac, first_at=now, **said))
         return True

@@ -34,8 +34,13 @@ _DISKS = (
 )
 _DISK_SINGLE = frozenset(
     {"sd_mod", "virtio_blk", "virtio_scsi", "xen_blkfront", "hv_storvsc", "uas", "megaraid_sas",
-     "mpt3sas", "vmd", "ext4", "xfs", "btrfs", "f2fs"}
+     "mpt3sas", "vmd", "ext4", "xfs", "btrfs", "f2fs",
+     # What the file systems ask the kernel's crypto for by name.
+     "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32_pclmul", "libcrc32c",
+     "xxhash_generic", "blake2b_generic", "sha256_generic"}
 )  # fmt: skip
+# How zram compresses, where that is not built in.
+_ZRAM = frozenset({"lzo", "lzo_rle", "zstd", "lz4"})
 _OPTIONS = {"overlay": "OVERLAY_FS", "zram": "ZRAM"}
 _WIRED_SINGLE = frozenset({"virtio_net", "vmxnet3", "xen-netfront", "ena"})
 
@@ -112,6 +117,8 @@ def needed(tree: ModuleTree, needs: Needs, system: str) -> tuple[str, ...]:
         wanted.append(tree.by_name[name])
     wanted += [tree.by_name[name] for name in OPTIONAL if name in tree.by_name]
     wanted += _drivers(tree, needs.drivers, system)
+    if needs.zram:
+        wanted += [tree.by_name[name] for name in _ZRAM if name in tree.by_name]
     if needs.disk:
         wanted += [file for file in tree.dependencies if _is_for_disks(file)]
     return tuple(sorted(_closed(tree, wanted)))
@@ -152,8 +159,15 @@ def _closed(tree: ModuleTree, files: list[str]) -> set[str]:
         done.add(file)
         pending += tree.dependencies.get(file, ())
         soft = tree.soft.get(module_name(file), ())
-        pending += [tree.by_name[name] for name in soft if name in tree.by_name]
+        pending += [tree.by_name[name] for name in _named(tree, soft) if name in tree.by_name]
     return done
+
+
+def _named(tree: ModuleTree, words: tuple[str, ...]) -> set[str]:
+    """Names of modules, some of them given by an alias, such as `crypto-crc32c`."""
+    return {word.replace("-", "_") for word in words} | {
+        name for pattern, name in tree.aliases if pattern in words
+    }
 
 
 def load(path: Path) -> bytes:

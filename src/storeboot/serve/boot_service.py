@@ -94,7 +94,8 @@ class BootService:
     def _declare(self, host: Host, progress: Callable[[str], None]) -> None:
         hold = self.inventory.holds.get(host.name)
         if hold is None:
-            self.inventory.deployments.declare(host, self.url, progress)
+            if self.inventory.deployments.declare(host, self.url, progress):
+                self.inventory.rollouts.table.leave(host.name, "the configuration has changed")
         else:
             log.warning("host.held", host=host.name, reason=hold.reason)
 
@@ -126,7 +127,9 @@ class BootService:
 
     async def next_boot(self, boot: Boot) -> dict[str, str]:
         """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
-        host = self.registry.require(boot.host)
+        host = self.registry.get(boot.host)
+        if host is None:
+            raise RefusedError(f"host {boot.host} is not known any more")
         assignment = await self.scripts.assignment(host)
         plan = self.inventory.systems.plan(host, assignment)
         try:
@@ -161,12 +164,12 @@ class BootService:
         host = self.registry.get(host_name)
         if host is None or not self._is(host, machine, seal):
             raise RefusedError(f"this machine is not host {host_name}")
-        if host.like is not None and self.boots.count_like(host.like) >= MAX_GUEST_BOOTS:
+        now = self.clock()
+        if host.like is not None and self.boots.count_like(host.like, now) >= MAX_GUEST_BOOTS:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
         if system is None or not self.inventory.deployments.has_view(host.profile, view):
             raise RefusedError(f"host {host_name} may not boot view {view}")
-        now = self.clock()
         boot = Boot(
             id=secrets.token_hex(8),
             host=host.name,
@@ -261,7 +264,8 @@ class BootService:
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
                             reason="no multi-user in time")  # fmt: skip
-                self.inventory.orders.give(failed.boot, Order.REBOOT)
+                if self.inventory.holds.get(failed.host) is None:
+                    self.inventory.orders.give(failed.boot, Order.REBOOT)
                 await self.notify()
 
     async def carry_on(self) -> None:

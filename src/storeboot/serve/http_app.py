@@ -81,7 +81,8 @@ async def boot_script(request: web.Request) -> web.Response:
         answer = await service.scripts.answer(_asked(request), now)
     except RefusedError as error:
         return web.Response(text=refusal_script(_one_line(str(error))))
-    if answer.host is not None:
+    # Of a machine that is made up from what a stranger says, nothing is written before it boots.
+    if answer.host is not None and answer.host.like is None:
         await service.record(Event(answer.host.name, "server", "script", now))
     return web.Response(text=answer.text)
 
@@ -105,7 +106,14 @@ def _asked(request: web.Request) -> Asked:
     machine = Machine.from_words(
         said.get("mac", ""), said.get("uuid", ""), said.get("serial", ""), labels
     )
-    return Asked(machine, request.remote or "", said.get("choice", ""), said.get("like", ""))
+    waited = said.get("waited", "")
+    return Asked(
+        machine=machine,
+        address=request.remote or "",
+        choice=said.get("choice", ""),
+        like=said.get("like", ""),
+        waited=int(waited) if re.fullmatch(r"[0-9]{1,4}", waited) else 0,
+    )
 
 
 @routes.get("/views/{view}/kernel")
@@ -151,7 +159,7 @@ async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> 
     if request.method != "GET":
         return
     known = service.registry.get(host)
-    if known is None:
+    if known is None or known.like is not None:
         return
     if service.inventory.deployments.has_view(known.profile, assignment.view.view_id):
         await service.record(Event(host, "server", stage, service.clock()))
@@ -254,6 +262,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     boot = _own_boot(request)
     await _body(request, MAX_EVENT)
     service.boots.touch(boot.id, service.clock())
+    service.scripts.moves(boot.host, service.clock())
     await service.notify()
     return web.Response(text=service.inventory.orders.take(boot.id))
 
@@ -265,6 +274,9 @@ async def report(request: web.Request) -> web.Response:
     part = request.match_info["part"]
     if part not in REPORT_PARTS:
         raise web.HTTPNotFound(reason="no such part of a report")
+    host = service.registry.get(boot.host)
+    if host is None or host.like is not None:
+        raise web.HTTPForbidden(reason="only known hosts report")
     data = await request.read()
     newest = service.boots.newest(boot.host, REPORTS_PER_HOST)
     if boot.id not in newest:

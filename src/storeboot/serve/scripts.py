@@ -18,6 +18,7 @@ from storeboot.nix.store import StorePath
 from storeboot.serve.start_up import StartUp
 
 MENU_GENERATIONS = 5
+RUNS = 30.0  # seconds: who was heard of since then runs
 MAX_HOSTS = 200  # in a menu
 _CHOICE = re.compile(r"([0-9]{1,9})(?:\.([A-Za-z0-9][A-Za-z0-9+._-]*))?")
 
@@ -34,6 +35,7 @@ class Asked:
     address: str = ""
     choice: str = ""  # GENERATION or GENERATION.SPECIALISATION
     like: str = ""  # a host
+    waited: int = 0  # how often it was told to wait for its turn
 
     @property
     def query(self) -> str:
@@ -70,14 +72,24 @@ class Scripts:
         if host is None:
             return Answer(self._hosts_menu(asked))
         places = self._guests if host.like else self.start_up
-        if not places.admit(host.name, now):
+        if not places.admit(host.name, now, asked.waited):
             count = len(places.heard)
-            return Answer(script.waiting_script(url=self._url, query=asked.query, count=count))
-        rollouts = self._inventory.rollouts
-        if rollouts.table.waiting_for(host.name) is not None:
-            await asyncio.to_thread(rollouts.offer, host.name, now)
+            query = f"{asked.query}&waited={asked.waited + 1}"
+            query += f"&choice={quote(asked.choice)}" if asked.choice else ""
+            return Answer(script.waiting_script(url=self._url, query=query, count=count))
+        try:
+            return await self._answer(host, asked, now)
+        except RefusedError:
+            places.leaves(host.name)
+            raise
+
+    async def _answer(self, host: Host, asked: Asked, now: float) -> Answer:
         if host.menu and not asked.choice:
             return Answer(self._menu(host, asked))
+        rollouts = self._inventory.rollouts
+        waits = rollouts.table.waiting_for(host.name) is not None
+        if waits and not self._runs(host, now):
+            await asyncio.to_thread(rollouts.offer, host.name, now)
         plan = self._inventory.systems.plan(host, await self.assignment(host, asked.choice))
         query = asked.query if host.menu is None and not asked.choice else None
         seal = ticket(host.name, asked.machine.mac, self._inventory.systems.key)
@@ -85,6 +97,11 @@ class Scripts:
             return Answer(plan.script(self._url, seal, query), host)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
+
+    def _runs(self, host: Host, now: float) -> bool:
+        """Whether somebody else asks in its name: a machine that runs does not."""
+        boot = self._inventory.boots.latest(host.name)
+        return boot is not None and boot.ended_at is None and boot.seen_at > now - RUNS
 
     def moves(self, host: str, now: float) -> None:
         """The host was heard of on its way."""

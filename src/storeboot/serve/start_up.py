@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 STALLED = 90.0  # seconds without a word: the place goes to another one
+ASKED = 30.0  # the same until something was fetched: whoever knows a MAC address can ask
+PATIENCE = 36  # so many times a machine is told to wait; nobody can keep it waiting longer
 
 
 @dataclass(slots=True)
@@ -14,13 +16,13 @@ class StartUp:
     limit: int
     heard: dict[str, float] = field(default_factory=dict)
 
-    def admit(self, host: str, now: float) -> bool:
-        """Whether the host may boot now; it has a place from here on if so."""
+    def admit(self, host: str, now: float, waited: int = 0) -> bool:
+        """Whether the host, told to wait so many times, may boot now; it has a place then."""
         for name in [name for name, at in self.heard.items() if at < now - STALLED]:
             del self.heard[name]
-        if host not in self.heard and len(self.heard) >= self.limit:
+        if host not in self.heard and len(self.heard) >= self.limit and waited < PATIENCE:
             return False
-        self.heard[host] = now
+        self.heard.setdefault(host, now - STALLED + ASKED)
         return True
 
     def moves(self, host: str, now: float) -> None:

@@ -40,7 +40,7 @@ heartbeat() {
     case "$(cat "$SB/command")" in
     poweroff | reboot) go_down "$(cat "$SB/command")" ;;
     restart) restart_politely reboot & ;;
-    kexec) load_next && restart_politely kexec & ;;
+    kexec) start_next & ;;
     report) make_report & ;;
     esac
 }
@@ -56,8 +56,17 @@ restart_politely() {
         esac
         return 0
     fi
-    "$SYSTEM_BIN/systemctl" --check-inhibitors=yes "$1" </dev/null >"$SB/restart.log" 2>&1 ||
-        refuse "systemctl $1: $(tr '\n' ' ' <"$SB/restart.log")"
+    "$SYSTEM_BIN/systemctl" --check-inhibitors=yes "$1" </dev/null >"$SB/restart.log" 2>&1 && return 0
+    # A kernel that stays loaded is what the next reboot starts, whenever that is.
+    [ "$1" != kexec ] || "$SYSTEM_BIN/kexec" --unload
+    refuse "systemctl $1: $(tr '\n' ' ' <"$SB/restart.log")"
+}
+
+start_next() {
+    load_next
+    loaded=$?
+    rm -f "$SB/next-kernel" "$SB/next-initrd"
+    [ "$loaded" != 0 ] || restart_politely kexec
 }
 
 next() {
@@ -81,7 +90,6 @@ load_next() {
     timeout 120 "$program" --load "$SB/next-kernel" --initrd="$SB/next-initrd" \
         --command-line="$line" >"$SB/kexec.log" 2>&1 ||
         refuse "kexec: $(tail -n 1 "$SB/kexec.log")" || return 1
-    rm "$SB/next-kernel" "$SB/next-initrd"
 }
 
 lease_param() {

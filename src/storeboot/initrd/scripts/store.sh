@@ -93,14 +93,18 @@ mount_overlay() {
     if [ -n "$(fact overlay_label)" ]; then
         mount_label "$(fact overlay_label)" "$SYSROOT/nix/.rw-store" noatime,nosuid,nodev
         # What lies above one lower store must never lie above another: each boot has its own.
-        mkdir -p "$SYSROOT/nix/.rw-store/storeboot-overlay"
-        writable="$SYSROOT/nix/.rw-store/storeboot-overlay/$(fact boot)"
+        overlays="$SYSROOT/nix/.rw-store/storeboot-overlay"
+        # The agent removes those of before; a disk that they have filled cannot wait for it.
+        [ "$(df -k "$SYSROOT/nix/.rw-store" | awk 'END { print $4 }')" -gt 65536 ] ||
+            timeout 300 rm -rf "$overlays"
+        writable="$overlays/$(fact boot)"
     else
         mount -t tmpfs -o "mode=0755,size=$(fact overlay_size)" tmpfs "$SYSROOT/nix/.rw-store" ||
             fail "cannot mount a tmpfs of size $(fact overlay_size) for the overlay"
         writable="$SYSROOT/nix/.rw-store"
     fi
-    mkdir -p "$writable/store" "$writable/work"
+    mkdir -p "$writable/store" "$writable/work" ||
+        fail "cannot write to the file system of the overlay"
     mount -t overlay -o "lowerdir=$SYSROOT/nix/.ro-store,upperdir=$writable/store,workdir=$writable/work" \
         overlay "$SYSROOT/nix/store" || fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
     mount_etc_overlay
