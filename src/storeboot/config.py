@@ -295,7 +295,7 @@ class HostSection(SettingsSection):
         for value in values:
             name, _, said = value.partition("=")
             if LABEL.fullmatch(name) is None or not said.isprintable() or is_shared(said):
-                raise ValueError(f"{value!r} is not like asset=LAB-7, or what many boards say")
+                raise ValueError(f"{value!r} is not like asset=LAB-7, or is what many boards say")
         return values
 
     @field_validator("hostname")

@@ -12,7 +12,7 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.hosts.orders import Order
 from storeboot.hosts.rollouts import Part, Rollout
-from storeboot.vm.trial import HOST, started
+from storeboot.vm.trial import HOST, started, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 UNIT = """
@@ -50,6 +50,16 @@ async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) ->
         (member,) = inventory.rollouts.table.members(number)
         assert "exam" in member.reason, member.reason
         assert inventory.deployments.current(HOST) == built.toplevel
+        # A kernel that was loaded for nothing would be what its next reboot starts.
+        inventory.orders.give(boot.id, Order.KEXEC)
+        refusals = inventory.boots.events_of
+        await trial.until(
+            lambda: sum(event.stage == "refused" for event in refusals(boot.id)) == 2,
+            120,
+            "refusal",
+        )
+        report = await verify(trial_spec, trial, boot, print)
+        assert report.facts["kexec_loaded"] == "0"
         # It goes on as before, and goes down when it is told to.
         assert [stage.stage for stage in trial.stages()][-1] == "multi-user"
         await trial.power_off(boot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from storeboot.vm.trial import Outcome, TrialSpec, run_trial, started
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 DEBUGFS = "/sbin/debugfs"
+OLD = "0123456789abcdef"  # a boot of before
 
 
 def make_disk(directory: Path) -> Path:
@@ -21,10 +23,28 @@ def make_disk(directory: Path) -> Path:
     content = directory / "content"
     (content / "var" / "lib" / "lab").mkdir(parents=True)
     (content / "var" / "lib" / "lab" / "mark").write_text("of before\n")
+    (content / "storeboot-overlay" / OLD).mkdir(parents=True)
     disk = directory / "disk.img"
     run(["truncate", "--size", "256M", disk])
-    run(["/sbin/mkfs.ext4", "-q", "-L", "state", "-d", content, disk])
+    # Nothing is kept free for root.
+    run(["/sbin/mkfs.ext4", "-q", "-m", "0", "-L", "state", "-d", content, disk])
     return disk
+
+
+def fill(disk: Path) -> None:
+    """With what the overlay of an earlier boot may have, to the last block."""
+    free, size = figure(disk, "Free blocks"), figure(disk, "Block size")
+    data = disk.with_name("fill")
+    data.write_bytes(b"\1" * (free * size))
+    run([DEBUGFS, "-w", "-R", f"write {data} /storeboot-overlay/{OLD}/fill", disk])
+    assert figure(disk, "Free blocks") == 0
+
+
+def figure(disk: Path, name: str) -> int:
+    """Of the file system's superblock."""
+    match = re.search(rf"^{name}: *([0-9]+)$", run(["/sbin/dumpe2fs", "-h", disk]), re.MULTILINE)
+    assert match is not None
+    return int(match[1])
 
 
 def listed(disk: Path, place: str) -> list[str]:
@@ -60,6 +80,16 @@ async def test_a_labelled_disk_keeps_directories_and_takes_what_is_written(tmp_p
     second = await boot(trial_spec)
     assert listed(disk, "/storeboot-overlay") == [second.boot.id]
     assert listed(disk, "/var/lib/lab") == ["mark"]
+
+
+async def test_a_disk_that_old_overlays_have_filled_is_emptied(tmp_path: Path) -> None:
+    disk = await asyncio.to_thread(make_disk, tmp_path)
+    await asyncio.to_thread(fill, disk)
+    trial_spec = replace(
+        spec(system(), tmp_path / "trial", disk=disk), settings={"overlay_label": "state"}
+    )
+    outcome = await boot(trial_spec)
+    assert listed(disk, "/storeboot-overlay") == [outcome.boot.id]
 
 
 async def test_a_disk_that_is_not_there_is_said(tmp_path: Path) -> None:

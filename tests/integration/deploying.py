@@ -103,6 +103,12 @@ class Machine:
     async def heartbeat(self, boot: dict[str, str]) -> str:
         return await self._post(f"/boots/{boot['boot']}/heartbeat", boot, "")
 
+    async def report(self, boot: dict[str, str], part: str) -> None:
+        headers = {"Authorization": f"Bearer {boot['key']}"}
+        url = f"/boots/{boot['boot']}/reports/{part}"
+        async with self._http.post(url, data=b"x=1\n", headers=headers) as response:
+            response.raise_for_status()
+
     async def _post(self, url: str, boot: dict[str, str], words: str) -> str:
         headers = {"Authorization": f"Bearer {boot['key']}"}
         async with self._http.post(url, data=words.encode(), headers=headers) as response:

@@ -21,6 +21,8 @@ from integration.test_cli import fails
 from storeboot import config as configuration
 from storeboot.config import Config
 from storeboot.deploy import systems
+from storeboot.deploy.inventory import opened
+from storeboot.hosts.boots import Boot
 from storeboot.initrd import builder
 from storeboot.nfs.views import view_id
 from storeboot.nix.system import System
@@ -173,12 +175,63 @@ async def test_an_unknown_machine_boots_like_the_default(
         assert status["lab1"]["boot"] is None
         unknown = await asyncio.to_thread(storeboot, path, "host", "list", "--unknown")
         assert STRANGER in unknown
+        events = running.service.boots.events_since("lab1-525400000099", 0)
+        assert {event.stage for event in events} == {"multi-user"}, "what nobody has begun"
+        with pytest.raises(aiohttp.ClientResponseError, match="only known hosts report"):
+            await machine.report(boot, "facts")
         machine.host = "lab1-525400000098"
         with pytest.raises(AssertionError, match="is not host"):
             await machine.begin(one)
         # What is forgotten of machines that are gone holds nothing.
         running.service.boots.forget_others({"lab1"}, time.time() + 1)
         assert running.service.boots.latest("lab1-525400000099") is None
+
+
+async def test_what_is_forgotten_of_unknown_machines(config: Config, path: Path) -> None:
+    set_up(path, '[machines]\nunknown = "default"\ndefault = "lab1"\n')
+    now = time.time()
+    with opened(configuration.load(path)) as inventory:
+
+        def begun(number: int, **changed: object) -> str:
+            values = {"id": f"{number:016x}", "host": f"lab1-{number:012x}", "view": "0" * 32,
+                      "system": "/nix/store/x", "nonce": f"{number:032x}", "machine": "",
+                      "address": "", "began_at": now - 7200, "seen_at": now, **changed}  # fmt: skip
+            return inventory.boots.begin(Boot(**values)).id  # type: ignore[arg-type]
+
+        runs = begun(1)
+        speaks = begun(2, ended_at=now - 3600, ended_by="boot")  # somebody else took its name
+        off = begun(3, ended_at=now - 3600, ended_by="shutdown")
+        superseded = begun(4, seen_at=now - 3700, ended_at=now - 3600, ended_by="boot")
+        made_up = begun(5, seen_at=now - 7200)
+        assert inventory.boots.count_like("lab1", now) == 2
+        for boot, stays in ((runs, True), (speaks, True), (off, False), (superseded, False),
+                            (made_up, False)):  # fmt: skip
+            assert (inventory.boots.get(boot) is not None) is stays
+
+
+async def test_an_added_host_that_an_edit_made_invalid_loses_nothing_and_can_be_mended(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    system = make_system(config, tmp_path, 1)
+    label = '[groups.room]\npersist_label = "state"\n'
+    plain = set_up(path, after=label)
+    await asyncio.to_thread(
+        storeboot, path, "host", "add", "lab2", "--mac", STRANGER, "--group", "room",
+        "--persist-directory", "/home", "--system", system,
+    )  # fmt: skip
+    await asyncio.to_thread(path.write_text, plain + "[groups.room]\n")
+    async with serving(path) as (machine, _):
+        machine.mac = STRANGER
+        assert "persist_label and persist_directories need each other" in await machine.script()
+    said = await fails(tmp_path, "gc", "--keep", 0, "--config", path)
+    assert "host 'lab2' is invalid" in said
+    await asyncio.to_thread(
+        storeboot, path, "host", "set", "lab2", "--unset", "persist-directories"
+    )
+    await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
+    async with serving(path) as (machine, _):
+        machine.mac = STRANGER
+        assert f"init={system}/init" in await machine.script()
 
 
 async def test_somebody_chooses_what_an_unknown_machine_boots_like(
@@ -208,7 +261,7 @@ async def test_a_label_that_firmware_alone_can_tell(
     )
     said = await fails(tmp_path, "host", "add", "lab3", "--label", "asset=To be filled by O.E.M.",
                        "--config", path)  # fmt: skip
-    assert "is not like asset=LAB-7, or what many boards say" in said
+    assert "is not like asset=LAB-7, or is what many boards say" in said
     answer = await asyncio.to_thread(
         storeboot, path, "host", "whois", "--label", "asset=LAB 7", "--json"
     )

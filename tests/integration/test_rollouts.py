@@ -219,6 +219,7 @@ async def test_a_held_host_is_left_alone(room: Path, tmp_path: Path) -> None:
         assert await lab.machines[0].heartbeat(boot) == ""
         assert (await lab.parts())["room1"] == ("waiting", "held: again")
         await lab.storeboot("release", "room")
+        assert (await lab.parts())["room1"] == ("waiting", "")
         await lab.go_on()
         assert await lab.machines[0].heartbeat(boot) == "restart"
 

@@ -15,11 +15,10 @@ RESERVED = (
     "init=",
     "initrd=",
     "BOOTIF=",
-    "storeboot.lease=",
-    "storeboot.ticket=",
     "storeboot.url=",
     "storeboot.host=",
     "storeboot.view=",
+    "storeboot.ticket=",
     "storeboot.lease=",
 )
 

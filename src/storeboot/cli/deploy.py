@@ -75,6 +75,8 @@ def deploy(
     rolls = reboot or kexec or batch is not None or max_failures is not None
     if rolls and testing:
         raise click.UsageError("a rollout tests the system on every machine: leave out --test")
+    if no_wait and not rolls:
+        raise click.UsageError("--no-wait goes with a rollout: --batch, --reboot or --kexec")
     if reboot and kexec:
         raise click.UsageError("give either --reboot or --kexec")
     with opened(config.load(config_path)) as inventory:
@@ -128,7 +130,7 @@ def _changeable(inventory: Inventory, hosts: list[Host]) -> Iterator[Host]:
     """A host that is held is an error by its own name, and left out of a group."""
     for host in hosts:
         try:
-            inventory.take_over(host.name)
+            inventory.rollouts.take_over(host.name)
         except StorebootError as error:
             if len(hosts) == 1:
                 raise
@@ -146,7 +148,7 @@ def confirm(host: str, config_path: Path, dry_run: bool) -> None:
     with opened(config.load(config_path)) as inventory:
         known = inventory.registry.require(host)
         if not dry_run:
-            inventory.take_over(host)
+            inventory.rollouts.take_over(host)
         number = inventory.deployments.confirm(known, dry_run=dry_run)
         say(f"{host}: generation {number} {'would be' if dry_run else 'is'} its next boot")
 
@@ -163,7 +165,7 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
         known = inventory.registry.require(host)
         goal = inventory.deployments.goal(known, number)
         if not dry_run:
-            inventory.take_over(host)
+            inventory.rollouts.take_over(host)
             inventory.deployments.switch(known, goal)
         will = "would be" if dry_run else "is"
         say(f"{host}: generation {goal.number} {will} its next boot: {goal.system}")

@@ -13,6 +13,7 @@ from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import duration, mebibytes
 from storeboot.deploy.collection import Outcome, Plan, carry_out, delete_paths, plan_collection
 from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import StorebootError
 
 
 @click.command(short_help="Remove old generations, and what nobody runs any more.")
@@ -46,6 +47,12 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
 
 
 def _plan(inventory: Inventory, keep: int, now: float) -> Plan:
+    for name, error in inventory.registry.invalid().items():
+        # Of a host that is gone everything is taken, and this one is not gone.
+        raise StorebootError(
+            f"host {name!r} is invalid: {error.message}",
+            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
+        )
     return plan_collection(
         inventory.deployments,
         inventory.registry.all(),

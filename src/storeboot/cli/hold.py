@@ -37,5 +37,5 @@ def release(target: str, config_path: Path) -> None:
     """Let HOST, or every host of GROUP, be changed again."""
     with opened(config.load(config_path)) as inventory:
         for host in inventory.registry.of(target):
-            was = inventory.holds.release(host.name)
+            was = inventory.rollouts.release(host.name)
             say(f"{host.name} {'is released' if was else 'was not held'}")

@@ -62,10 +62,6 @@ class Inventory:
                 hosts[name] = guest
         return list(hosts.values())
 
-    def take_over(self, host: str) -> None:
-        """A command decides what the host boots: not while it is held, and no rollout then."""
-        self.rollouts.take_over(host)
-
     def remove(self, host: str) -> None:
         """An added host with all that was its own; another one may take the name."""
         self.registry.remove(host)

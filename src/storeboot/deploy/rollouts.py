@@ -167,7 +167,7 @@ class Rollouts:
             return False
         faults.reach("rollout.given")
         changes = {"generation": generation, "since": now, "asked": asked}
-        if not self.table.change(member, Part.TRYING, **changes):
+        if not self.table.change(member, Part.TRYING, reason="", **changes):
             self.deployments.take_back(host.name, generation)
             return False
         log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
@@ -227,6 +227,15 @@ class Rollouts:
             test = self.deployments.probations.open(host)
             if test is not None:
                 self.deployments.take_back(host, test.generation)
+
+    def release(self, host: str) -> bool:
+        """Whether it was held; it waits for its turn again."""
+        with self.deployments.systems.state.rollout_lock():
+            for rollout in self.table.active():
+                for member in self.table.members(rollout.id):
+                    if member.host == host and member.standing is Part.WAITING:
+                        self.table.change(member, Part.WAITING, reason="")
+            return self.holds.release(host)
 
     def take_over(self, host: str) -> None:
         """A command decides what the host boots: not while it is held, and no rollout then."""

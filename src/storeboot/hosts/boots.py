@@ -118,10 +118,12 @@ class Boots:
     def count_like(self, host: str, now: float) -> int:
         """Boots of unknown machines that booted like a host.
 
-        Those that have ended, or began an hour ago and were never heard of, are forgotten first.
+        Those that have ended and are silent since, or began an hour ago and were never heard of,
+        are forgotten first.
         """
         of_guests = and_(boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}"), boots.c.host != host)
-        over = boots.c.ended_at < now - SUPERSEDED
+        silent_since = or_(boots.c.ended_by == "shutdown", boots.c.seen_at <= boots.c.ended_at)
+        over = and_(boots.c.ended_at < now - SUPERSEDED, silent_since)
         silent = and_(boots.c.seen_at < boots.c.began_at + 60, boots.c.seen_at < now - 3600)
         with self._engine.begin() as connection:
             connection.execute(delete(boots).where(of_guests, or_(over, silent)))

@@ -81,17 +81,29 @@ class Registry:
         return host
 
     def all(self) -> list[Host]:
-        """By name."""
+        """By name, without those that are invalid."""
+        added, faulty = self._read_added()
+        for name, error in faulty.items():
+            log.error("host.invalid", host=name, reason=error.message)
+        return sorted([*self._declared.values(), *added], key=lambda host: host.name)
+
+    def invalid(self) -> dict[str, StorebootError]:
+        """Added hosts that an edit of the configuration has made so, and why."""
+        return self._read_added()[1]
+
+    def _read_added(self) -> tuple[list[Host], dict[str, StorebootError]]:
         with self._engine.connect() as connection:
             rows = connection.execute(select(hosts.c.name, hosts.c.settings)).all()
-        added = []
+        added: list[Host] = []
+        faulty: dict[str, StorebootError] = {}
         for name, settings in rows:
+            if name in self._declared:
+                continue
             try:
-                if name not in self._declared:
-                    added.append(self._host(name, _section(name, settings)))
-            except StorebootError as error:  # its group is another one since
-                log.error("host.invalid", host=name, reason=error.message)
-        return sorted([*self._declared.values(), *added], key=lambda host: host.name)
+                added.append(self._host(name, _section(name, settings)))
+            except StorebootError as error:
+                faulty[name] = error
+        return added, faulty
 
     def of(self, target: str) -> list[Host]:
         """The host of that name, or the hosts of that group; an error when it is neither."""

@@ -158,16 +158,14 @@ def _closed(tree: ModuleTree, files: list[str]) -> set[str]:
             continue
         done.add(file)
         pending += tree.dependencies.get(file, ())
-        soft = tree.soft.get(module_name(file), ())
-        pending += [tree.by_name[name] for name in _named(tree, soft) if name in tree.by_name]
+        for soft in tree.soft.get(module_name(file), ()):
+            pending += [tree.by_name[name] for name in _named(tree, soft) if name in tree.by_name]
     return done
 
 
-def _named(tree: ModuleTree, words: tuple[str, ...]) -> set[str]:
-    """Names of modules, some of them given by an alias, such as `crypto-crc32c`."""
-    return {word.replace("-", "_") for word in words} | {
-        name for pattern, name in tree.aliases if pattern in words
-    }
+def _named(tree: ModuleTree, word: str) -> list[str]:
+    """Names of the modules that are meant by a name, or an alias such as `crypto-crc32c`."""
+    return [word.replace("-", "_"), *(name for alias, name in tree.aliases if alias == word)]
 
 
 def load(path: Path) -> bytes:

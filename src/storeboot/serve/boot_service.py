@@ -77,6 +77,9 @@ class BootService:
         A host whose system cannot be served is left out and said; that none can is an error.
         """
         hosts = self.registry.all()
+        default = self.config.machines.default
+        if default is not None and default not in {host.name for host in hosts}:
+            log.error("machines.no_default", host=default, reason="there is no such host")
         for host in hosts:
             try:
                 self._declare(host, progress)
@@ -93,11 +96,10 @@ class BootService:
 
     def _declare(self, host: Host, progress: Callable[[str], None]) -> None:
         hold = self.inventory.holds.get(host.name)
-        if hold is None:
-            if self.inventory.deployments.declare(host, self.url, progress):
-                self.inventory.rollouts.table.leave(host.name, "the configuration has changed")
-        else:
+        if hold is not None:
             log.warning("host.held", host=host.name, reason=hold.reason)
+        elif self.inventory.deployments.declare(host, self.url, progress):
+            self.inventory.rollouts.take_over(host.name)
 
     async def by_view(self, view: str, host: str | None = None) -> Assignment | None:
         """Only views that are rooted are served: of generations that are kept, or that run.

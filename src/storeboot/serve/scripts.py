@@ -130,6 +130,8 @@ class Scripts:
             host = registry.find(machine)
         except AmbiguousMachineError as error:
             raise RefusedError(str(error)) from None
+        except StorebootError as error:  # an added host that is invalid by now
+            raise RefusedError(error.message) from None
         if host is not None:
             return host
         seen = policy.unknown != "ignore" and self._inventory.unknown.see(

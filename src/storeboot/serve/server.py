@@ -107,7 +107,7 @@ async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
 def _renew(service: BootService, peers: list[str], now: float) -> None:
     service.boots.touch_addresses(peers, now)
     service.state.serves()
-    hosts = {host.name for host in service.registry.all()}
+    hosts = {host.name for host in service.registry.all()} | service.registry.invalid().keys()
     service.boots.forget_others(hosts, now - service.inventory.lease)
 
 

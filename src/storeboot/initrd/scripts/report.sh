@@ -62,6 +62,7 @@ timeout 60 wget -q -O "$WORK/paths" "$(fact url)/views/$(fact view)/paths" 2>/de
     echo "persistent=$(awk '$2 == "/nix/.persist" { device = $1 }
         $1 == device && $2 != "/nix/.persist" { print $2 }' /proc/mounts | tr '\n' ' ')"
     echo "swap=$(awk 'NR > 1 { print $1 }' /proc/swaps | tr '\n' ' ')"
+    echo "kexec_loaded=$(cat /sys/kernel/kexec_loaded 2>/dev/null)"
     echo "write_ok=$(yes_or_no try_to_write)"
     echo "closure_valid=$(yes_or_no closure_is_valid)"
     if [ -x "$SYSTEM_BIN/systemctl" ]; then

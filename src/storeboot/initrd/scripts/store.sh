@@ -95,7 +95,7 @@ mount_overlay() {
         # What lies above one lower store must never lie above another: each boot has its own.
         overlays="$SYSROOT/nix/.rw-store/storeboot-overlay"
         # The agent removes those of before; a disk that they have filled cannot wait for it.
-        [ "$(df -k "$SYSROOT/nix/.rw-store" | awk 'END { print $4 }')" -gt 65536 ] ||
+        [ "$(df -kP "$SYSROOT/nix/.rw-store" | awk 'END { print $4 }')" -gt 65536 ] ||
             timeout 300 rm -rf "$overlays"
         writable="$overlays/$(fact boot)"
     else
