@@ -165,6 +165,11 @@ class SettingsSection(_Section):
         description="Added behind the system's own kernel parameters; defaults', group's and "
         "host's are all added.",
     )
+    mode: Literal["plain", "pack"] | None = Field(
+        default=None,
+        description="How the store comes: all of it over NFS, or its names and what boots read in "
+        "one file above NFS. plain if nobody says.",
+    )
     overlay_size: str | None = Field(
         default=None,
         description="Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.",

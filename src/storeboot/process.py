@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -48,6 +48,27 @@ def run(
     if done.returncode:
         raise CommandError(_failure(words, done.returncode, done.stderr), hint)
     return done.stdout.decode(errors="surrogateescape")
+
+
+def feed(argv: Sequence[Argument], pieces: Iterable[bytes], *, hint: str | None = None) -> None:
+    """Write to a program that must succeed."""
+    words = [os.fspath(word) for word in argv]
+    log.debug("process.feed", command=shlex.join(words))
+    try:
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as child:
+            assert child.stdin is not None
+            assert child.stderr is not None
+            with suppress(BrokenPipeError):  # its status says why it has ended
+                child.stdin.writelines(pieces)
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+            words_said = child.stderr.read()
+    except FileNotFoundError:
+        raise CommandError(f"program {words[0]!r} is not installed", hint) from None
+    if child.returncode:
+        raise CommandError(_failure(words, child.returncode, words_said), hint)
 
 
 def _failure(words: list[str], status: int, stderr: bytes) -> str:

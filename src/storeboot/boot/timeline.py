@@ -16,6 +16,7 @@ STAGES = {
     "network": "the machine has an address (initrd)",
     "begin": "the boot has begun (initrd)",
     "mount": "the store is mounted (initrd)",
+    "pack": "the pack is mounted (initrd)",
     "overlay": "the store can be written to (initrd)",
     "prepare": "stage 2 is prepared (initrd)",
     "switch-root": "stage 2 starts (initrd)",
@@ -25,6 +26,8 @@ STAGES = {
 }
 FAILED = "failed"
 REFUSED = "refused"  # what the machine was asked for; it goes on as before
+PLAIN = "plain"  # its pack; it goes on without
+NOTES = frozenset({REFUSED, PLAIN})
 UP = "multi-user"
 DOWN = "shutdown"
 
@@ -56,7 +59,7 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen or event.stage == REFUSED:
+        if event.stage in seen or event.stage in NOTES:
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
@@ -65,7 +68,7 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
 
 def state(events: Iterable[Event]) -> State:
     """The last stage; a failure with the machine's own words."""
-    passed = (event for event in events if event.stage != REFUSED)
+    passed = (event for event in events if event.stage not in NOTES)
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)

@@ -10,6 +10,7 @@ storeboot.sqlite    added hosts, boots and events
 profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
+packs/              built packs, the same
 roots/ID            garbage collection roots of the views
 reports/BOOT/       what machines reported of themselves
 ssh/HOST.ed25519    the hosts' ssh keys
@@ -203,6 +204,10 @@ class StateDirectory:
         assert isinstance(toplevels, list)
         assert isinstance(paths, list)
         return ViewRecord(identity, tuple(toplevels), tuple(paths), str(document["registration"]))
+
+    @property
+    def packs(self) -> Path:
+        return self.path / "packs"
 
     @property
     def initrds(self) -> Path:

@@ -18,6 +18,8 @@ from storeboot.initrd.builder import Initrd, build, find_busybox
 from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
+from storeboot.pack.builder import Pack
+from storeboot.pack.builder import build as build_pack
 from storeboot.nix.system import System, read_system, specialisations
 
 log = structlog.get_logger()
@@ -40,6 +42,7 @@ class Systems:
     state: StateDirectory
     store: Store
     key: bytes
+    packs: dict[str, Pack] = field(default_factory=dict)  # by view
     ready: dict[tuple[StorePath, Needs], Assignment] = field(default_factory=dict)
 
     making: dict[StorePath, threading.Lock] = field(default_factory=dict)
@@ -89,8 +92,19 @@ class Systems:
             cache=self.state.initrds,
             progress=progress,
         )
+        if host is not None and host.mode == "pack":
+            self.pack(view, progress)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def pack(self, view: ViewRecord, progress: Callable[[str], None]) -> None:
+        """Make a view's pack ready; that it cannot be built stops no boot."""
+        try:
+            self.packs[view.view_id] = build_pack(
+                self.store, view.view_id, view.paths, frozenset(), self.state.packs, progress
+            )
+        except StorebootError as error:
+            log.error("pack.not_built", view=view.view_id, reason=error.message, hint=error.hint)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""

@@ -53,6 +53,7 @@ class Host:
     matchers: frozenset[str] = field(default_factory=frozenset)
     hostname: str = ""
     kernel_params: tuple[str, ...] = ()
+    mode: str = "plain"
     overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
     overlay_label: str | None = None
@@ -96,6 +97,7 @@ class Host:
                 *group.kernel_params,
                 *section.kernel_params,
             ),
+            mode=said(lambda layer: layer.mode) or "plain",
             overlay_size=said(lambda layer: layer.overlay_size) or OVERLAY_SIZE,
             overlay_label=said(lambda layer: layer.overlay_label),
             persist_label=label,

@@ -213,6 +213,7 @@ class BootService:
             "nfs_server": self.config.server.address,
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
+            **self._pack(boot, host),
             "overlay_size": host.overlay_size,
             "overlay_label": host.overlay_label or "",
             "persist_label": host.persist_label or "",
@@ -222,6 +223,12 @@ class BootService:
             "ssh_host_key": "yes" if host.ssh_host_key else "no",
             "heartbeat": str(self.config.agent.heartbeat),
         }
+
+    def _pack(self, boot: Boot, host: Host) -> dict[str, str]:
+        pack = self.inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
+        if pack is None:
+            return {}
+        return {"pack": pack.path.name, "pack_sha256": pack.sha256}
 
     def host_key(self, boot: Boot) -> str | None:
         """The private ssh key of the boot's host; None where none is kept. Blocking."""

@@ -4,6 +4,7 @@ GET  /boot.ipxe                        the script that finds out who a machine i
 GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= of its menu; &like= a host
 GET  /menu?…                           the host's menu of generations and specialisations
 GET  /views/VIEW/kernel|initrd         files of assigned systems
+GET  /views/VIEW/pack/NAME             its pack
 GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
@@ -22,7 +23,7 @@ import structlog
 from aiohttp import web
 
 from storeboot.boot.script import entry_script, refusal_script
-from storeboot.boot.timeline import FAILED, REFUSED, STAGES
+from storeboot.boot.timeline import FAILED, NOTES, STAGES
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Event
@@ -42,7 +43,7 @@ REPORT_PARTS = frozenset(
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
 _WORD = re.compile(r"[ -~]{0,200}")
-_STAGE_NAMES = frozenset(STAGES) | {FAILED, REFUSED}
+_STAGE_NAMES = frozenset(STAGES) | {FAILED, *NOTES}
 routes = web.RouteTableDef()
 
 
@@ -128,6 +129,14 @@ async def initrd(request: web.Request) -> web.StreamResponse:
     assignment = await _assignment(request, _named_host(request))
     await _fetched(request, "initrd", assignment)
     return web.FileResponse(assignment.initrd.path)
+
+
+@routes.get("/views/{view}/pack/{name}")
+async def pack(request: web.Request) -> web.StreamResponse:
+    found = request.app[SERVICE].inventory.systems.packs.get(request.match_info["view"])
+    if found is None or found.path.name != request.match_info["name"]:
+        raise web.HTTPNotFound(reason="there is no such pack")
+    return web.FileResponse(found.path)
 
 
 @routes.get("/views/{view}/registration")

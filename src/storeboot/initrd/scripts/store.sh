@@ -28,7 +28,7 @@ begin_boot() {
         cat "$SB/early"
     } >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
-    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version overlay_size \
+    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version pack pack_sha256 overlay_size \
         overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
         fact "$name" "$(answer $name)"
     done
@@ -105,8 +105,8 @@ mount_overlay() {
     fi
     mkdir -p "$writable/store" "$writable/work" ||
         fail "cannot write to the file system of the overlay"
-    mount -t overlay -o "lowerdir=$SYSROOT/nix/.ro-store,upperdir=$writable/store,workdir=$writable/work" \
-        overlay "$SYSROOT/nix/store" || fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
+    lay_overlay "upperdir=$writable/store,workdir=$writable/work" ||
+        fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
     mount_etc_overlay
     mount_persistent
     start_zram

@@ -1,0 +1,56 @@
+# shellcheck shell=sh
+# The pack: names and hot files of the view in one file. Whatever fails here, the boot goes on.
+
+PACK="$SB/pack"
+
+# Fetched while the store is mounted.
+fetch_pack() {
+    [ -n "$(fact pack)" ] || return 0
+    for attempt in 1 2 3; do
+        timeout 300 wget -q -c -O "$PACK.squashfs" \
+            "$(fact url)/views/$(fact view)/pack/$(fact pack)" 2>"$PACK.error" && break
+        sleep "$attempt"
+    done
+}
+
+# plainly REASON: without the pack, and the server is told why.
+plainly() {
+    say "no pack: $1"
+    echo "$1" >"$PACK.reason"
+    report plain "$PACK.reason"
+    rm -f "$PACK.squashfs"
+    fact pack ''
+}
+
+mount_pack() {
+    [ -n "$(fact pack)" ] || return 1
+    if [ ! -s "$PACK.squashfs" ]; then
+        plainly "it could not be fetched: $(tail -n 1 "$PACK.error")"
+    elif ! echo "$(fact pack_sha256)  $PACK.squashfs" | sha256sum -c >/dev/null 2>&1; then
+        plainly "what was fetched is damaged"
+    else
+        mkdir -p "$PACK"
+        modprobe -a -q loop squashfs
+        mount -t squashfs -o ro,loop "$PACK.squashfs" "$PACK" 2>"$PACK.error" && return 0
+        plainly "it cannot be mounted: $(tail -n 1 "$PACK.error")"
+    fi
+    return 1
+}
+
+# lay_overlay UPPER-AND-WORK: with the pack in the way that the kernel takes: its files' data found
+# when it is needed (Linux 6.5), or looked up with the name.
+lay_overlay() {
+    lower="$SYSROOT/nix/.ro-store"
+    if mount_pack; then
+        for layers in "$PACK::$lower" "$PACK:$lower"; do
+            if mount -t overlay -o "lowerdir=$layers,metacopy=on,redirect_dir=on,$1" \
+                overlay "$SYSROOT/nix/store" 2>/dev/null; then
+                report pack
+                return 0
+            fi
+        done
+        plainly "the kernel takes no overlay with it: $(dmesg | tail -n 1)"
+        umount "$PACK"
+    fi
+    mount -t overlay -o "lowerdir=$lower,$1" overlay "$SYSROOT/nix/store"
+}

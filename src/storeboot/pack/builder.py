@@ -1,0 +1,134 @@
+"""Builds a view's pack: squashfs, so that the hot files' data is small on the wire and in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from storeboot.nix.store import Store, StorePath
+from storeboot.pack import tar
+from storeboot.pack.tree import Inode, inodes
+from storeboot.process import feed
+
+log = structlog.get_logger()
+
+FORMAT = 1  # part of every name; raise it when the same inputs give another pack
+_TAR2SQFS = (
+    "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
+)  # fmt: skip
+_INSTALL = "install squashfs-tools-ng (on Debian: apt-get install squashfs-tools-ng)"
+_PIECE = 1 << 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A built pack, ready to be served."""
+
+    path: Path
+    size: int  # bytes
+    sha256: str
+    inodes: int
+    hot_files: int
+    hot_bytes: int  # of the files' data, before compression
+
+
+def build(
+    store: Store,
+    view: str,
+    paths: tuple[str, ...],
+    hot: frozenset[bytes],
+    cache: Path,
+    progress: Progress = lambda _text: None,
+) -> Pack:
+    """The pack of a view with the files in `hot` (paths below the store directory), blocking.
+
+    It depends on nothing but these, is taken from the cache where it is there already, and appears
+    under its name only when it is whole.
+    """
+    name = pack_name(view, hot)
+    image, facts = cache / f"{name}.squashfs", cache / f"{name}.json"
+    if image.is_file() and facts.is_file():
+        return _from_facts(image, json.loads(facts.read_text()))
+    cache.mkdir(parents=True, exist_ok=True)
+    progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
+    writer = _Writer(store, hot)
+    partial = image.with_suffix(f".{os.getpid()}.partial")
+    try:
+        feed([*_TAR2SQFS, partial], writer.stream(map(StorePath, paths)), hint=_INSTALL)
+        pack = Pack(
+            path=image,
+            size=partial.stat().st_size,
+            sha256=_sha256(partial),
+            inodes=writer.inodes,
+            hot_files=writer.hot_files,
+            hot_bytes=writer.hot_bytes,
+        )
+        partial.replace(image)
+    finally:
+        partial.unlink(missing_ok=True)
+    _write_facts(facts, pack)
+    log.info("pack.built", view=view, bytes=pack.size, inodes=pack.inodes, hot=pack.hot_files)
+    return pack
+
+
+def pack_name(view: str, hot: frozenset[bytes]) -> str:
+    """Of all that a pack is made from; 32 hexadecimal digits."""
+    inputs = repr((FORMAT, tar.METACOPY, view, sorted(hot))).encode()
+    return hashlib.blake2b(inputs, digest_size=16, person=b"sb-pack").hexdigest()
+
+
+class _Writer:
+    """The stream of a pack, and what went into it."""
+
+    def __init__(self, store: Store, hot: frozenset[bytes]) -> None:
+        self._base = os.fsencode(store.directory)
+        self._store = store
+        self._hot = hot
+        self.inodes = 0
+        self.hot_files = 0
+        self.hot_bytes = 0
+
+    def stream(self, paths: Iterator[StorePath]) -> Iterator[bytes]:
+        for inode in inodes(self._store, paths):
+            self.inodes += 1
+            if inode.is_directory:
+                yield tar.directory(inode)
+            elif inode.is_symlink:
+                yield tar.symlink(inode)
+            elif inode.is_file and (inode.path in self._hot or not inode.size):
+                yield from self._hot_file(inode)
+            elif inode.is_file:
+                yield tar.stub(inode, b"/" + inode.path)
+        yield tar.end()
+
+    def _hot_file(self, inode: Inode) -> Iterator[bytes]:
+        """Also the empty ones: there is nothing to fetch of them."""
+        if inode.size:
+            self.hot_files += 1
+            self.hot_bytes += inode.size
+        with open(os.path.join(self._base, inode.path), "rb") as stream:
+            yield from tar.hot(inode, iter(lambda: stream.read(_PIECE), b""))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_facts(file: Path, pack: Pack) -> None:
+    document = {name: value for name, value in asdict(pack).items() if name != "path"}
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(document))
+    partial.replace(file)
+
+
+def _from_facts(image: Path, facts: dict[str, object]) -> Pack:
+    return Pack(path=image, **facts)  # type: ignore[arg-type]
