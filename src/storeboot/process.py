@@ -55,18 +55,19 @@ def feed(argv: Sequence[Argument], pieces: Iterable[bytes], *, hint: str | None 
     words = [os.fspath(word) for word in argv]
     log.debug("process.feed", command=shlex.join(words))
     try:
-        with subprocess.Popen(
+        child = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as child:
-            assert child.stdin is not None
-            assert child.stderr is not None
-            with suppress(BrokenPipeError):  # its status says why it has ended
-                child.stdin.writelines(pieces)
-            with suppress(BrokenPipeError):
-                child.stdin.close()
-            words_said = child.stderr.read()
+        )
     except FileNotFoundError:
         raise CommandError(f"program {words[0]!r} is not installed", hint) from None
+    with child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        with suppress(BrokenPipeError):  # its status says why it has ended
+            child.stdin.writelines(pieces)
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        words_said = child.stderr.read()
     if child.returncode:
         raise CommandError(_failure(words, child.returncode, words_said), hint)
 

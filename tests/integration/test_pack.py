@@ -1,0 +1,135 @@
+"""Packs, read back by the tools of the file system that they are."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from integration.stores import add
+from storeboot.errors import CommandError
+from storeboot.nix.store import Store, StorePath
+from storeboot.pack import builder
+from storeboot.pack.builder import Pack, build
+from storeboot.process import run
+
+VIEW = "5" * 32
+ODD = b"\xff\xfe odd \n name"
+LONG = b"l" * 255
+HUGE = 10 << 30  # bytes, of which none is stored
+METACOPY = "SCHILY.xattr.trusted.overlay.metacopy"
+REDIRECT = "SCHILY.xattr.trusted.overlay.redirect"
+OPAQUE = "SCHILY.xattr.trusted.overlay.opaque"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "root")
+
+
+@pytest.fixture
+def path(store: Store, tmp_path: Path) -> StorePath:
+    """A store path with all that a store may have."""
+    tree = tmp_path / "odd-1"
+    below = os.fsencode(tree / "deep" / "er")
+    os.makedirs(below)
+    (tree / "empty").touch()
+    (tree / "tool").write_bytes(b"#!/bin/sh\necho tool\n" * 1000)
+    (tree / "tool").chmod(0o755)
+    (tree / "twin").hardlink_to(tree / "tool")
+    (tree / "link").symlink_to("../" + "far/" * 40 + "away")
+    for name in (ODD, LONG):
+        with open(os.path.join(below, name), "wb") as stream:
+            stream.write(name)
+    return add(store, tree)
+
+
+def made(store: Store, path: StorePath, cache: Path, *hot: bytes) -> Pack:
+    base = path.base_name.encode()
+    return build(store, VIEW, (path.text,), frozenset(base + b"/" + name for name in hot), cache)
+
+
+def members(pack: Pack, directory: Path) -> dict[str, tarfile.TarInfo]:
+    archive = directory / "back.tar"
+    run(["sh", "-c", 'sqfs2tar "$1" >"$2"', "sh", pack.path, archive])
+    with tarfile.open(archive, errors="surrogateescape") as opened:
+        return {member.name.partition("/")[2]: member for member in opened}
+
+
+def test_every_inode_is_there_as_the_store_has_it(
+    store: Store, path: StorePath, tmp_path: Path
+) -> None:
+    pack = made(store, path, tmp_path / "cache", b"tool")
+    found = members(pack, tmp_path)
+    root = os.fsencode(store.physical(path))
+    names = {
+        os.path.relpath(os.path.join(place, name), root)
+        for place, directories, files in os.walk(root)
+        for name in (*directories, *files)
+    }
+    assert {os.fsencode(name) for name in found if name} == names
+    assert (pack.inodes, pack.hot_files, pack.hot_bytes) == (len(names) + 1, 1, 20_000)
+    for name, member in found.items():
+        place = os.path.join(root, os.fsencode(name)) if name else root
+        state = os.lstat(place)
+        assert (member.mode, member.mtime) == (state.st_mode & 0o7777, state.st_mtime), name
+        assert (member.uid, member.gid) == (0, 0)
+        headers = member.pax_headers
+        if member.issym():
+            assert member.linkname == os.readlink(place).decode()
+        elif member.isdir():
+            assert headers[OPAQUE] == "y"
+        else:
+            assert member.size == state.st_size, name
+            stub = name not in ("tool", "empty")
+            assert (METACOPY in headers) is stub, name
+            if stub:
+                below = os.fsencode(headers[REDIRECT])
+                assert below == b"/" + path.base_name.encode() + b"/" + os.fsencode(name)
+
+
+def test_a_pack_depends_on_nothing_but_its_inputs(
+    store: Store, path: StorePath, tmp_path: Path
+) -> None:
+    one, two = (made(store, path, tmp_path / name, b"tool") for name in ("one", "two"))
+    assert (one.sha256, one.path.name) == (two.sha256, two.path.name)
+    again = made(store, path, tmp_path / "one", b"tool")
+    assert again == one
+    assert made(store, path, tmp_path / "one").path.name != one.path.name
+    assert not list((tmp_path / "one").glob("*.partial"))
+
+
+def test_stubs_cost_nothing(store: Store, tmp_path: Path) -> None:
+    tree = tmp_path / "huge-1"
+    tree.mkdir()
+    with (tree / "file").open("wb") as stream:
+        stream.truncate(64 << 20)
+    path = add(store, tree)
+    place = store.physical(path) / "file"
+    place.chmod(0o644)
+    with place.open("r+b") as stream:
+        stream.truncate(HUGE)
+    pack = made(store, path, tmp_path / "cache")
+    state = run(["rdsquashfs", "--stat", f"{path.base_name}/file", pack.path])
+    assert f"File size: {HUGE}\n" in state
+    assert pack.size < 1 << 20
+
+
+def test_a_missing_tool_is_named(
+    store: Store, path: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "_TAR2SQFS", ("tar2sqfs-nowhere",))
+    with pytest.raises(CommandError, match="'tar2sqfs-nowhere' is not installed") as caught:
+        made(store, path, tmp_path / "cache")
+    assert "squashfs-tools-ng" in (caught.value.hint or "")
+
+
+def test_a_store_path_that_vanishes_leaves_no_pack(
+    store: Store, path: StorePath, tmp_path: Path
+) -> None:
+    gone = StorePath(f"/nix/store/{'0' * 32}-gone")
+    with pytest.raises(OSError, match="gone"):
+        build(store, VIEW, (path.text, gone.text), frozenset(), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
