@@ -126,6 +126,11 @@ class BootsSection(_Section):
         description="Days for which a machine that is not heard of any more keeps what it runs "
         "from garbage collection.",
     )
+    learn_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=30,
+        description="Seconds after multi-user for which a boot's reads count as its own, for the "
+        "packs of later boots.",
+    )
     at_once: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=32,
         description="Machines between boot script and multi-user at the same time; the next ones "

@@ -11,6 +11,7 @@ profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
 packs/              built packs, the same
+hot/VIEW.json       which files of a view boots have read
 roots/ID            garbage collection roots of the views
 reports/BOOT/       what machines reported of themselves
 ssh/HOST.ed25519    the hosts' ssh keys
@@ -33,6 +34,7 @@ from storeboot import faults
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Profile
+from storeboot.pack.hot import HotList
 from storeboot.nix.store import Registered, Store, StorePath, registration
 
 KEY_SIZE = 32
@@ -209,6 +211,26 @@ class StateDirectory:
     def packs(self) -> Path:
         return self.path / "packs"
 
+    def hot(self, view: str) -> HotList:
+        """Of a view; of the one that was learned last where nothing is known of this one."""
+        file = self.path / "hot" / f"{view}.json"
+        if file.is_file():
+            return _hot_list(file)
+        others = sorted((self.path / "hot").glob("*.json"), key=lambda file: file.stat().st_mtime)
+        record = self.view(view)
+        if not others or record is None:
+            return HotList()
+        names = (path.rpartition("/")[2].encode() for path in record.paths)
+        return _hot_list(others[-1]).for_closure(names)
+
+    def set_hot(self, view: str, hot: HotList) -> None:
+        file = self.path / "hot" / f"{view}.json"
+        file.parent.mkdir(exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        document = {os.fsdecode(path): count for path, count in sorted(hot.files.items())}
+        partial.write_text(json.dumps(document))
+        partial.replace(file)
+
     @property
     def initrds(self) -> Path:
         return self.path / "initrds"
@@ -231,6 +253,10 @@ class StateDirectory:
         partial = file.with_suffix(".partial")
         partial.write_bytes(data)
         partial.replace(file)
+
+
+def _hot_list(file: Path) -> HotList:
+    return HotList({os.fsencode(path): count for path, count in json.loads(file.read_text()).items()})
 
 
 def _opened(lock: Path) -> TextIO:

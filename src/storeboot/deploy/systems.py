@@ -101,10 +101,27 @@ class Systems:
         """Make a view's pack ready; that it cannot be built stops no boot."""
         try:
             self.packs[view.view_id] = build_pack(
-                self.store, view.view_id, view.paths, frozenset(), self.state.packs, progress
+                self.store,
+                view.view_id,
+                view.paths,
+                frozenset(self.state.hot(view.view_id).files),
+                self.state.packs,
+                progress,
             )
         except StorebootError as error:
             log.error("pack.not_built", view=view.view_id, reason=error.message, hint=error.hint)
+
+    def learn(self, view: str, read: set[bytes]) -> None:
+        """A boot of a view has read files over NFS; the next one has them in its pack. Blocking."""
+        record = self.state.view(view)
+        if record is None:
+            return
+        names = {path.rpartition("/")[2].encode() for path in record.paths}
+        own = {path for path in read if path.partition(b"/")[0] in names}
+        known = self.state.hot(view)
+        self.state.set_hot(view, known.with_boot(own))
+        if own - known.files.keys():
+            self.pack(record, lambda _text: None)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""

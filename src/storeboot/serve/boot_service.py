@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -43,6 +43,8 @@ class BootService:
     faults: dict[str, StorebootError] = field(default_factory=dict)  # by host, at the start
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     scripts: Scripts = field(init=False)
+    reads: Callable[[str], Awaitable[set[bytes]]] | None = None  # of an address, over NFS
+    learning: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.scripts = Scripts(self.inventory, self.faults)
@@ -261,8 +263,24 @@ class BootService:
                 self.inventory.deployments.stage_reached,
                 event.host, event.boot, event.stage, event.detail,
             )  # fmt: skip
+        if event.stage == UP and event.boot is not None:
+            task = asyncio.create_task(self._learn(event.boot))
+            self.learning.add(task)
+            task.add_done_callback(self.learning.discard)
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
+        await self.notify()
+
+    async def _learn(self, boot_id: str) -> None:
+        """A while after multi-user: which files the boot has read."""
+        await asyncio.sleep(self.config.boots.learn_seconds)
+        boot = self.boots.get(boot_id)
+        host = self.registry.get(boot.host) if boot is not None else None
+        if boot is None or host is None or host.mode != "pack" or self.reads is None:
+            return
+        read = await self.reads(boot.address)
+        await asyncio.to_thread(self.inventory.systems.learn, boot.view, read)
+        log.info("pack.learned", host=boot.host, boot=boot.id, files=len(read))
         await self.notify()
 
     async def settle_tests(self) -> None:

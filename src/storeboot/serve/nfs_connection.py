@@ -42,7 +42,7 @@ class Server(Protocol):
         self, record: bytes, peer: Peer, missing: NotLoadedError
     ) -> list[Segment]: ...
 
-    def descriptor(self, data: FileSlice) -> int: ...
+    def descriptor(self, data: FileSlice, peer: Peer) -> int: ...
 
     def closed(self, connection: Connection, reason: Exception | None) -> None: ...
 
@@ -287,7 +287,7 @@ class Connection:
 
     def _read(self, data: FileSlice, at: int) -> memoryview | None:
         """A small slice from the page cache; None when the disk has to be waited for."""
-        descriptor = self._server.descriptor(data)
+        descriptor = self._server.descriptor(data, self.peer)
         view = memoryview(_file_data)[at : at + data.count]
         try:
             size = os.preadv(descriptor, [view], data.offset, os.RWF_NOWAIT)
@@ -304,7 +304,7 @@ class Connection:
         return None
 
     def _send_file(self, data: FileSlice) -> int:
-        descriptor = self._server.descriptor(data)
+        descriptor = self._server.descriptor(data, self.peer)
         if not _is_cached(descriptor, data):
             self._wait_for_disk(descriptor, data)
             return 0

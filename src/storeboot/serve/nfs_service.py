@@ -19,6 +19,7 @@ from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
 from storeboot.serve.nfs_connection import Connection, UnreadableError
+from storeboot.serve.reads import Reads
 from storeboot.serve.store_tree import OpenFiles, StoreTree
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class NfsService:
         self.tree = tree
         self.files = OpenFiles(tree)
         self.connections: set[Connection] = set()
+        self._reads = Reads()
         self._on_closed = on_closed
         self._limit = asyncio.Semaphore(MAX_LOADS)
         self._loads: dict[tuple[bytes, bytes | None], asyncio.Task[bool]] = {}
@@ -127,7 +129,15 @@ class NfsService:
                 return False
         return True
 
-    def descriptor(self, data: FileSlice) -> int:
+    async def reads(self, address: str) -> set[bytes]:
+        """Files that an address has read since this was asked last."""
+        return self.take_reads(address)
+
+    def take_reads(self, address: str) -> set[bytes]:
+        return self._reads.take(address)
+
+    def descriptor(self, data: FileSlice, peer: Peer) -> int:
+        self._reads.note(peer.address, data.store_path, data.relative)
         try:
             return self.files.descriptor(data.store_path, data.relative)
         except OSError as error:

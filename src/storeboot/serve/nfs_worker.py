@@ -9,8 +9,10 @@ from __future__ import annotations
 import array
 import asyncio
 import json
+import os
 import socket
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +44,7 @@ class Worker:
             Store(Path(settings.store)), StateDirectory(Path(settings.state_directory))
         )
         self._service = NfsService(programs, tree, self._left)
+        self._scratch = settings.state_directory
         self._channel = channel
         self._unsaid: list[bytes] = []
         self.ended = asyncio.Event()
@@ -66,9 +69,19 @@ class Worker:
             else:  # there was no room for another descriptor here
                 logger.error("nfs.too_many_files", peer=peer.address)
                 self._left(peer)
+        elif "reads" in words:
+            self._tell_reads(words["reads"])
         else:
             counts = [[*key, count] for key, count in self._service.programs.calls.items()]
             self._say({"calls": counts})
+
+    def _tell_reads(self, address: str) -> None:
+        """In a file: they can be more than a message holds."""
+        files = self._service.take_reads(address)
+        descriptor, name = tempfile.mkstemp(prefix="reads-", dir=self._scratch)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(b"\0".join(sorted(files)))
+        self._say({"reads": name})
 
     async def stop(self) -> None:
         await self._service.stop()

@@ -16,6 +16,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -27,6 +29,7 @@ log = structlog.get_logger()
 
 MESSAGE = 64 << 10  # bytes, at most, of one message between the processes
 PAUSE = 1.0  # seconds before a worker that died is started again
+Answer = dict[str, Any]  # empty if the worker is gone
 Calls = Counter[tuple[int, int, int]]
 
 
@@ -51,7 +54,7 @@ class _Worker:
     channel: socket.socket
     addresses: Counter[str] = field(default_factory=Counter)
     unsaid: deque[tuple[bytes, socket.socket | None]] = field(default_factory=deque)
-    waiting: list[asyncio.Future[Calls]] = field(default_factory=list)
+    waiting: list[asyncio.Future[Answer]] = field(default_factory=list)
 
 
 class NfsWorkers:
@@ -116,15 +119,31 @@ class NfsWorkers:
 
     async def calls(self) -> Calls:
         """What all workers have been asked since they started."""
+        counts: Calls = Counter()
+        for answer in await self._ask({"calls": True}):
+            counts += Counter({(p, v, n): count for p, v, n, count in answer.get("calls", ())})
+        return counts
+
+    async def reads(self, address: str) -> set[bytes]:
+        """Files that an address has read since this was asked last; they come in a file."""
+        found: set[bytes] = set()
+        for answer in await self._ask({"reads": address}):
+            if "reads" in answer:
+                file = Path(str(answer["reads"]))
+                found.update(await asyncio.to_thread(_take_file, file))
+        return found
+
+    async def _ask(self, question: Answer) -> list[Answer]:
+        """Every worker's answer; each answers in the order in which it was asked."""
         loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[Calls]] = []
+        answers: list[asyncio.Future[Answer]] = []
         for worker in self._workers:
-            answer: asyncio.Future[Calls] = loop.create_future()
+            answer: asyncio.Future[Answer] = loop.create_future()
             worker.waiting.append(answer)
             answers.append(answer)
-            worker.unsaid.append((b'{"calls": true}', None))
+            worker.unsaid.append((json.dumps(question).encode(), None))
             self._say(worker)
-        return sum(await asyncio.gather(*answers), Counter())
+        return await asyncio.gather(*answers)
 
     async def stop(self) -> None:
         for task in self._starting:
@@ -171,8 +190,7 @@ class NfsWorkers:
                 del worker.addresses[address]
             self._on_closed(Peer(address))
         elif worker.waiting:
-            counts: Calls = Counter({(p, v, n): count for p, v, n, count in words["calls"]})
-            worker.waiting.pop(0).set_result(counts)
+            worker.waiting.pop(0).set_result(words)
 
     def _replace(self, worker: _Worker) -> None:
         log.error("nfs.worker_died", pid=worker.child.pid, status=worker.child.status)
@@ -206,7 +224,13 @@ class NfsWorkers:
             self._on_closed(Peer(address))
         for answer in worker.waiting:
             if not answer.done():
-                answer.set_result(Counter())
+                answer.set_result({})
+
+
+def _take_file(file: Path) -> list[bytes]:
+    data = file.read_bytes()
+    file.unlink()
+    return data.split(b"\0") if data else []
 
 
 def usable_cores() -> int:

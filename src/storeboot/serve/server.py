@@ -68,6 +68,7 @@ async def running(
     engine = open_database(database_url(config))
     service = BootService(make_inventory(config, engine), time.time)
     nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
+    service.reads = lambda address: nfs.backend.reads(address)
     app = make_app(service)
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
     try:
