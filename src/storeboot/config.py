@@ -120,16 +120,22 @@ class AgentSection(_Section):
     )
 
 
-class BootsSection(_Section):
-    lease_days: Annotated[float, Field(gt=0, le=3650)] = Field(
-        default=7,
-        description="Days for which a machine that is not heard of any more keeps what it runs "
-        "from garbage collection.",
+class PacksSection(_Section):
+    hot_size: Annotated[int, Field(ge=0, le=65536)] = Field(
+        default=256, description="MiB of file data in one pack, at most, before compression."
     )
     learn_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=30,
         description="Seconds after multi-user for which a boot's reads count as its own, for the "
         "packs of later boots.",
+    )
+
+
+class BootsSection(_Section):
+    lease_days: Annotated[float, Field(gt=0, le=3650)] = Field(
+        default=7,
+        description="Days for which a machine that is not heard of any more keeps what it runs "
+        "from garbage collection.",
     )
     at_once: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=32,
@@ -327,6 +333,7 @@ class Config(_Section):
     initrd: InitrdSection = InitrdSection()
     agent: AgentSection = AgentSection()
     boots: BootsSection = BootsSection()
+    packs: PacksSection = PacksSection()
     machines: MachinesSection = MachinesSection()
     defaults: SettingsSection = SettingsSection()
     groups: dict[str, SettingsSection] = Field(default={}, description="Settings that hosts share.")

@@ -74,6 +74,18 @@ async def until(backend: NfsWorkers, count: int, *, without: int) -> None:
         await backend.changed.wait()
 
 
+async def test_what_each_address_has_read_is_told_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (running, backend):
+        for source in ("127.0.0.1", "127.0.0.2"):
+            await asyncio.to_thread(read_tool, running, source)
+        tool = top(running) + b"/bin/tool"
+        assert await backend.reads("127.0.0.1") == {tool}
+        assert await backend.reads("127.0.0.1") == set()
+        assert await backend.reads("127.0.0.2") == {tool}
+        assert await backend.reads("127.0.0.3") == set()
+        assert not list((tmp_path / "state").glob("reads-*"))
+
+
 async def test_workers_answer_and_their_calls_are_counted(tmp_path: Path) -> None:
     async with serving(tmp_path) as (running, backend):
         for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):

@@ -33,16 +33,15 @@ def store(tmp_path: Path) -> Store:
 def path(store: Store, tmp_path: Path) -> StorePath:
     """A store path with all that a store may have."""
     tree = tmp_path / "odd-1"
-    below = os.fsencode(tree / "deep" / "er")
-    os.makedirs(below)
+    below = tree / "deep" / "er"
+    below.mkdir(parents=True)
     (tree / "empty").touch()
     (tree / "tool").write_bytes(b"#!/bin/sh\necho tool\n" * 1000)
     (tree / "tool").chmod(0o755)
     (tree / "twin").hardlink_to(tree / "tool")
     (tree / "link").symlink_to("../" + "far/" * 40 + "away")
     for name in (ODD, LONG):
-        with open(os.path.join(below, name), "wb") as stream:
-            stream.write(name)
+        (below / os.fsdecode(name)).write_bytes(name)
     return add(store, tree)
 
 
@@ -63,22 +62,18 @@ def test_every_inode_is_there_as_the_store_has_it(
 ) -> None:
     pack = made(store, path, tmp_path / "cache", b"tool")
     found = members(pack, tmp_path)
-    root = os.fsencode(store.physical(path))
-    names = {
-        os.path.relpath(os.path.join(place, name), root)
-        for place, directories, files in os.walk(root)
-        for name in (*directories, *files)
-    }
-    assert {os.fsencode(name) for name in found if name} == names
+    root = store.physical(path)
+    names = {str(place.relative_to(root)) for place in root.rglob("*")}
+    assert {name for name in found if name} == names
     assert (pack.inodes, pack.hot_files, pack.hot_bytes) == (len(names) + 1, 1, 20_000)
     for name, member in found.items():
-        place = os.path.join(root, os.fsencode(name)) if name else root
-        state = os.lstat(place)
+        place = root / name
+        state = place.lstat()
         assert (member.mode, member.mtime) == (state.st_mode & 0o7777, state.st_mtime), name
         assert (member.uid, member.gid) == (0, 0)
         headers = member.pax_headers
         if member.issym():
-            assert member.linkname == os.readlink(place).decode()
+            assert member.linkname == str(place.readlink())
         elif member.isdir():
             assert headers[OPAQUE] == "y"
         else:

@@ -59,7 +59,7 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen or event.stage in NOTES:
+        if event.stage in seen or event.stage == REFUSED:
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)

@@ -15,6 +15,7 @@ from storeboot.cli.deploy import confirm, deploy, generations, rollback
 from storeboot.cli.gc import gc
 from storeboot.cli.hold import hold, release
 from storeboot.cli.host import host
+from storeboot.cli.pack import pack
 from storeboot.cli.rollout import rollout
 from storeboot.cli.serve import serve
 from storeboot.cli.status import status, timeline
@@ -40,6 +41,7 @@ COMMANDS = (
     generations,
     hold,
     host,
+    pack,
     release,
     rollback,
     rollout,

@@ -30,6 +30,7 @@ from storeboot.nix.store import (
     parse_registration,
     referrers_first,
 )
+from storeboot.pack.builder import forget as forget_packs
 
 log = structlog.get_logger()
 
@@ -125,6 +126,7 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
         state.drop_view(view)
     faults.reach("gc.views")
     forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
+    forget_packs(state.packs, state.is_rooted)
 
 
 def delete_paths(

@@ -34,8 +34,8 @@ from storeboot import faults
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Profile
-from storeboot.pack.hot import HotList
 from storeboot.nix.store import Registered, Store, StorePath, registration
+from storeboot.pack.hot import HotList
 
 KEY_SIZE = 32
 _SAME_USER = "run commands as the user that `storeboot serve` runs as"
@@ -256,7 +256,9 @@ class StateDirectory:
 
 
 def _hot_list(file: Path) -> HotList:
-    return HotList({os.fsencode(path): count for path, count in json.loads(file.read_text()).items()})
+    return HotList(
+        {os.fsencode(path): count for path, count in json.loads(file.read_text()).items()}
+    )
 
 
 def _opened(lock: Path) -> TextIO:

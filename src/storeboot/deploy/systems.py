@@ -18,11 +18,12 @@ from storeboot.initrd.builder import Initrd, build, find_busybox
 from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
-from storeboot.pack.builder import Pack
-from storeboot.pack.builder import build as build_pack
 from storeboot.nix.system import System, read_system, specialisations
+from storeboot.pack.builder import Pack, choose
+from storeboot.pack.builder import build as build_pack
 
 log = structlog.get_logger()
+ENOUGH = 4  # new hot files for which a pack is built again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Systems:
         needs = self.needs(host)
         found = self.get(toplevel, host)
         if found is not None:
+            self._pack_for(host, found.view, progress)
             return found
         busybox = find_busybox(self.config.initrd.busybox)
         system = read_system(self.store, toplevel)
@@ -92,24 +94,29 @@ class Systems:
             cache=self.state.initrds,
             progress=progress,
         )
-        if host is not None and host.mode == "pack":
-            self.pack(view, progress)
+        self._pack_for(host, view, progress)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def _pack_for(
+        self, host: Host | None, view: ViewRecord, progress: Callable[[str], None]
+    ) -> None:
+        if host is not None and host.mode == "pack" and view.view_id not in self.packs:
+            self.pack(view, progress)
 
     def pack(self, view: ViewRecord, progress: Callable[[str], None]) -> None:
         """Make a view's pack ready; that it cannot be built stops no boot."""
         try:
-            self.packs[view.view_id] = build_pack(
-                self.store,
-                view.view_id,
-                view.paths,
-                frozenset(self.state.hot(view.view_id).files),
-                self.state.packs,
-                progress,
-            )
+            self.build_pack(view, progress)
         except StorebootError as error:
             log.error("pack.not_built", view=view.view_id, reason=error.message, hint=error.hint)
+
+    def build_pack(self, view: ViewRecord, progress: Callable[[str], None]) -> Pack:
+        """The pack of a view by what is known of its boots; raises what is wrong."""
+        hot = choose(self.store, self.state.hot(view.view_id), self.config.packs.hot_size << 20)
+        made = build_pack(self.store, view.view_id, view.paths, hot, self.state.packs, progress)
+        self.packs[view.view_id] = made
+        return made
 
     def learn(self, view: str, read: set[bytes]) -> None:
         """A boot of a view has read files over NFS; the next one has them in its pack. Blocking."""
@@ -120,7 +127,8 @@ class Systems:
         own = {path for path in read if path.partition(b"/")[0] in names}
         known = self.state.hot(view)
         self.state.set_hot(view, known.with_boot(own))
-        if own - known.files.keys():
+        # A few files more are not worth another file for every machine.
+        if len(own - known.files.keys()) >= ENOUGH:
             self.pack(record, lambda _text: None)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:

@@ -22,8 +22,8 @@ from storeboot.process import find_program, run
 log = structlog.get_logger()
 
 FORMAT = 1  # part of every cache key; raise it when the layout below changes
-_SCRIPTS = ("init", "common.sh", "network.sh", "local.sh", "pack.sh", "store.sh", "stage2.sh", "agent.sh",
-            "report.sh", "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
+_SCRIPTS = ("init", "common.sh", "network.sh", "local.sh", "pack.sh", "store.sh", "stage2.sh",
+            "agent.sh", "report.sh", "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
 _INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox-static)"
 _STATIC_ELF_TYPE = b"\x7fELF"
 # Applets that the scripts call; a busybox without one of them is refused before a machine hangs.

@@ -1,11 +1,13 @@
-"""Builds a view's pack: squashfs, so that the hot files' data is small on the wire and in memory."""
+"""Builds a view's pack: squashfs, which keeps the hot files small on their way and in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +15,13 @@ import structlog
 
 from storeboot.nix.store import Store, StorePath
 from storeboot.pack import tar
+from storeboot.pack.hot import HotList
 from storeboot.pack.tree import Inode, inodes
 from storeboot.process import feed
 
 log = structlog.get_logger()
 
+KEPT = 2  # packs of one view
 FORMAT = 1  # part of every name; raise it when the same inputs give another pack
 _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
@@ -35,6 +39,7 @@ class Pack:
     path: Path
     size: int  # bytes
     sha256: str
+    view: str
     inodes: int
     hot_files: int
     hot_bytes: int  # of the files' data, before compression
@@ -67,6 +72,7 @@ def build(
             path=image,
             size=partial.stat().st_size,
             sha256=_sha256(partial),
+            view=view,
             inodes=writer.inodes,
             hot_files=writer.hot_files,
             hot_bytes=writer.hot_bytes,
@@ -75,8 +81,43 @@ def build(
     finally:
         partial.unlink(missing_ok=True)
     _write_facts(facts, pack)
+    forget(cache, lambda _view: True)
     log.info("pack.built", view=view, bytes=pack.size, inodes=pack.inodes, hot=pack.hot_files)
     return pack
+
+
+def forget(cache: Path, needed: Callable[[str], bool]) -> None:
+    """Remove what is there of views that are not needed, and what was superseded of the others.
+
+    The one before the newest stays: a machine may be about to fetch it.
+    """
+    by_view: dict[str, list[Path]] = {}
+    for facts in cache.glob("*.json"):
+        by_view.setdefault(json.loads(facts.read_text())["view"], []).append(facts)
+    for view, made in by_view.items():
+        made.sort(key=lambda facts: facts.stat().st_mtime, reverse=True)
+        for facts in made[KEPT:] if needed(view) else made:
+            facts.unlink()
+            facts.with_suffix(".squashfs").unlink(missing_ok=True)
+
+
+def choose(store: Store, hot: HotList, limit: int) -> frozenset[bytes]:
+    """The files that go into a pack: those that most boots have read, then the smallest ones.
+
+    `limit` is the sum of their sizes, in bytes.
+    """
+    sized: list[tuple[int, int, bytes]] = []
+    for path, count in hot.files.items():
+        with suppress(OSError):  # the package may have lost it
+            state = (store.directory / os.fsdecode(path)).lstat()
+            if stat.S_ISREG(state.st_mode):
+                sized.append((-count, state.st_size, path))
+    chosen, total = [], 0
+    for _, size, path in sorted(sized):
+        if total + size <= limit:
+            total += size
+            chosen.append(path)
+    return frozenset(chosen)
 
 
 def pack_name(view: str, hot: frozenset[bytes]) -> str:
@@ -89,7 +130,6 @@ class _Writer:
     """The stream of a pack, and what went into it."""
 
     def __init__(self, store: Store, hot: frozenset[bytes]) -> None:
-        self._base = os.fsencode(store.directory)
         self._store = store
         self._hot = hot
         self.inodes = 0
@@ -114,7 +154,8 @@ class _Writer:
         if inode.size:
             self.hot_files += 1
             self.hot_bytes += inode.size
-        with open(os.path.join(self._base, inode.path), "rb") as stream:
+        place = self._store.directory / os.fsdecode(inode.path)
+        with place.open("rb") as stream:
             yield from tar.hot(inode, iter(lambda: stream.read(_PIECE), b""))
 
 

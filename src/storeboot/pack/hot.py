@@ -25,7 +25,7 @@ class HotList:
         return HotList(files)
 
     def for_closure(self, names: Iterable[bytes]) -> HotList:
-        """What it says of another closure (base names of store paths): by the path inside a package.
+        """What it says of another closure (base names of store paths), by paths inside packages.
 
         A package is the one of the same name, or else of the same name without its version.
         """

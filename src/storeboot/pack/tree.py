@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from storeboot.nix.store import Store, StorePath
 
@@ -34,26 +35,24 @@ class Inode:
 
 
 def inodes(store: Store, paths: Iterable[StorePath]) -> Iterator[Inode]:
-    """Parents before children, names in the order of their bytes: the same closure, the same list."""
-    base = os.fsencode(store.directory)
+    """Parents before children, names in the order of their bytes: it is the same each time."""
     for path in sorted(paths, key=lambda path: path.base_name):
-        yield from _below(base, os.fsencode(path.base_name))
+        yield from _below(store.directory, path.base_name)
 
 
-def _below(base: bytes, path: bytes) -> Iterator[Inode]:
-    pending = [path]
+def _below(base: Path, name: str) -> Iterator[Inode]:
+    pending = [name]
     while pending:
         path = pending.pop()
-        place = os.path.join(base, path)
-        found = os.lstat(place)
-        is_link = stat.S_ISLNK(found.st_mode)
+        place = base / path
+        found = place.lstat()
         yield Inode(
-            path=path,
+            path=os.fsencode(path),
             mode=found.st_mode,
             size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
             mtime=int(found.st_mtime),
-            target=os.readlink(place) if is_link else b"",
+            target=os.fsencode(place.readlink()) if stat.S_ISLNK(found.st_mode) else b"",
         )
         if stat.S_ISDIR(found.st_mode):
-            names = sorted(os.listdir(place), reverse=True)
-            pending += [os.path.join(path, name) for name in names]
+            names = sorted((os.fsencode(child.name) for child in place.iterdir()), reverse=True)
+            pending += [f"{path}/{os.fsdecode(name)}" for name in names]

@@ -271,9 +271,14 @@ class BootService:
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
 
+    async def forget_reads(self, address: str) -> None:
+        """What was read before a boot began is not of it."""
+        if self.reads is not None:
+            await self.reads(address)
+
     async def _learn(self, boot_id: str) -> None:
         """A while after multi-user: which files the boot has read."""
-        await asyncio.sleep(self.config.boots.learn_seconds)
+        await asyncio.sleep(self.config.packs.learn_seconds)
         boot = self.boots.get(boot_id)
         host = self.registry.get(boot.host) if boot is not None else None
         if boot is None or host is None or host.mode != "pack" or self.reads is None:

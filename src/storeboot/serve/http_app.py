@@ -195,6 +195,7 @@ async def begin(request: web.Request) -> web.Response:
     )
     if service.is_replay(boot):
         raise web.HTTPConflict(reason="this boot has begun already")
+    await service.forget_reads(boot.address)
     with suppress(ValueError):
         await _record_early(service, boot, early, float(fields.get("uptime", "0")))
     return _lines(service.answer(boot))

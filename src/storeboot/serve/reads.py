@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MAX_ADDRESSES = 256  # the one that was heard of first goes
-MAX_FILES = 50_000  # of one address; a boot reads a few thousand
+MAX_FILES = 20_000  # of one address; a boot reads a few thousand
 
 
 @dataclass(slots=True)

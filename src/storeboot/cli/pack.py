@@ -1,0 +1,68 @@
+"""`storeboot pack`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from storeboot import config
+from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.tables import mebibytes, print_table
+from storeboot.deploy.inventory import opened
+from storeboot.pack.builder import choose
+
+
+@click.group(short_help="Build and show boot packs.")
+def pack() -> None:
+    """A pack has the names of a system's closure, and the files that its boots read, in one file.
+
+    Hosts with mode = "pack" get it; it is built by itself when a system is deployed to one.
+    """
+
+
+@pack.command(short_help="Build the pack of a system.")
+@click.argument("system")
+@config_option
+@json_option
+def build(system: str, config_path: Path, as_json: bool) -> None:
+    """Build the pack of SYSTEM with all that was learned of its boots so far."""
+    with opened(config.load(config_path)) as inventory:
+        systems = inventory.systems
+        with inventory.state.lock():
+            view = inventory.state.add_view(systems.store, systems.toplevel(system))
+        made = systems.build_pack(view, say)
+    if as_json:
+        click.echo(json.dumps(asdict(made), indent=2, default=str))
+        return
+    click.echo(f"{made.path}: {mebibytes(made.size)}, {made.inodes} inodes, {made.hot_files} hot "
+               f"files of {mebibytes(made.hot_bytes)}")  # fmt: skip
+
+
+@pack.command(short_help="Show what is hot of a system.")
+@click.argument("system")
+@config_option
+@json_option
+def show(system: str, config_path: Path, as_json: bool) -> None:
+    """Show which files the next pack of SYSTEM has, by package."""
+    with opened(config.load(config_path)) as inventory:
+        systems = inventory.systems
+        with inventory.state.lock():
+            view = inventory.state.add_view(systems.store, systems.toplevel(system))
+        hot = inventory.state.hot(view.view_id)
+        limit = inventory.config.packs.hot_size << 20
+        chosen = sorted(path.decode(errors="replace") for path in choose(systems.store, hot, limit))
+        sizes = Counter[str]()
+        for path in chosen:
+            sizes[path.partition("/")[0]] += (systems.store.directory / path).lstat().st_size
+    files = Counter(path.partition("/")[0] for path in chosen)
+    if as_json:
+        click.echo(json.dumps({"view": view.view_id, "hot": chosen}, indent=2))
+        return
+    print_table(
+        ("PACKAGE", "FILES", "SIZE"),
+        [(name, str(files[name]), mebibytes(size)) for name, size in sizes.most_common()],
+    )
