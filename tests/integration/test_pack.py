@@ -10,6 +10,7 @@ import pytest
 
 from integration.stores import add
 from storeboot.errors import CommandError
+from storeboot.nfs.views import flat_name
 from storeboot.nix.store import Store, StorePath
 from storeboot.pack import builder
 from storeboot.pack.builder import Pack, build
@@ -81,8 +82,8 @@ def test_every_inode_is_there_as_the_store_has_it(
             stub = name not in ("tool", "empty")
             assert (METACOPY in headers) is stub, name
             if stub:
-                below = os.fsencode(headers[REDIRECT])
-                assert below == b"/" + path.base_name.encode() + b"/" + os.fsencode(name)
+                flat = flat_name(path.base_name.encode(), os.fsencode(name)).decode()
+                assert headers[REDIRECT] == f"/.flat/{flat}"
 
 
 def test_a_pack_depends_on_nothing_but_its_inputs(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from storeboot.nfs.views import FLAT_DIRECTORY_NAME, flat_name
 from storeboot.nix.store import Store, StorePath
 from storeboot.pack import tar
 from storeboot.pack.hot import HotList
@@ -22,7 +23,7 @@ from storeboot.process import feed
 log = structlog.get_logger()
 
 KEPT = 2  # packs of one view
-FORMAT = 1  # part of every name; raise it when the same inputs give another pack
+FORMAT = 2  # part of every name; raise it when the same inputs give another pack
 _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
 )  # fmt: skip
@@ -146,8 +147,13 @@ class _Writer:
             elif inode.is_file and (inode.path in self._hot or not inode.size):
                 yield from self._hot_file(inode)
             elif inode.is_file:
-                yield tar.stub(inode, b"/" + inode.path)
+                yield tar.stub(inode, self._redirect(*inode.below))
         yield tar.end()
+
+    @staticmethod
+    def _redirect(store_name: bytes, relative: bytes) -> bytes:
+        """Where NFS has the data: by the flat name, which costs one LOOKUP however deep it is."""
+        return b"/%s/%s" % (FLAT_DIRECTORY_NAME, flat_name(store_name, relative))
 
     def _hot_file(self, inode: Inode) -> Iterator[bytes]:
         """Also the empty ones: there is nothing to fetch of them."""

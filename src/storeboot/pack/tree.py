@@ -22,6 +22,12 @@ class Inode:
     target: bytes = b""  # of a symlink
 
     @property
+    def below(self) -> tuple[bytes, bytes]:
+        """Base name of its store path, and the path inside that."""
+        name, _, relative = self.path.partition(b"/")
+        return name, relative
+
+    @property
     def is_directory(self) -> bool:
         return stat.S_ISDIR(self.mode)
 
