@@ -124,7 +124,7 @@ class PacksSection(_Section):
     hot_size: Annotated[int, Field(ge=0, le=65536)] = Field(
         default=256, description="MiB of file data in one pack, at most, before compression."
     )
-    learn_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+    learn_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
         default=30,
         description="Seconds after multi-user for which a boot's reads count as its own, for the "
         "packs of later boots.",

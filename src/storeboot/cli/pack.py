@@ -13,7 +13,6 @@ from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import mebibytes, print_table
 from storeboot.deploy.inventory import opened
-from storeboot.pack.builder import choose
 
 
 @click.group(short_help="Build and show boot packs.")
@@ -34,7 +33,7 @@ def build(system: str, config_path: Path, as_json: bool) -> None:
         systems = inventory.systems
         with inventory.state.lock():
             view = inventory.state.add_view(systems.store, systems.toplevel(system))
-        made = systems.build_pack(view, say)
+        made = systems.packs.build(view, say)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2, default=str))
         return
@@ -52,9 +51,7 @@ def show(system: str, config_path: Path, as_json: bool) -> None:
         systems = inventory.systems
         with inventory.state.lock():
             view = inventory.state.add_view(systems.store, systems.toplevel(system))
-        hot = inventory.state.hot(view.view_id)
-        limit = inventory.config.packs.hot_size << 20
-        chosen = sorted(path.decode(errors="replace") for path in choose(systems.store, hot, limit))
+        chosen = sorted(path.decode(errors="replace") for path in systems.packs.choose(view))
         sizes = Counter[str]()
         for path in chosen:
             sizes[path.partition("/")[0]] += (systems.store.directory / path).lstat().st_size

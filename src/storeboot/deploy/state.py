@@ -211,23 +211,22 @@ class StateDirectory:
     def packs(self) -> Path:
         return self.path / "packs"
 
-    def hot(self, view: str) -> HotList:
-        """Of a view; of the one that was learned last where nothing is known of this one."""
+    def hot(self, view: str) -> HotList | None:
+        """What was learned of a view's boots; None if nothing was."""
         file = self.path / "hot" / f"{view}.json"
-        if file.is_file():
-            return _hot_list(file)
-        others = sorted((self.path / "hot").glob("*.json"), key=lambda file: file.stat().st_mtime)
-        record = self.view(view)
-        if not others or record is None:
-            return HotList()
-        names = (path.rpartition("/")[2].encode() for path in record.paths)
-        return _hot_list(others[-1]).for_closure(names)
+        return _hot_list(file) if file.is_file() else None
+
+    def hot_lists(self) -> list[HotList]:
+        """Of all views, the one that was learned last first."""
+        files = (self.path / "hot").glob("*.json")
+        newest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+        return [_hot_list(file) for file in newest]
 
     def set_hot(self, view: str, hot: HotList) -> None:
         file = self.path / "hot" / f"{view}.json"
         file.parent.mkdir(exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
-        document = {os.fsdecode(path): count for path, count in sorted(hot.files.items())}
+        document = {os.fsdecode(path): round(share, 3) for path, share in sorted(hot.files.items())}
         partial.write_text(json.dumps(document))
         partial.replace(file)
 
@@ -257,7 +256,7 @@ class StateDirectory:
 
 def _hot_list(file: Path) -> HotList:
     return HotList(
-        {os.fsencode(path): count for path, count in json.loads(file.read_text()).items()}
+        {os.fsencode(path): share for path, share in json.loads(file.read_text()).items()}
     )
 
 

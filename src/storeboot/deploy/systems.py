@@ -11,6 +11,7 @@ import structlog
 
 from storeboot.boot.plan import Plan, make_plan
 from storeboot.config import Config
+from storeboot.deploy.packs import Packs
 from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
@@ -19,11 +20,8 @@ from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import System, read_system, specialisations
-from storeboot.pack.builder import Pack, choose
-from storeboot.pack.builder import build as build_pack
 
 log = structlog.get_logger()
-ENOUGH = 4  # new hot files for which a pack is built again
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,13 @@ class Systems:
     state: StateDirectory
     store: Store
     key: bytes
-    packs: dict[str, Pack] = field(default_factory=dict)  # by view
     ready: dict[tuple[StorePath, Needs], Assignment] = field(default_factory=dict)
-
+    packs: Packs = field(init=False)
     making: dict[StorePath, threading.Lock] = field(default_factory=dict)
     guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.packs = Packs(self.config.packs, self.state, self.store)
 
     def needs(self, host: Host | None) -> Needs:
         """What the host's initrd must have."""
@@ -101,35 +101,8 @@ class Systems:
     def _pack_for(
         self, host: Host | None, view: ViewRecord, progress: Callable[[str], None]
     ) -> None:
-        if host is not None and host.mode == "pack" and view.view_id not in self.packs:
-            self.pack(view, progress)
-
-    def pack(self, view: ViewRecord, progress: Callable[[str], None]) -> None:
-        """Make a view's pack ready; that it cannot be built stops no boot."""
-        try:
-            self.build_pack(view, progress)
-        except StorebootError as error:
-            log.error("pack.not_built", view=view.view_id, reason=error.message, hint=error.hint)
-
-    def build_pack(self, view: ViewRecord, progress: Callable[[str], None]) -> Pack:
-        """The pack of a view by what is known of its boots; raises what is wrong."""
-        hot = choose(self.store, self.state.hot(view.view_id), self.config.packs.hot_size << 20)
-        made = build_pack(self.store, view.view_id, view.paths, hot, self.state.packs, progress)
-        self.packs[view.view_id] = made
-        return made
-
-    def learn(self, view: str, read: set[bytes]) -> None:
-        """A boot of a view has read files over NFS; the next one has them in its pack. Blocking."""
-        record = self.state.view(view)
-        if record is None:
-            return
-        names = {path.rpartition("/")[2].encode() for path in record.paths}
-        own = {path for path in read if path.partition(b"/")[0] in names}
-        known = self.state.hot(view)
-        self.state.set_hot(view, known.with_boot(own))
-        # A few files more are not worth another file for every machine.
-        if len(own - known.files.keys()) >= ENOUGH:
-            self.pack(record, lambda _text: None)
+        if host is not None and host.mode == "pack" and self.packs.get(view.view_id) is None:
+            self.packs.prepare(view, progress)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""

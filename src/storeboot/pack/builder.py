@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,6 +31,8 @@ _TAR2SQFS = (
 )  # fmt: skip
 _INSTALL = "install squashfs-tools-ng (on Debian: apt-get install squashfs-tools-ng)"
 _PIECE = 1 << 20
+_IMAGE, _HOT = ".squashfs", ".hot"
+_NAME = re.compile(r"[0-9a-f]{32}\.squashfs")
 
 Progress = Callable[[str], None]
 
@@ -60,13 +64,13 @@ def build(
     under its name only when it is whole.
     """
     name = pack_name(view, hot)
-    image, facts = cache / f"{name}.squashfs", cache / f"{name}.json"
+    image, facts = cache / f"{name}{_IMAGE}", cache / f"{name}.json"
     if image.is_file() and facts.is_file():
         return _from_facts(image, json.loads(facts.read_text()))
     cache.mkdir(parents=True, exist_ok=True)
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
     writer = _Writer(store, hot)
-    partial = image.with_suffix(f".{os.getpid()}.partial")
+    partial = _partial(image)
     try:
         feed([*_TAR2SQFS, partial], writer.stream(map(StorePath, paths)), hint=_INSTALL)
         pack = Pack(
@@ -78,10 +82,11 @@ def build(
             hot_files=writer.hot_files,
             hot_bytes=writer.hot_bytes,
         )
+        _write(image.with_suffix(_HOT), b"\0".join(sorted(hot)))
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)
-    _write_facts(facts, pack)
+    _write(facts, json.dumps(_facts(pack)).encode())
     forget(cache, lambda _view: True)
     log.info("pack.built", view=view, bytes=pack.size, inodes=pack.inodes, hot=pack.hot_files)
     return pack
@@ -99,7 +104,25 @@ def forget(cache: Path, needed: Callable[[str], bool]) -> None:
         made.sort(key=lambda facts: facts.stat().st_mtime, reverse=True)
         for facts in made[KEPT:] if needed(view) else made:
             facts.unlink()
-            facts.with_suffix(".squashfs").unlink(missing_ok=True)
+            for suffix in (_IMAGE, _HOT):
+                facts.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def find(cache: Path, view: str, name: str) -> Path | None:
+    """The file of a view's pack by its name, if it is still kept."""
+    image = cache / name
+    if not _NAME.fullmatch(name) or not image.is_file():
+        return None
+    facts = image.with_suffix(".json")
+    return image if facts.is_file() and json.loads(facts.read_text())["view"] == view else None
+
+
+def hot_files(image: Path) -> frozenset[bytes]:
+    """The files that a pack was to have with their data: paths below the store directory."""
+    try:
+        return frozenset(image.with_suffix(_HOT).read_bytes().split(b"\0")) - {b""}
+    except FileNotFoundError:  # forgotten meanwhile
+        return frozenset()
 
 
 def choose(store: Store, hot: HotList, limit: int) -> frozenset[bytes]:
@@ -107,12 +130,12 @@ def choose(store: Store, hot: HotList, limit: int) -> frozenset[bytes]:
 
     `limit` is the sum of their sizes, in bytes.
     """
-    sized: list[tuple[int, int, bytes]] = []
-    for path, count in hot.files.items():
+    sized: list[tuple[float, int, bytes]] = []
+    for path, share in hot.files.items():
         with suppress(OSError):  # the package may have lost it
             state = (store.directory / os.fsdecode(path)).lstat()
             if stat.S_ISREG(state.st_mode):
-                sized.append((-count, state.st_size, path))
+                sized.append((-share, state.st_size, path))
     chosen, total = [], 0
     for _, size, path in sorted(sized):
         if total + size <= limit:
@@ -170,11 +193,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_facts(file: Path, pack: Pack) -> None:
-    document = {name: value for name, value in asdict(pack).items() if name != "path"}
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(document))
+def _partial(file: Path) -> Path:
+    """Of this process and thread."""
+    return file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
+
+
+def _write(file: Path, data: bytes) -> None:
+    partial = _partial(file)
+    partial.write_bytes(data)
     partial.replace(file)
+
+
+def _facts(pack: Pack) -> dict[str, object]:
+    return {name: value for name, value in asdict(pack).items() if name != "path"}
 
 
 def _from_facts(image: Path, facts: dict[str, object]) -> Pack:

@@ -8,21 +8,40 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 HASH = 33  # characters of `<hash>-`
+WEIGHT = 1 / 8  # of the newest boot in a file's share
+FIRST = 1 / 4  # share of a file that is read for the first time
+RARE = 1 / 10  # share below which a file is forgotten
 _VERSION = re.compile(rb"-[0-9].*")
 
 
 @dataclass(frozen=True, slots=True)
 class HotList:
-    """Files below the store directory, and how many boots have read each over NFS."""
+    """Files below the store directory, and the share of boots that read each, 0 to 1.
 
-    files: Mapping[bytes, int] = field(default_factory=dict)
+    The newer a boot is, the more it counts: a file that is not read any more is forgotten.
+    """
 
-    def with_boot(self, read: Iterable[bytes]) -> HotList:
-        """After another boot; what it had from its pack it has not read."""
-        files = dict(self.files)
-        for path in read:
-            files[path] = files.get(path, 0) + 1
-        return HotList(files)
+    files: Mapping[bytes, float] = field(default_factory=dict)
+
+    def with_boot(
+        self,
+        read: Iterable[bytes],
+        held: Iterable[bytes] = (),
+        resident: Iterable[bytes] | None = (),
+    ) -> HotList:
+        """After another boot.
+
+        `read` came over NFS; `held` were in its pack, of which `resident` were in its page cache.
+        None if the machine could not tell: then nothing is learned of what its pack held.
+        """
+        unknown = frozenset(held) if resident is None else frozenset()
+        seen = {*read, *(resident or ())}
+        files = {
+            path: share if path in unknown else share + WEIGHT * ((path in seen) - share)
+            for path, share in self.files.items()
+        }
+        files |= dict.fromkeys(seen - self.files.keys(), FIRST)
+        return HotList({path: share for path, share in files.items() if share >= RARE})
 
     def for_closure(self, names: Iterable[bytes]) -> HotList:
         """What it says of another closure (base names of store paths), by paths inside packages.
@@ -35,11 +54,11 @@ class HotList:
             plain = name[HASH:]
             by_name[plain].append(name)
             by_name[_VERSION.sub(b"", plain)].append(name)
-        files: dict[bytes, int] = {}
-        for path, count in self.files.items():
+        files: dict[bytes, float] = {}
+        for path, share in self.files.items():
             base, _, inside = path.partition(b"/")
             plain = base[HASH:]
             goals = [base] if base in known else by_name.get(plain, [])
             for goal in goals or by_name.get(_VERSION.sub(b"", plain), []):
-                files[goal + b"/" + inside if inside else goal] = count
+                files[goal + b"/" + inside if inside else goal] = share
         return HotList(files)

@@ -44,7 +44,6 @@ class BootService:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     scripts: Scripts = field(init=False)
     reads: Callable[[str], Awaitable[set[bytes]]] | None = None  # of an address, over NFS
-    learning: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.scripts = Scripts(self.inventory, self.faults)
@@ -230,7 +229,11 @@ class BootService:
         pack = self.inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
         if pack is None:
             return {}
-        return {"pack": pack.path.name, "pack_sha256": pack.sha256}
+        return {
+            "pack": pack.path.name,
+            "pack_sha256": pack.sha256,
+            "learn_seconds": f"{self.config.packs.learn_seconds:g}",
+        }
 
     def host_key(self, boot: Boot) -> str | None:
         """The private ssh key of the boot's host; None where none is kept. Blocking."""
@@ -263,10 +266,6 @@ class BootService:
                 self.inventory.deployments.stage_reached,
                 event.host, event.boot, event.stage, event.detail,
             )  # fmt: skip
-        if event.stage == UP and event.boot is not None:
-            task = asyncio.create_task(self._learn(event.boot))
-            self.learning.add(task)
-            task.add_done_callback(self.learning.discard)
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
@@ -276,16 +275,16 @@ class BootService:
         if self.reads is not None:
             await self.reads(address)
 
-    async def _learn(self, boot_id: str) -> None:
-        """A while after multi-user: which files the boot has read."""
-        await asyncio.sleep(self.config.packs.learn_seconds)
-        boot = self.boots.get(boot_id)
-        host = self.registry.get(boot.host) if boot is not None else None
-        if boot is None or host is None or host.mode != "pack" or self.reads is None:
+    async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
+        """A boot has come as far as it is learned from: by its NFS reads and its page cache."""
+        host = self.registry.get(boot.host)
+        view = self.state.view(boot.view)
+        if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
         read = await self.reads(boot.address)
-        await asyncio.to_thread(self.inventory.systems.learn, boot.view, read)
-        log.info("pack.learned", host=boot.host, boot=boot.id, files=len(read))
+        await asyncio.to_thread(self.inventory.systems.packs.learn, view, pack, read, resident)
+        log.info("pack.learned", host=boot.host, boot=boot.id, over_nfs=len(read),
+                 in_memory=None if resident is None else len(resident))  # fmt: skip
         await self.notify()
 
     async def settle_tests(self) -> None:

@@ -4,20 +4,24 @@ GET  /boot.ipxe                        the script that finds out who a machine i
 GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= of its menu; &like= a host
 GET  /menu?…                           the host's menu of generations and specialisations
 GET  /views/VIEW/kernel|initrd         files of assigned systems
-GET  /views/VIEW/pack/NAME             its pack
+GET  /views/VIEW/pack/NAME             a pack of it
+GET  /views/VIEW/pack/NAME/hot         the files that the pack has with their data
 GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
+POST /boots/BOOT/hot?pack=              that it may be learned from the boot, and what it has in memory
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from aiohttp import web
@@ -28,12 +32,14 @@ from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Event
 from storeboot.hosts.host import Machine
+from storeboot.pack.builder import hot_files
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.scripts import Asked, RefusedError
 
 log = structlog.get_logger()
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
+MAX_HOT = 4 << 20
 MAX_WORD = 255  # characters of what a machine says of itself
 MAX_REPORT = 32 << 20
 REPORTS_PER_HOST = 4
@@ -42,6 +48,7 @@ REPORT_PARTS = frozenset(
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
+_PLAIN_NAME = re.compile(rb"[!-~]+")
 _WORD = re.compile(r"[ -~]{0,200}")
 _STAGE_NAMES = frozenset(STAGES) | {FAILED, *NOTES}
 routes = web.RouteTableDef()
@@ -133,10 +140,23 @@ async def initrd(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/views/{view}/pack/{name}")
 async def pack(request: web.Request) -> web.StreamResponse:
-    found = request.app[SERVICE].inventory.systems.packs.get(request.match_info["view"])
-    if found is None or found.path.name != request.match_info["name"]:
+    return web.FileResponse(_pack_file(request))
+
+
+@routes.get("/views/{view}/pack/{name}/hot")
+async def hot(request: web.Request) -> web.StreamResponse:
+    """Names for a shell to read line by line; others are few, and nothing is asked of them."""
+    files = await asyncio.to_thread(hot_files, _pack_file(request))
+    plain = sorted(path for path in files if _PLAIN_NAME.fullmatch(path))
+    return web.Response(body=b"".join(path + b"\n" for path in plain))
+
+
+def _pack_file(request: web.Request) -> Path:
+    packs = request.app[SERVICE].inventory.systems.packs
+    found = packs.file(request.match_info["view"], request.match_info["name"])
+    if found is None:
         raise web.HTTPNotFound(reason="there is no such pack")
-    return web.FileResponse(found.path)
+    return found
 
 
 @routes.get("/views/{view}/registration")
@@ -275,6 +295,17 @@ async def heartbeat(request: web.Request) -> web.Response:
     service.scripts.moves(boot.host, service.clock())
     await service.notify()
     return web.Response(text=service.inventory.orders.take(boot.id))
+
+
+@routes.post("/boots/{boot}/hot")
+async def learn(request: web.Request) -> web.Response:
+    """As far as a boot is learned from; the body has the files of `pack` that are in memory."""
+    boot = _own_boot(request)
+    held = request.query.get("pack")
+    lines = (await _body(request, MAX_HOT)).splitlines()
+    resident = {os.fsencode(line) for line in lines} if held is not None else None
+    await request.app[SERVICE].learn(boot, held, resident)
+    return web.Response()
 
 
 @routes.post("/boots/{boot}/reports/{part}")

@@ -26,6 +26,7 @@ from storeboot.config import (
     InitrdSection,
     NfsSection,
     NfsVersion,
+    PacksSection,
     ServerSection,
     StoreSection,
 )
@@ -103,6 +104,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
         ),
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
+        packs=PacksSection(learn_seconds=2),
         hosts={
             HOST: HostSection.model_validate(
                 {

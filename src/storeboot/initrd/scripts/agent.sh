@@ -180,15 +180,55 @@ remove_old_overlays() {
     done
 }
 
+# resident_files: of those that the pack holds, the ones in the page cache, read in this boot.
+resident_files() {
+    cd /run/storeboot/pack || return 0
+    set --
+    while read -r file; do
+        set -- "$@" "$file"
+        [ $# -lt 100 ] || { fincore "$@"; set --; }
+    done <"$SB/hot"
+    [ $# = 0 ] || fincore "$@"
+}
+
+# fincore FILE…: names of those with pages in memory, by util-linux's.
+fincore() {
+    "$SYSTEM_BIN/fincore" --bytes --noheadings --raw --output RES,FILE "$@" |
+        awk '$1 > 0 { print $2 }'
+}
+
+# Tells the server that it may learn from this boot what the next ones read. Before a report, which
+# reads everything.
+learn() {
+    left=$(fact learn_seconds)
+    [ -n "$left" ] || return 0
+    while [ "$left" -gt 0 ] && [ ! -e "$SB/report-asked" ]; do
+        sleep 1
+        left=$((left - 1))
+    done
+    query='' pack=$(fact pack)
+    : >"$SB/resident"
+    if [ -n "$pack" ] && [ -x "$SYSTEM_BIN/fincore" ] &&
+        http_get 30 "/views/$(fact view)/pack/$pack/hot" "$SB/hot"; then
+        query="?pack=$pack"
+        resident_files >"$SB/resident" 2>>"$SB/log"
+    fi
+    http_post 60 "/boots/$(fact boot)/hot$query" "$SB/resident" /dev/null ||
+        say "could not tell what is hot: $(http_error)"
+    rm -f "$SB/hot" "$SB/resident"
+}
+
 # What reads the store may hang with its server, so it never runs in the loop that reads events.
 after_multi_user() {
     load_registration
     prefetch_shutdown
+    (learn)
     : >"$SB/settled"
     remove_old_overlays
 }
 
 make_report() {
+    : >"$SB/report-asked"
     wait_for 300 test -e "$SB/settled"
     sh /run/storeboot/report.sh >>"$SB/agent.log" 2>&1
 }

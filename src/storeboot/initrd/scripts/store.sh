@@ -28,8 +28,8 @@ begin_boot() {
         cat "$SB/early"
     } >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
-    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version pack pack_sha256 overlay_size \
-        overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
+    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version pack pack_sha256 learn_seconds \
+        overlay_size overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
         fact "$name" "$(answer $name)"
     done
     [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"

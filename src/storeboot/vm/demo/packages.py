@@ -11,7 +11,7 @@ PACKAGES = (
     "base-files", "bash", "ca-certificates", "coreutils", "curl", "dash", "debianutils",
     "diffutils", "findutils", "grep", "gzip", "hostname", "init-system-helpers", "iputils-ping",
     "less", "libc-bin", "login", "mawk", "mount", "ncurses-base", "ncurses-bin", "netbase",
-    "psmisc", "sed", "tar", "util-linux", "xz-utils", "zstd",
+    "psmisc", "sed", "tar", "util-linux", "util-linux-extra", "xz-utils", "zstd",
     "dbus", "dbus-daemon", "dhcpcd-base", "iproute2", "kexec-tools", "kmod", "libnss-systemd",
     "libpam-modules",
     "libpam-modules-bin", "libpam-runtime", "libpam-systemd", "network-manager", "nix-bin",
