@@ -42,7 +42,8 @@ def path(store: Store, tmp_path: Path) -> StorePath:
     (tree / "twin").hardlink_to(tree / "tool")
     (tree / "link").symlink_to("../" + "far/" * 40 + "away")
     for name in (ODD, LONG):
-        (below / os.fsdecode(name)).write_bytes(name)
+        (below / os.fsdecode(name)).write_bytes(name * 3000)
+    (tree / "small").write_bytes(b"x" * builder.INLINE)
     return add(store, tree)
 
 
@@ -79,7 +80,7 @@ def test_every_inode_is_there_as_the_store_has_it(
             assert headers[OPAQUE] == "y"
         else:
             assert member.size == state.st_size, name
-            stub = name not in ("tool", "empty")
+            stub = name not in ("tool", "empty", "small")
             assert (METACOPY in headers) is stub, name
             if stub:
                 flat = flat_name(path.base_name.encode(), os.fsencode(name)).decode()
@@ -95,6 +96,24 @@ def test_a_pack_depends_on_nothing_but_its_inputs(
     assert again == one
     assert made(store, path, tmp_path / "one").path.name != one.path.name
     assert not list((tmp_path / "one").glob("*.partial"))
+
+
+def test_a_pack_is_found_by_name_until_two_newer_ones_are_there(
+    store: Store, path: StorePath, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    hot: list[tuple[bytes, ...]] = [(b"tool",), (), (b"twin",)]
+    packs = []
+    for number, names in enumerate(hot):
+        packs.append(made(store, path, cache, *names))
+        os.utime(packs[-1].path.with_suffix(".json"), (number, number))
+    packs.append(made(store, path, cache, b"tool", b"twin"))
+    found = [builder.find(cache, VIEW, pack.path.name) is not None for pack in packs]
+    assert found == [False, False, True, True]
+    base = path.base_name.encode()
+    assert builder.hot_files(packs[3].path) == {base + b"/tool", base + b"/twin"}
+    assert builder.find(cache, "6" * 32, packs[3].path.name) is None
+    assert builder.find(cache, VIEW, "../cache/" + packs[3].path.name) is None
 
 
 def test_stubs_cost_nothing(store: Store, tmp_path: Path) -> None:

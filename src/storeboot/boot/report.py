@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -55,6 +57,18 @@ def parse_hashes(data: bytes) -> dict[bytes, str]:
     return hashes
 
 
+def parse_attributes(data: bytes) -> dict[bytes, str]:
+    """Lines of stat: mode, owner, group, size (`-` of a directory), mtime, link target, by path."""
+    attributes = {}
+    for line in data.splitlines():
+        *words, name = line.split(b" ", 5)
+        target = b""
+        if words and stat.S_ISLNK(int(words[0], 16)):
+            name, _, target = name.strip(b"'").partition(b"' -> '")
+        attributes[name] = os.fsdecode(b" ".join((*words, target)))
+    return attributes
+
+
 @dataclass(frozen=True, slots=True)
 class GuestReport:
     """The machine's account, held against what the server knows."""
@@ -64,6 +78,7 @@ class GuestReport:
     mismatches: tuple[str, ...]  # paths whose content differs, is missing, or is too much
     boot: MountStats
     after: MountStats
+    other_attributes: tuple[str, ...] = ()  # paths whose mode, owner, size, mtime or target differ
 
     @property
     def overlay(self) -> bool:
@@ -98,6 +113,14 @@ class GuestReport:
             faults.append("writing to the machine's store failed")
         if self.mismatches:
             faults.append(f"{len(self.mismatches)} files differ, first {self.mismatches[0]}")
+        if self.other_attributes:
+            faults.append(
+                f"attributes of {len(self.other_attributes)} paths differ, first "
+                f"{self.other_attributes[0]}"
+            )
+        for kind in ("hot", "stub"):
+            if self.facts.get(f"changes_{kind}", "yes") != "yes":
+                faults.append(f"a {kind} file of the pack cannot be changed")
         if self.files_hashed < least_files:
             faults.append(f"only {self.files_hashed} files were read, expected {least_files}")
         if nix and not self.closure_valid:

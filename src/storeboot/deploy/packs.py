@@ -73,7 +73,7 @@ class Packs:
         best = max(others, key=lambda hot: len(hot.files), default=HotList())
         if best.files:
             return best
-        return guess(self.store, [StorePath(path) for path in view.toplevels])
+        return guess(self.store, map(StorePath, view.paths), map(StorePath, view.toplevels))
 
     def learn(
         self, view: ViewRecord, held: str | None, read: set[bytes], resident: set[bytes] | None

@@ -25,7 +25,10 @@ from storeboot.process import feed
 log = structlog.get_logger()
 
 KEPT = 2  # packs of one view
-FORMAT = 2  # part of every name; raise it when the same inputs give another pack
+FORMAT = 3  # part of every name; raise it when the same inputs give another pack
+# Bytes of a file that is never a stub: the stub's inode, redirect included, is hardly smaller, and
+# Linux before 6.5 looks a stub's data up with its name.
+INLINE = 2048
 _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
 )  # fmt: skip
@@ -167,7 +170,7 @@ class _Writer:
                 yield tar.directory(inode)
             elif inode.is_symlink:
                 yield tar.symlink(inode)
-            elif inode.is_file and (inode.path in self._hot or not inode.size):
+            elif inode.is_file and (inode.size <= INLINE or inode.path in self._hot):
                 yield from self._hot_file(inode)
             elif inode.is_file:
                 yield tar.stub(inode, self._redirect(*inode.below))
@@ -179,8 +182,7 @@ class _Writer:
         return b"/%s/%s" % (FLAT_DIRECTORY_NAME, flat_name(store_name, relative))
 
     def _hot_file(self, inode: Inode) -> Iterator[bytes]:
-        """Also the empty ones: there is nothing to fetch of them."""
-        if inode.size:
+        if inode.path in self._hot:
             self.hot_files += 1
             self.hot_bytes += inode.size
         place = self._store.directory / os.fsdecode(inode.path)

@@ -10,7 +10,7 @@ GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
-POST /boots/BOOT/hot?pack=              that it may be learned from the boot, and what it has in memory
+POST /boots/BOOT/hot?pack=             it may be learned from the boot, and has this in memory
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 """
 
@@ -44,7 +44,7 @@ MAX_WORD = 255  # characters of what a machine says of itself
 MAX_REPORT = 32 << 20
 REPORTS_PER_HOST = 4
 REPORT_PARTS = frozenset(
-    {"mountstats", "hashes", "mountstats-after", "agent-log", "failed-units", "facts"}
+    {"mountstats", "hashes", "attributes", "mountstats-after", "agent-log", "failed-units", "facts"}
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)

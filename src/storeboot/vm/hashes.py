@@ -1,4 +1,4 @@
-"""SHA-256 of every regular file of a closure, on the server's side."""
+"""What a machine must see of a closure, from the server's side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from storeboot.nix.store import Store, StorePath
+from storeboot.nix.store import STORE_DIR, Store, StorePath
+from storeboot.pack.tree import inodes
+
+
+def closure_attributes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
+    """Mode, owner, group, size, mtime and link target of every inode, by logical path."""
+    attributes = {}
+    for inode in inodes(store, map(StorePath, paths)):
+        size = "-" if inode.is_directory else str(inode.size or len(inode.target))
+        words = (f"{inode.mode:x}", "0", "0", size, str(inode.mtime), os.fsdecode(inode.target))
+        attributes[os.fsencode(STORE_DIR) + b"/" + inode.path] = " ".join(words)
+    return attributes
 
 
 def closure_hashes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
-    """By logical path, as a machine sees it."""
+    """SHA-256 of every regular file, by logical path, as a machine sees it."""
     hashes = {}
     for text in paths:
         base = store.physical(StorePath(text))

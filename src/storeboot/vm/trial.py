@@ -13,6 +13,7 @@ from pathlib import Path
 from storeboot.boot.report import (
     GuestReport,
     compare,
+    parse_attributes,
     parse_facts,
     parse_hashes,
     parse_mountstats,
@@ -37,7 +38,7 @@ from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nix.store import Store, StorePath
 from storeboot.serve import server
 from storeboot.vm import qemu
-from storeboot.vm.hashes import closure_hashes
+from storeboot.vm.hashes import closure_attributes, closure_hashes
 
 HOST = "demo"
 BOOT_SECONDS = 420.0  # until multi-user; emulation on a busy machine is slow
@@ -157,19 +158,25 @@ class Trial:
             raise BootError(f"the machine failed: {words}", f"console: {self.machine.console}")
         return stage in passed
 
-    async def report(self, boot: Boot, expected: dict[bytes, str]) -> GuestReport:
-        """Ask the machine for its account and hold it against the server's hashes."""
+    async def report(
+        self, boot: Boot, expected: dict[bytes, str], attributes: dict[bytes, str]
+    ) -> GuestReport:
+        """Ask the machine for its account and hold it against what the server has."""
         self.service.inventory.orders.give(boot.id, Order.REPORT)
         facts = self.service.state.report(boot.id, "facts")
         await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
         part = self.service.state.report
         theirs = parse_hashes(part(boot.id, "hashes").read_bytes())
+        seen = part(boot.id, "attributes")  # only machines with a pack look at these
         return GuestReport(
             facts=parse_facts(facts.read_text()),
             files_hashed=len(theirs),
             mismatches=compare(theirs, expected),
             boot=parse_mountstats(part(boot.id, "mountstats").read_text()),
             after=parse_mountstats(part(boot.id, "mountstats-after").read_text()),
+            other_attributes=compare(parse_attributes(seen.read_bytes()), attributes)
+            if seen.exists()
+            else (),
         )
 
     async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
@@ -257,7 +264,8 @@ async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) 
     assert record is not None
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
     progress(f"the machine reads and hashes {len(expected)} files through its mount")
-    report = await trial.report(boot, expected)
+    attributes = await asyncio.to_thread(closure_attributes, spec.store, record.paths)
+    report = await trial.report(boot, expected, attributes)
     faults = report.faults(system=boot.system, least_files=spec.least_files, nix=spec.has_nix)
     if (spec.store.directory / f"storeboot-write-test-{boot.id}").exists():
         faults.append("what the machine wrote has reached the server's store")

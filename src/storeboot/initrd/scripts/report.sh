@@ -40,6 +40,30 @@ hash_some() {
     done
 }
 
+# Type, mode, owner, size, mtime and target of all that the closure has.
+all_attributes() {
+    while read -r path; do
+        find "$path" -type d -exec stat -c '%f %u %g - %Y %N' {} +
+        find "$path" ! -type d -exec stat -c '%f %u %g %s %Y %N' {} +
+    done <"$WORK/paths"
+}
+
+# pack_file hot|stub: a file that the pack has with its data, or without.
+pack_file() {
+    (cd /run/storeboot/pack && find . -type f -size +4096c -exec stat -c '%b %n' {} +) |
+        awk -v kind="$1" '(kind == "stub") == ($1 == 0) { print substr($2, 3); exit }'
+}
+
+# It is copied up, with all that was in it.
+try_to_change() {
+    [ -n "$1" ] || return 1
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    unshare -m sh -c '
+        mount -o remount,bind,rw /nix/store 2>/dev/null
+        cp "$1" "$2" && echo more >>"$1" && echo more >>"$2" && cmp "$1" "$2" && chmod 0600 "$1"
+    ' sh "/nix/store/$1" "$WORK/changed"
+}
+
 yes_or_no() {
     if "$@" >>"$SB/log" 2>&1; then echo yes; else echo no; fi
 }
@@ -79,6 +103,13 @@ hash_some 1 >"$WORK/hashes.1"
 wait
 cat "$WORK/hashes.0" "$WORK/hashes.1" >"$WORK/hashes"
 send hashes
+if [ -n "$(fact pack)" ]; then
+    all_attributes >"$WORK/attributes"
+    send attributes
+    for kind in hot stub; do
+        echo "changes_$kind=$(yes_or_no try_to_change "$(pack_file $kind)")" >>"$WORK/facts"
+    done
+fi
 cp /proc/self/mountstats "$WORK/mountstats-after"
 send mountstats-after
 cp "$SB/agent.log" "$WORK/agent-log"
