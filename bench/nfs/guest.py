@@ -62,7 +62,8 @@ async def _ask_the_guest(us: Peer, them: Peer, directory: Path) -> Results:
         "theirs_path": "/store", "theirs_path3": them.path,
     }  # fmt: skip
     built = build_demo(CACHE, kind="micro")
-    spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, has_nix=False)
+    spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, has_nix=False,
+                    mode="plain")  # fmt: skip
     text = await run_errand(spec, SCRIPT.read_text(), variables, seconds=1800)
     results: Results = defaultdict(list)
     failed = [line for line in text.splitlines() if line.startswith("failed")]

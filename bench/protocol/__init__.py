@@ -119,7 +119,7 @@ async def _machine(
         spec = TrialSpec(
             store=built.store, system=built.toplevel, directory=Path(directory),
             nfs_version=version, least_files=built.least_files, has_nix=built.has_nix,
-            nfs_lease=lease,
+            nfs_lease=lease, mode="plain",
         )  # fmt: skip
         async with started(spec) as machine:
             yield machine, spec

@@ -41,6 +41,7 @@ _SHARED = frozenset(
 )  # fmt: skip
 Port = Annotated[int, Field(ge=1, le=65535)]
 NfsVersion = Literal["3", "4.1", "4.2"]
+Mode = Literal["plain", "pack"]
 
 
 class _Section(BaseModel):
@@ -176,10 +177,10 @@ class SettingsSection(_Section):
         description="Added behind the system's own kernel parameters; defaults', group's and "
         "host's are all added.",
     )
-    mode: Literal["plain", "pack"] | None = Field(
+    mode: Mode | None = Field(
         default=None,
         description="How the store comes: all of it over NFS, or its names and what boots read in "
-        "one file above NFS. plain if nobody says.",
+        "one file above NFS. pack if nobody says.",
     )
     overlay_size: str | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from storeboot.config import NfsVersion
+from storeboot.config import Mode, NfsVersion
 from storeboot.vm.demo.build import (
     DemoSystem,
     EtcOverlay,
@@ -42,12 +42,14 @@ def spec(
     *,
     disk: Path | None = None,
     kernel_params: tuple[str, ...] = ("console=ttyS0",),
+    mode: Mode = "plain",
 ) -> TrialSpec:
     return TrialSpec(
         store=built.store,
         system=built.toplevel,
         directory=directory,
         nfs_version=nfs_version,
+        mode=mode,
         least_files=built.least_files,
         has_nix=built.has_nix,
         disk=disk,

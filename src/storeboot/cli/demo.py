@@ -12,7 +12,7 @@ import click
 from storeboot import log
 from storeboot.cli.options import json_option, say
 from storeboot.cli.tables import mebibytes, print_table
-from storeboot.config import NfsVersion
+from storeboot.config import Mode, NfsVersion
 from storeboot.errors import StorebootError
 from storeboot.vm.demo.build import Flavour, Kind, NetworkManager, build_demo
 from storeboot.vm.demo.packages import Suite
@@ -27,8 +27,8 @@ DEFAULT_DIRECTORY = Path("~/.cache/storeboot/demo")
               show_default=True, help="demo: real systemd; micro: busybox as init.")  # fmt: skip
 @click.option("--flavour", type=click.Choice(["scripted", "systemd"]), default="systemd",
               show_default=True, help="The stage 1 that the system was built for.")  # fmt: skip
-@click.option("--mode", type=click.Choice(["plain"]), default="plain", show_default=True,
-              help="plain: everything over NFS.")  # fmt: skip
+@click.option("--mode", type=click.Choice(["pack", "plain"]), default="pack", show_default=True,
+              help="pack: names and hot files in one file; plain: all over NFS.")  # fmt: skip
 @click.option("--nfs", "nfs_version", type=click.Choice(["3", "4.1", "4.2"]), default="3",
               show_default=True, help="The NFS version of the mount.")  # fmt: skip
 @click.option("--suite", type=click.Choice(["trixie", "bookworm"]), default="trixie",
@@ -45,7 +45,7 @@ def demo(
     as_json: bool,
     kind: Kind,
     flavour: Flavour,
-    mode: str,
+    mode: Mode,
     nfs_version: NfsVersion,
     suite: Suite,
     network: NetworkManager,
@@ -68,6 +68,7 @@ def demo(
             nfs_version=nfs_version,
             least_files=built.least_files,
             has_nix=built.has_nix,
+            mode=mode,
         )
         outcome = asyncio.run(run_trial(spec, say))
     except StorebootError as error:

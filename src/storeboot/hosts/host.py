@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from storeboot.config import Config, HostSection, NfsVersion, SettingsSection, is_shared
+from storeboot.config import Config, HostSection, Mode, NfsVersion, SettingsSection, is_shared
 from storeboot.errors import ConfigError
 from storeboot.nix.store import StorePath
 
@@ -53,7 +53,7 @@ class Host:
     matchers: frozenset[str] = field(default_factory=frozenset)
     hostname: str = ""
     kernel_params: tuple[str, ...] = ()
-    mode: str = "plain"
+    mode: Mode = "pack"
     overlay_size: str = OVERLAY_SIZE
     nfs_version: NfsVersion = "3"
     overlay_label: str | None = None
@@ -97,7 +97,7 @@ class Host:
                 *group.kernel_params,
                 *section.kernel_params,
             ),
-            mode=said(lambda layer: layer.mode) or "plain",
+            mode=said(lambda layer: layer.mode) or "pack",
             overlay_size=said(lambda layer: layer.overlay_size) or OVERLAY_SIZE,
             overlay_label=said(lambda layer: layer.overlay_label),
             persist_label=label,

@@ -25,6 +25,7 @@ from storeboot.config import (
     HostSection,
     HttpSection,
     InitrdSection,
+    Mode,
     NfsSection,
     NfsVersion,
     PacksSection,
@@ -54,6 +55,7 @@ class TrialSpec:
     system: StorePath
     directory: Path  # for state, console and logs
     nfs_version: NfsVersion = "3"
+    mode: Mode = "pack"
     nfs_lease: int = LEASE_SECONDS
     least_files: int = 5000
     has_nix: bool = True
@@ -111,6 +113,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
                 {
                     "system": spec.system.text if spec.declared else None,
                     "mac": (mac,),
+                    "mode": spec.mode,
                     "kernel_params": spec.kernel_params,
                     **spec.settings,
                 }

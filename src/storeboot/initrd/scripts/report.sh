@@ -48,15 +48,15 @@ all_attributes() {
     done <"$WORK/paths"
 }
 
-# pack_file hot|stub: a file that the pack has with its data, or without.
+# pack_file hot|stub: a file that the pack has with its data, or without; no program, for that may
+# run, and cannot be changed then.
 pack_file() {
-    (cd /run/storeboot/pack && find . -type f -size +4096c -exec stat -c '%b %n' {} +) |
-        awk -v kind="$1" '(kind == "stub") == ($1 == 0) { print substr($2, 3); exit }'
+    (cd /run/storeboot/pack && find . -type f ! -perm -100 -size +4096c -exec stat -c '%b %n' {} +) |
+        awk -v kind="$1" '(kind == "stub") == ($1 <= 1) { print substr($2, 3); exit }'
 }
 
 # It is copied up, with all that was in it.
 try_to_change() {
-    [ -n "$1" ] || return 1
     # shellcheck disable=SC2016 # expanded by the inner shell
     unshare -m sh -c '
         mount -o remount,bind,rw /nix/store 2>/dev/null
@@ -107,7 +107,8 @@ if [ -n "$(fact pack)" ]; then
     all_attributes >"$WORK/attributes"
     send attributes
     for kind in hot stub; do
-        echo "changes_$kind=$(yes_or_no try_to_change "$(pack_file $kind)")" >>"$WORK/facts"
+        file=$(pack_file $kind)
+        [ -z "$file" ] || echo "changes_$kind=$(yes_or_no try_to_change "$file")" >>"$WORK/facts"
     done
 fi
 cp /proc/self/mountstats "$WORK/mountstats-after"
