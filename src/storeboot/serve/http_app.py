@@ -10,7 +10,7 @@ GET  /views/VIEW/registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
-POST /boots/BOOT/hot?pack=             it may be learned from the boot, and has this in memory
+POST /boots/BOOT/hot?pack=&known=      it may be learned from the boot, and has this in memory
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 """
 
@@ -299,12 +299,11 @@ async def heartbeat(request: web.Request) -> web.Response:
 
 @routes.post("/boots/{boot}/hot")
 async def learn(request: web.Request) -> web.Response:
-    """As far as a boot is learned from; the body has the files of `pack` that are in memory."""
+    """As far as a boot is learned from; `known`: the body has what of `pack` is in memory."""
     boot = _own_boot(request)
-    held = request.query.get("pack")
     lines = (await _body(request, MAX_HOT)).splitlines()
-    resident = {os.fsencode(line) for line in lines} if held is not None else None
-    await request.app[SERVICE].learn(boot, held, resident)
+    resident = {os.fsencode(line) for line in lines} if "known" in request.query else None
+    await request.app[SERVICE].learn(boot, request.query.get("pack"), resident)
     return web.Response()
 
 

@@ -206,11 +206,12 @@ learn() {
         sleep 1
         left=$((left - 1))
     done
-    query='' pack=$(fact pack)
+    pack=$(fact pack)
+    query="?pack=$pack"
     : >"$SB/resident"
     if [ -n "$pack" ] && [ -x "$SYSTEM_BIN/fincore" ] &&
         http_get 30 "/views/$(fact view)/pack/$pack/hot" "$SB/hot"; then
-        query="?pack=$pack"
+        query="$query&known=1"
         resident_files >"$SB/resident" 2>>"$SB/log"
     fi
     http_post 60 "/boots/$(fact boot)/hot$query" "$SB/resident" /dev/null ||
