@@ -116,8 +116,11 @@ def find(cache: Path, view: str, name: str) -> Path | None:
     image = cache / name
     if not _NAME.fullmatch(name) or not image.is_file():
         return None
-    facts = image.with_suffix(".json")
-    return image if facts.is_file() and json.loads(facts.read_text())["view"] == view else None
+    try:
+        facts = json.loads(image.with_suffix(".json").read_text())
+    except FileNotFoundError:  # forgotten meanwhile
+        return None
+    return image if facts["view"] == view else None
 
 
 def hot_files(image: Path) -> frozenset[bytes]:
