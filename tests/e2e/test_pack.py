@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from typing_extensions import override
 
 from e2e.systems import spec, system
 from storeboot.hosts.boots import Boot
@@ -82,6 +86,25 @@ async def test_a_boot_goes_on_without_a_pack_that_is_no_good(
 
     async with started(trial_spec, print, harm_it) as trial:
         await goes_on_plainly(trial_spec, trial, said)
+
+
+class Silent(web.FileResponse):
+    """A server that never gives a pack, and does not say so."""
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if "/pack/" in request.path:
+            await asyncio.Event().wait()
+        return await super().prepare(request)
+
+
+async def test_a_boot_goes_on_without_a_pack_that_never_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "FileResponse", Silent)
+    trial_spec = with_pack(system(), tmp_path / "trial")
+    async with started(trial_spec, print) as trial:
+        await goes_on_plainly(trial_spec, trial, "it could not be fetched: nothing came")
 
 
 async def test_a_kernel_without_squashfs_boots_plainly(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,8 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import mebibytes, print_table
-from storeboot.deploy.inventory import opened
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.deploy.state import ViewRecord
 
 
 @click.group(short_help="Build and show boot packs.")
@@ -23,6 +25,12 @@ def pack() -> None:
     """
 
 
+def _view(inventory: Inventory, system: str) -> ViewRecord:
+    systems = inventory.systems
+    with inventory.state.lock():
+        return inventory.state.add_view(systems.store, systems.toplevel(system))
+
+
 @pack.command(short_help="Build the pack of a system.")
 @click.argument("system")
 @config_option
@@ -30,10 +38,7 @@ def pack() -> None:
 def build(system: str, config_path: Path, as_json: bool) -> None:
     """Build the pack of SYSTEM with all that was learned of its boots so far."""
     with opened(config.load(config_path)) as inventory:
-        systems = inventory.systems
-        with inventory.state.lock():
-            view = inventory.state.add_view(systems.store, systems.toplevel(system))
-        made = systems.packs.build(view, say)
+        made = inventory.systems.packs.build(_view(inventory, system), say)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2, default=str))
         return
@@ -48,16 +53,17 @@ def build(system: str, config_path: Path, as_json: bool) -> None:
 def show(system: str, config_path: Path, as_json: bool) -> None:
     """Show which files the next pack of SYSTEM has, by package."""
     with opened(config.load(config_path)) as inventory:
-        systems = inventory.systems
-        with inventory.state.lock():
-            view = inventory.state.add_view(systems.store, systems.toplevel(system))
-        chosen = sorted(path.decode(errors="replace") for path in systems.packs.choose(view))
-        sizes = Counter[str]()
+        view = _view(inventory, system)
+        chosen = sorted(inventory.systems.packs.choose(view))
+        sizes, files = Counter[str](), Counter[str]()
         for path in chosen:
-            sizes[path.partition("/")[0]] += (systems.store.directory / path).lstat().st_size
-    files = Counter(path.partition("/")[0] for path in chosen)
+            package = path.partition(b"/")[0].decode()
+            place = inventory.systems.store.directory / os.fsdecode(path)
+            sizes[package] += place.lstat().st_size
+            files[package] += 1
     if as_json:
-        click.echo(json.dumps({"view": view.view_id, "hot": chosen}, indent=2))
+        names = [path.decode(errors="backslashreplace") for path in chosen]
+        click.echo(json.dumps({"view": view.view_id, "hot": names}, indent=2))
         return
     print_table(
         ("PACKAGE", "FILES", "SIZE"),

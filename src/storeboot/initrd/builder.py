@@ -30,7 +30,7 @@ _STATIC_ELF_TYPE = b"\x7fELF"
 APPLETS = (
     "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs", "head",
     "hostname", "ip", "mkfifo", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
-    "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "swapon",
+    "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "swapon",
     "switch_root", "tail", "timeout", "tr",
     "udhcpc", "umount", "unshare", "wget", "xxd",
 )  # fmt: skip

@@ -100,13 +100,16 @@ def forget(cache: Path, needed: Callable[[str], bool]) -> None:
 
     The one before the newest stays: a machine may be about to fetch it.
     """
-    by_view: dict[str, list[Path]] = {}
+    by_view: dict[str, list[tuple[float, Path]]] = {}
     for facts in cache.glob("*.json"):
-        by_view.setdefault(json.loads(facts.read_text())["view"], []).append(facts)
+        with suppress(FileNotFoundError):  # another process forgets as well
+            made_at = facts.stat().st_mtime
+            view = json.loads(facts.read_text())["view"]
+            by_view.setdefault(view, []).append((made_at, facts))
     for view, made in by_view.items():
-        made.sort(key=lambda facts: facts.stat().st_mtime, reverse=True)
-        for facts in made[KEPT:] if needed(view) else made:
-            facts.unlink()
+        made.sort(reverse=True)
+        for _, facts in made[KEPT:] if needed(view) else made:
+            facts.unlink(missing_ok=True)
             for suffix in (_IMAGE, _HOT):
                 facts.with_suffix(suffix).unlink(missing_ok=True)
 

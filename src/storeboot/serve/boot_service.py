@@ -232,7 +232,7 @@ class BootService:
         return {
             "pack": pack.path.name,
             "pack_sha256": pack.sha256,
-            "learn_seconds": f"{self.config.packs.learn_seconds:g}",
+            "learn_seconds": str(self.config.packs.learn_seconds),
         }
 
     def host_key(self, boot: Boot) -> str | None:

@@ -3,14 +3,32 @@
 
 PACK="$SB/pack"
 
-# Fetched while the store is mounted.
+# Fetched while the store is mounted. A server that falls silent is waited for half a minute.
 fetch_pack() {
     [ -n "$(fact pack)" ] || return 0
     for attempt in 1 2 3; do
         timeout 300 wget -q -c -O "$PACK.squashfs" \
-            "$(fact url)/views/$(fact view)/pack/$(fact pack)" 2>"$PACK.error" && break
+            "$(fact url)/views/$(fact view)/pack/$(fact pack)" 2>"$PACK.error" &
+        fetching=$!
+        end_if_silent "$fetching" &
+        watching=$!
+        wait "$fetching" && break
+        kill "$watching" 2>/dev/null
         sleep "$attempt"
     done
+    kill "$watching" 2>/dev/null
+}
+
+# end_if_silent PID: when the pack has not grown for ten seconds. (wget -T kills static busyboxes.)
+end_if_silent() {
+    had=0
+    while sleep 10; do
+        has=$(stat -c %s "$PACK.squashfs" 2>/dev/null || echo 0)
+        [ "$has" = "$had" ] && break
+        had=$has
+    done
+    echo "nothing came for ten seconds" >>"$PACK.error"
+    kill "$1"
 }
 
 # plainly REASON: without the pack, and the server is told why.
