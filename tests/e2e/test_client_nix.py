@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import spec, system
+from storeboot.config import Mode
 from storeboot.vm.trial import started
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -30,15 +31,19 @@ OVERLAY = (
 
 
 @pytest.mark.parametrize(
-    ("kind", "store", "features"),
-    [("local", "", ""), ("local-overlay", OVERLAY, "local-overlay-store read-only-local-store")],
+    ("mode", "kind", "store", "features"),
+    [
+        ("plain", "local", "", ""),
+        ("pack", "local", "", ""),
+        ("pack", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
+    ],
 )
 async def test_nix_knows_what_it_has_from_the_server(
-    tmp_path: Path, kind: str, store: str, features: str
+    tmp_path: Path, mode: Mode, kind: str, store: str, features: str
 ) -> None:
     unit = UNIT.format(store=store.replace("%", "%%"), features=features)
     trial_spec = replace(
-        spec(system("demo"), tmp_path / "trial"),
+        spec(system("demo"), tmp_path / "trial", mode=mode),
         settings={"nix_store": kind},
         kernel_params=("console=ttyS0", "systemd.wants=client-nix.service"),
         credentials={"systemd.extra-unit.client-nix.service": unit,

@@ -12,6 +12,7 @@ views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
 packs/              built packs, the same
 hot/VIEW.json       which files of a view boots have read
+databases/ID.gz     Nix's own database of a view's paths, for the machines
 roots/ID            garbage collection roots of the views
 reports/BOOT/       what machines reported of themselves
 ssh/HOST.ed25519    the hosts' ssh keys
@@ -20,10 +21,12 @@ ssh/HOST.ed25519    the hosts' ssh keys
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +36,7 @@ from typing import TextIO
 from storeboot import faults
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
+from storeboot.nix.database import database
 from storeboot.nix.profiles import Profile
 from storeboot.nix.store import Registered, Store, StorePath, registration
 from storeboot.pack.hot import HotList
@@ -163,8 +167,19 @@ class StateDirectory:
     def drop_view(self, identity: str) -> None:
         """Its root goes last: as long as that is there, the next collection goes on with it."""
         self._view_file(identity).unlink(missing_ok=True)
+        self._database(identity).unlink(missing_ok=True)
         faults.reach("view.unwritten")
         self._root(identity).unlink(missing_ok=True)
+
+    def database(self, view: ViewRecord) -> Path:
+        """A view's paths as Nix on the machine knows them, gzipped; made at the first call."""
+        file = self._database(view.view_id)
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            partial.write_bytes(gzip.compress(database(view.registration), mtime=0))
+            partial.replace(file)
+        return file
 
     def garbage(self) -> dict[str, Registered]:
         """Paths that were given up before, and perhaps not deleted."""
@@ -197,6 +212,9 @@ class StateDirectory:
 
     def _root(self, identity: str) -> Path:
         return self.path / "roots" / identity
+
+    def _database(self, identity: str) -> Path:
+        return self.path / "databases" / f"{identity}.gz"
 
     def _view_file(self, identity: str) -> Path:
         return self.path / "views" / f"{identity}.json"

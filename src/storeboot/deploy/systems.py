@@ -95,6 +95,7 @@ class Systems:
             progress=progress,
         )
         self._pack_for(host, view, progress)
+        self._database_for(view)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
 
@@ -103,6 +104,13 @@ class Systems:
     ) -> None:
         if host is not None and host.mode == "pack" and self.packs.get(view.view_id) is None:
             self.packs.prepare(view, progress)
+
+    def _database_for(self, view: ViewRecord) -> None:
+        """Machines can do without: their own Nix makes it then, after they are up."""
+        try:
+            self.state.database(view)
+        except StorebootError as error:
+            log.error("nix.no_database", view=view.view_id, reason=error.message, hint=error.hint)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its initrd is there."""

@@ -28,7 +28,8 @@ _INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox
 _STATIC_ELF_TYPE = b"\x7fELF"
 # Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
 APPLETS = (
-    "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs", "head",
+    "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs",
+    "gunzip", "head",
     "hostname", "ip", "mkfifo", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
     "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "swapon",
     "switch_root", "tail", "timeout", "tr",

@@ -21,7 +21,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from storeboot.nix.store import STORE_DIR, Store, StorePath
-from storeboot.pack.hot import FIRST, HotList
+from storeboot.pack.hot import GUESSED, HotList
 
 MAX_BYTES = 96 << 20  # of all files together
 MAX_TEXT = 256 << 10  # of a file of /etc, or one that is read for names
@@ -40,7 +40,7 @@ def guess(store: Store, closure: Iterable[StorePath], toplevels: Iterable[StoreP
     found: dict[Path, None] = {}
     for toplevel in toplevels:
         _Guess(store, toplevel, libraries, found).run()
-    return HotList({os.fsencode(file.relative_to(store.directory)): FIRST for file in found})
+    return HotList({os.fsencode(file.relative_to(store.directory)): GUESSED for file in found})
 
 
 def _libraries(store: Store, closure: Iterable[StorePath]) -> dict[str, list[Path]]:

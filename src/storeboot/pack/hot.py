@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 HASH = 33  # characters of `<hash>-`
 WEIGHT = 1 / 8  # of the newest boot in a file's share
 FIRST = 1 / 4  # share of a file that is read for the first time
+GUESSED = 1 / 9  # share of a file that nobody was seen to read: the first boot without it ends it
 RARE = 1 / 10  # share below which a file is forgotten
 _VERSION = re.compile(rb"-[0-9].*")
 

@@ -6,7 +6,7 @@ GET  /menu?…                           the host's menu of generations and spec
 GET  /views/VIEW/kernel|initrd         files of assigned systems
 GET  /views/VIEW/pack/NAME             a pack of it
 GET  /views/VIEW/pack/NAME/hot         the files that the pack has with their data
-GET  /views/VIEW/registration|paths    what Nix on the machine needs
+GET  /views/VIEW/database|registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
@@ -157,6 +157,17 @@ def _pack_file(request: web.Request) -> Path:
     if found is None:
         raise web.HTTPNotFound(reason="there is no such pack")
     return found
+
+
+@routes.get("/views/{view}/database")
+async def database(request: web.Request) -> web.StreamResponse:
+    view = (await _assignment(request)).view
+    try:
+        file = await asyncio.to_thread(request.app[SERVICE].state.database, view)
+    except StorebootError as error:
+        log.error("nix.no_database", view=view.view_id, reason=error.message, hint=error.hint)
+        raise web.HTTPServiceUnavailable(reason="the server cannot make the database") from None
+    return web.FileResponse(file)
 
 
 @routes.get("/views/{view}/registration")

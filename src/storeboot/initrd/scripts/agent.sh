@@ -127,9 +127,9 @@ arm_watchdog() {
     cd /
 }
 
-# The registration makes the store's paths known to the machine's own Nix.
+# The registration makes the store's paths known to a Nix that has a database of its own.
 load_registration() {
-    [ -x "$SYSTEM_BIN/nix-store" ] || return 0
+    [ "$(fact database)" != new ] && [ -x "$SYSTEM_BIN/nix-store" ] || return 0
     timeout 60 wget -q -O "$SB/registration" "$(fact url)/views/$(fact view)/registration" 2>/dev/null || return 0
     store=local
     if [ "$(fact nix_store)" = local-overlay ]; then
@@ -142,9 +142,6 @@ load_registration() {
     fi
     "$SYSTEM_BIN/nix-store" --store "$store" --load-db <"$SB/registration" >>"$SB/log" 2>&1 ||
         say "nix-store --load-db failed"
-    # Nothing of what the machine runs is garbage to its own Nix.
-    mkdir -p /nix/var/nix/gcroots
-    ln -sfn "$(fact toplevel)" /nix/var/nix/gcroots/storeboot
     rm "$SB/registration"
 }
 

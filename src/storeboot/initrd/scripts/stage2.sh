@@ -6,6 +6,7 @@ UNITS=/run/systemd/system
 prepare_stage2() {
     write_identity
     write_host_key
+    write_nix_database
     write_networkd
     keep_nic_name
     write_network_manager
@@ -52,6 +53,32 @@ write_host_key() {
         say "no ssh host key: $(http_error)"
     fi
     rm -f "$SB/ssh-host-key"
+}
+
+# Fetched while the store is mounted.
+fetch_database() {
+    timeout 60 wget -q -O "$SB/database.gz" "$(fact url)/views/$(fact view)/database" 2>/dev/null
+}
+
+# The machine's own Nix knows the store's paths from its start, and need not run for it. A database
+# that is there already, on a local disk, is added to by the agent; so is that of a local-overlay's
+# lower store, which the machine's Nix could not bring up to date.
+write_nix_database() {
+    wait "$DATABASE_FETCHED"
+    nix="$SYSROOT/nix/var/nix"
+    # Nothing of what the machine runs is garbage to its own Nix.
+    mkdir -p "$nix/gcroots"
+    ln -sfn "$(fact toplevel)" "$nix/gcroots/storeboot"
+    if [ "$(fact nix_store)" = local ] && [ -s "$SB/database.gz" ] && [ ! -e "$nix/db/db.sqlite" ]; then
+        mkdir -p "$nix/db"
+        if gunzip -c "$SB/database.gz" >"$nix/db/db.sqlite"; then
+            printf 10 >"$nix/db/schema"
+            fact database new
+        else
+            rm -r "$nix/db"
+        fi
+    fi
+    rm -f "$SB/database.gz"
 }
 
 # The address stays ours: the store hangs on it, and the agent renews its lease.

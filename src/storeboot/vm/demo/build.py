@@ -30,6 +30,7 @@ _OPTIONS = (
     ("substituters", ""),
 )
 _INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin)"
+CHANGED = "openssh-server-"  # the package that differs between editions
 LEAST_FILES = {"demo": 5000, "micro": 1000}
 
 Progress = Callable[[str], None]
@@ -66,8 +67,8 @@ def build_demo(
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
 
-    The same packages give the same store path. `edition` tells micro systems apart that are
-    otherwise the same.
+    The same packages give the same store path. Of a higher `edition`, a demo system has one package
+    at another store path, as after a small update, and a micro system another label.
     """
     work = directory / suite
     store = Store(directory / "store")
@@ -80,7 +81,7 @@ def build_demo(
     if kind == "micro":
         text = _build_micro(store, trees, suite, work, etc_overlay, edition)
     else:
-        spec = _spec(trees, suite)
+        spec = _spec(trees, suite, edition)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
     return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES[kind], has_nix=kind == "demo")
 
@@ -105,22 +106,28 @@ class Spec:
         return json.dumps(asdict(self), default=str, sort_keys=True)
 
 
-def _spec(trees: Trees, suite: Suite) -> Spec:
+def _spec(trees: Trees, suite: Suite, edition: int) -> Spec:
     """Describe a system made of a suite's packages."""
     package = next(tree for tree in trees.packages if re.match(r"systemd-\d", tree.name))
     version = package.name.removeprefix("systemd-").split("-")[0]
     return Spec(
-        packages=trees.packages,
+        packages=tuple(_edited(tree, edition) for tree in trees.packages),
         busybox=trees.busybox,
         systemd=Tree(f"systemd-{version}-usr", package.path / "usr"),
         kernel=trees.kernel,
         modules=trees.modules,
         hostname="demo",
-        label=f"{suite}-{version}",
+        label=f"{suite}-{version}" + (f"-{edition}" if edition > 1 else ""),
         kernelVersion=trees.kernel_version,
         systemdVersion=version,
         kernelParams=KERNEL_PARAMS,
     )
+
+
+def _edited(tree: Tree, edition: int) -> Tree:
+    """Give the package that later editions have changed its name of then."""
+    changed = edition > 1 and tree.name.startswith(CHANGED)
+    return Tree(f"{tree.name}-{edition}", tree.path) if changed else tree
 
 
 def _build_micro(

@@ -1,0 +1,28 @@
+"""Nix's own database of a closure, made where there is time for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from storeboot.errors import CommandError
+from storeboot.process import run
+
+# What a machine's Nix finds beside it; it has been 10 since Nix 1.11.
+SCHEMA = "10"
+_INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin)"
+
+
+def database(registration: str) -> bytes:
+    """`/nix/var/nix/db/db.sqlite` of a store with just these paths (nix-store(1), --load-db).
+
+    Nix makes it in an empty store, so that it holds what that Nix writes. Blocking.
+    """
+    with TemporaryDirectory(prefix="storeboot-") as place:
+        argv = ["nix-store", "--store", place, "--load-db"]
+        run(argv, stdin=registration.encode(), hint=_INSTALL_NIX)
+        directory = Path(place, "nix", "var", "nix", "db")
+        schema = (directory / "schema").read_text().strip()
+        if schema != SCHEMA:
+            raise CommandError(f"Nix here writes databases of schema {schema}, not {SCHEMA}")
+        return (directory / "db.sqlite").read_bytes()
