@@ -55,6 +55,23 @@ def ratio(
     return Row(identity, value, "×", "higher", target, against, spread, {**sides, **detail})
 
 
+def share(
+    identity: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    target: float | None,
+    against: str,
+    **detail: object,
+) -> Row:
+    """Our part of what theirs spends, pair by pair: less is better; the median and the range."""
+    pairs = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    sides = {"ours": _rounded(ours), "theirs": _rounded(theirs)}
+    spread = (round(pairs[0], 3), round(pairs[-1], 3))
+    value = round(statistics.median(pairs), 3)
+    return Row(identity, value, "×", "lower", target, against, spread, {**sides, **detail})
+
+
 def _rounded(values: Sequence[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 

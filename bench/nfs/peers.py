@@ -85,14 +85,17 @@ mac = ["52:54:00:12:34:56"]
 system = "/nix/store/{"0" * 32}-nixos-system-bench-1"
 """)
     argv = [sys.executable, "-m", "bench.nfs.serve", "serve", "--config", str(configuration)]
-    with _started(argv, OURS) as pid:
+    with started(argv, OURS) as pid:
         yield Peer("storeboot", pid, OURS, OURS, f"/view/{token}")
 
 
 @contextmanager
-def ganesha(directory: Path) -> Iterator[Peer]:
-    """NFS-Ganesha with its settings for a read-only export; NFSv3 wants rpcbind to be there."""
-    work = directory / "ganesha"
+def ganesha(directory: Path, work: Path | None = None) -> Iterator[Peer]:
+    """NFS-Ganesha with its settings for a read-only export; NFSv3 wants rpcbind to be there.
+
+    `directory` has `nix/store`; `work` is for what the server writes.
+    """
+    work = work or directory / "ganesha"
     work.mkdir(exist_ok=True)
     configuration = work / "ganesha.conf"
     configuration.write_text(f"""
@@ -114,19 +117,19 @@ EXPORT {{
     Path("/run/rpcbind").mkdir(exist_ok=True)
     log = work / "log"
     argv = ["ganesha.nfsd", "-F", "-L", str(log), "-f", str(configuration), "-p", str(work / "pid")]
-    with _started(["rpcbind", "-f"], None), _started(argv, GANESHA) as pid:
+    with started(["rpcbind", "-f"], None), started(argv, GANESHA) as pid:
         path = f"{directory}/nix/store"
         yield Peer("NFS-Ganesha", pid, GANESHA, GANESHA + 1, path)
 
 
 @contextmanager
 def null(load: Path, reply_bytes: int) -> Iterator[Peer]:
-    with _started([str(load), "null", str(NULL), str(reply_bytes)], NULL) as pid:
+    with started([str(load), "null", str(NULL), str(reply_bytes)], NULL) as pid:
         yield Peer("null server", pid, NULL, NULL, "")
 
 
 @contextmanager
-def _started(argv: list[str], port: int | None) -> Iterator[int]:
+def started(argv: list[str], port: int | None) -> Iterator[int]:
     """A server that answers on its port; stopped at the end, and by its own process id."""
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from typing_extensions import override
 
 from e2e.systems import spec, system
+from storeboot.deploy.packs import Packs
 from storeboot.hosts.boots import Boot
 from storeboot.initrd import modules
 from storeboot.serve import server
@@ -72,19 +72,22 @@ def damage(pack: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
-    [(damage, "what was fetched is damaged"), (Path.unlink, "404 there is no such pack")],
+    ("is_there", "said"),
+    [(True, "what was fetched is damaged"), (False, "404 there is no such pack")],
 )
 async def test_a_boot_goes_on_without_a_pack_that_is_no_good(
-    tmp_path: Path, harm: Callable[[Path], None], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool, said: str
 ) -> None:
     trial_spec = with_pack(system(), tmp_path / "trial")
 
-    def harm_it(running: server.Server) -> None:
+    def harm(running: server.Server) -> None:
         (pack,) = running.service.inventory.systems.packs.ready.values()
-        harm(pack.path)
+        assert pack is not None
+        damage(pack.path)
+        if not is_there:
+            monkeypatch.setattr(Packs, "file", lambda *_: None)
 
-    async with started(trial_spec, print, harm_it) as trial:
+    async with started(trial_spec, print, harm) as trial:
         await goes_on_plainly(trial_spec, trial, said)
 
 

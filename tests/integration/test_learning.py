@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from integration.servers import MAC, make_config
+from storeboot.deploy.state import StateDirectory
 from storeboot.pack.hot import HotList
 from storeboot.serve import server
 
@@ -97,3 +99,25 @@ async def test_only_the_boot_itself_tells_and_only_packs_are_served(running: ser
         async with http.get(f"/views/{view}/pack/{agent.answer['pack']}",
                             headers={"Range": "bytes=0-3"}) as response:  # fmt: skip
             assert (response.status, await response.read()) == (206, b"hsqs")
+
+
+async def test_a_pack_whose_file_is_gone_is_built_again(running: server.Server) -> None:
+    (pack,) = running.service.inventory.systems.packs.ready.values()
+    assert pack is not None
+    pack.path.unlink()
+    async with aiohttp.ClientSession(running.service.url) as http:
+        async with http.get("/boot", params={"mac": MAC}) as response:
+            assert "kernel" in await response.text()
+        agent = await begin(http, pack.view, "a")
+        assert agent.answer["pack"] == pack.path.name
+        assert await agent.hot(pack.view)
+
+
+def test_hot_lists_of_gone_views_are_few(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "state")
+    for number in range(5):
+        state.set_hot(f"view{number}", HotList({b"file": 1.0}))
+        os.utime(tmp_path / "state" / "hot" / f"view{number}.json", (number, number))
+    state.forget_hot(lambda view: view == "view0", 2)
+    kept = {file.stem for file in (tmp_path / "state" / "hot").iterdir()}
+    assert kept == {"view0", "view3", "view4"}

@@ -15,6 +15,7 @@ from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import mebibytes, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.deploy.state import ViewRecord
+from storeboot.pack.builder import Pack, newest
 
 
 @click.group(short_help="Build and show boot packs.")
@@ -42,8 +43,12 @@ def build(system: str, config_path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2, default=str))
         return
-    click.echo(f"{made.path}: {mebibytes(made.size)}, {made.inodes} inodes, {made.hot_files} hot "
-               f"files of {mebibytes(made.hot_bytes)}")  # fmt: skip
+    click.echo(_described(made))
+
+
+def _described(made: Pack) -> str:
+    return (f"{made.path}: {mebibytes(made.size)}, {made.inodes} inodes, {made.hot_files} hot "
+            f"files of {mebibytes(made.hot_bytes)}")  # fmt: skip
 
 
 @pack.command(short_help="Show what is hot of a system.")
@@ -51,9 +56,10 @@ def build(system: str, config_path: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def show(system: str, config_path: Path, as_json: bool) -> None:
-    """Show which files the next pack of SYSTEM has, by package."""
+    """Show the newest pack of SYSTEM, and by package which files the next one has."""
     with opened(config.load(config_path)) as inventory:
         view = _view(inventory, system)
+        built = newest(inventory.state.packs, view.view_id)
         chosen = sorted(inventory.systems.packs.choose(view))
         sizes, files = Counter[str](), Counter[str]()
         for path in chosen:
@@ -63,8 +69,11 @@ def show(system: str, config_path: Path, as_json: bool) -> None:
             files[package] += 1
     if as_json:
         names = [path.decode(errors="backslashreplace") for path in chosen]
-        click.echo(json.dumps({"view": view.view_id, "hot": names}, indent=2))
+        document = {"view": view.view_id, "pack": asdict(built) if built else None, "hot": names}
+        click.echo(json.dumps(document, indent=2, default=str))
         return
+    if built is not None:
+        click.echo(_described(built))
     print_table(
         ("PACKAGE", "FILES", "SIZE"),
         [(name, str(files[name]), mebibytes(size)) for name, size in sizes.most_common()],

@@ -34,6 +34,8 @@ from storeboot.pack.builder import forget as forget_packs
 
 log = structlog.get_logger()
 
+KEPT_HOT_LISTS = 8  # of views that are gone
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -127,6 +129,7 @@ def carry_out(deployments: Deployments, plan: Plan) -> None:
     faults.reach("gc.views")
     forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
     forget_packs(state.packs, state.is_rooted)
+    state.forget_hot(state.is_rooted, KEPT_HOT_LISTS)
 
 
 def delete_paths(

@@ -32,12 +32,20 @@ class Packs:
     section: PacksSection
     state: StateDirectory
     store: Store
-    ready: dict[str, Pack] = field(default_factory=dict)
+    ready: dict[str, Pack | None] = field(default_factory=dict)  # None: it cannot be built
     learning: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, view: str) -> Pack | None:
-        """The newest that is ready."""
-        return self.ready.get(view)
+        """The newest that is ready, as long as its file is there."""
+        pack = self.ready.get(view)
+        if pack is not None and not pack.path.exists():
+            self.ready.pop(view, None)
+            return None
+        return pack
+
+    def was_tried(self, view: str) -> bool:
+        """Whether there is nothing left to be done for a view."""
+        return self.get(view) is not None or view in self.ready
 
     def file(self, view: str, name: str) -> Path | None:
         """A pack of a view by name, also one that was superseded a moment ago."""
@@ -50,6 +58,7 @@ class Packs:
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             hint = error.hint if isinstance(error, StorebootError) else None
+            self.ready[view.view_id] = None
             log.error("pack.not_built", view=view.view_id, reason=reason, hint=hint)
 
     def build(self, view: ViewRecord, progress: Progress) -> Pack:

@@ -27,7 +27,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,6 +239,14 @@ class StateDirectory:
         files = (self.path / "hot").glob("*.json")
         newest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
         return [_hot_list(file) for file in newest]
+
+    def forget_hot(self, needed: Callable[[str], bool], keep: int) -> None:
+        """Remove the lists of views that are not needed, but for the newest: an update takes its
+        first list from one that is most like it."""
+        gone = [file for file in (self.path / "hot").glob("*.json") if not needed(file.stem)]
+        gone.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in gone[keep:]:
+            file.unlink(missing_ok=True)
 
     def set_hot(self, view: str, hot: HotList) -> None:
         file = self.path / "hot" / f"{view}.json"

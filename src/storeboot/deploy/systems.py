@@ -76,7 +76,7 @@ class Systems:
         self, toplevel: StorePath, host: Host | None, progress: Callable[[str], None]
     ) -> Assignment:
         needs = self.needs(host)
-        found = self.get(toplevel, host)
+        found = self._still(toplevel, needs)
         if found is not None:
             self._pack_for(host, found.view, progress)
             return found
@@ -102,8 +102,12 @@ class Systems:
     def _pack_for(
         self, host: Host | None, view: ViewRecord, progress: Callable[[str], None]
     ) -> None:
-        if host is not None and host.mode == "pack" and self.packs.get(view.view_id) is None:
+        if self._lacks_pack(host, view):
             self.packs.prepare(view, progress)
+
+    def _lacks_pack(self, host: Host | None, view: ViewRecord) -> bool:
+        wanted = host is not None and host.mode == "pack"
+        return wanted and not self.packs.was_tried(view.view_id)
 
     def _database_for(self, view: ViewRecord) -> None:
         """Machines can do without: their own Nix makes it then, after they are up."""
@@ -113,8 +117,9 @@ class Systems:
             log.error("nix.no_database", view=view.view_id, reason=error.message, hint=error.hint)
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
-        """What was made ready, as long as its view is rooted and its initrd is there."""
-        return self._still(toplevel, self.needs(host))
+        """What was made ready, as long as its view is rooted and its files are there."""
+        found = self._still(toplevel, self.needs(host))
+        return None if found is not None and self._lacks_pack(host, found.view) else found
 
     def _still(self, toplevel: StorePath, needs: Needs) -> Assignment | None:
         found = self.ready.get((toplevel, needs))

@@ -69,6 +69,7 @@ def build(
     name = pack_name(view, hot)
     image, facts = cache / f"{name}{_IMAGE}", cache / f"{name}.json"
     if image.is_file() and facts.is_file():
+        facts.touch()  # the newest again, whatever was built since
         return _from_facts(image, json.loads(facts.read_text()))
     cache.mkdir(parents=True, exist_ok=True)
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
@@ -93,6 +94,19 @@ def build(
     forget(cache, lambda _view: True)
     log.info("pack.built", view=view, bytes=pack.size, inodes=pack.inodes, hot=pack.hot_files)
     return pack
+
+
+def newest(cache: Path, view: str) -> Pack | None:
+    """The newest pack of a view that is kept."""
+    made = []
+    for facts in cache.glob("*.json"):
+        with suppress(FileNotFoundError):  # forgotten meanwhile
+            document = json.loads(facts.read_text())
+            if document["view"] == view:
+                made.append(
+                    (facts.stat().st_mtime, _from_facts(facts.with_suffix(_IMAGE), document))
+                )
+    return max(made, key=lambda each: each[0])[1] if made else None
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:
