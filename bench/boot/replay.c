@@ -7,7 +7,8 @@
  * without record mark, the offset of its SEQUENCE arguments or 0, the status that its reply had, a count
  * of places that take what an earlier reply has given (offset, number), a count of places in its
  * reply to keep (offset, number). What is kept is STATE bytes long. A reply with another status ends
- * the program with exit code 1.
+ * the program with exit code 1, but for success: one call at a time meets no stateid that has grown
+ * old meanwhile.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -105,7 +106,7 @@ int main(int argc, char **argv) {
         uint32_t length = get32(mark) & 0x7fffffff;
         if (!(mark[0] & 0x80) || length > LARGEST) die("a reply in pieces");
         receive(fd, in, length);
-        if (get32(in) != call || get32(in + STATUS) != status) {
+        if (get32(in) != call || (get32(in + STATUS) && get32(in + STATUS) != status)) {
             fprintf(stderr, "call %u: status %u, it was %u\n", call, get32(in + STATUS), status);
             return 1;
         }

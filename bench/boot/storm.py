@@ -1,6 +1,7 @@
 """A power cut is over: many machines at once, each saying again what one machine has said.
 
-The HTTP part is the same in both ways but for the pack. NFS is replayed from a recorded boot.
+NFS is replayed from a recorded boot. Over HTTP both fetch script, kernel and initrd from storeboot;
+what begins a boot, its pack and its events are of storeboot's machines alone.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ class Side:
     trace: Path
     calls: int
     port: int  # of the NFS server
-    path: str  # to mount; empty for the boot's own token
-    with_pack: bool
+    path: str  # to mount; empty for what storeboot gives a boot
 
 
 def side(name: str, recording: Path, port: int, path: str = "") -> Side:
@@ -46,7 +46,7 @@ def side(name: str, recording: Path, port: int, path: str = "") -> Side:
     data, calls = replayable(recording)
     trace = recording.with_suffix(".trace")
     trace.write_bytes(data)
-    return Side(name, trace, calls, port, path, with_pack=not path)
+    return Side(name, trace, calls, port, path)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ at_once = 10000
 {hosts}
 """)
     argv = [str(STOREBOOT), "serve", "--config", str(configuration)]
-    with peers.started(argv, peers.OURS) as pid:
+    with peers.started(argv, peers.OURS, subprocess.DEVNULL) as pid:
         _until_http_answers()
         yield peers.Peer("storeboot", pid, peers.OURS, peers.OURS, "")
 
@@ -111,21 +111,22 @@ class _Machine:
         files = f"/views/{view}"
         for name in ("kernel", "initrd"):
             self._ask("GET", f"{files}/{name}?host=m{self._number}")
+        if self._way.path:
+            self._replay_nfs()
+            return
         begin = (f"host=m{self._number}\nview={view}\nticket={ticket}\n"
                  f"nonce={time.time_ns():032x}\nmac={_mac(self._number)}\n")  # fmt: skip
         answer = self._ask("POST", "/boots", begin.encode()).decode()
         facts = dict(line.split("=", 1) for line in answer.splitlines())
         self._headers = {"Authorization": f"Bearer {facts['key']}"}
         self._ask("GET", f"{files}/database")
-        if self._way.with_pack:
-            self._ask("GET", f"{files}/pack/{facts['pack']}")
-        self._mount_and_read(facts["token"])
+        self._ask("GET", f"{files}/pack/{facts['pack']}")
+        V3(self._way.port, self._way.port, f"/view/{facts['token']}").connection.close()
+        self._replay_nfs()
         for stage in _STAGES:
             self._ask("POST", f"/boots/{facts['boot']}/events?source=initrd&stage={stage}", b"")
 
-    def _mount_and_read(self, token: str) -> None:
-        if not self._way.path:
-            V3(self._way.port, self._way.port, f"/view/{token}").connection.close()
+    def _replay_nfs(self) -> None:
         source = f"127.0.1.{1 + self._number}"
         argv: list[str | Path] = [self._replay, ADDRESS, str(self._way.port), source, self._session or "0" * 32,
                 self._way.trace]  # fmt: skip

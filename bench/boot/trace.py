@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_OPEN, _SEQUENCE, _EXCHANGE_ID, _RECLAIM_COMPLETE = 18, 53, 42, 58
+_OPEN, _SEQUENCE, _RECLAIM_COMPLETE = 18, 53, 58
 _STATUS = 24  # offset of a compound's status in an accepted reply
 _NFS = 100003
-_CLIENT_ID = slice(44, 52)  # in EXCHANGE_ID's reply: behind status, tag, count, operation, status
+_SAME = 8  # bytes that a session's id and its stateids have in common
+_RESULTS = 80  # offset of what follows the results of SEQUENCE, in a reply with an empty tag
 _STATE = 16  # bytes of a stateid; its first four are a sequence number
 _LAST = 1 << 31
 
@@ -42,8 +43,8 @@ def records(file: Path) -> Iterator[bytes]:
 def replayable(directory: Path) -> tuple[bytes, int]:
     """The trace that `replay.c` reads, from a relay's recording, and its number of calls.
 
-    The server is one whose stateids begin with the client id, as NFS-Ganesha's do: that is how they
-    are found in replies without knowing every operation's results.
+    The server is one whose stateids begin like its session ids, as NFS-Ganesha's do: so they are
+    found in replies without knowing every operation's results.
     """
     said: list[bytes] = []
     told: dict[bytes, bytes] = {}
@@ -52,10 +53,7 @@ def replayable(directory: Path) -> tuple[bytes, int]:
             said += list(records(file))
             told |= {record[:4]: record for record in records(file.with_suffix(".down"))}
     calls = [call for record in said if (call := _call(record, told.get(record[:4]))) is not None]
-    client = next(
-        (told[record[:4]] for record in said if _first(record) == _EXCHANGE_ID), b""
-    )[_CLIENT_ID]  # fmt: skip
-    return _numbered(calls, client), len(calls)
+    return _numbered(calls), len(calls)
 
 
 def _call(record: bytes, reply: bytes | None) -> Call | None:
@@ -69,7 +67,7 @@ def _call(record: bytes, reply: bytes | None) -> Call | None:
     return Call(record, reply, _operations(record) + 4, _operations(record))
 
 
-def _numbered(calls: list[Call], client: bytes) -> bytes:
+def _numbered(calls: list[Call]) -> bytes:
     """Every stateid that a reply has brought gets a number, and each use of it names that."""
     numbers: dict[bytes, int] = {}
     out = []
@@ -80,12 +78,10 @@ def _numbered(calls: list[Call], client: bytes) -> bytes:
             if (offset := call.record.find(other, call.sequence + 32)) >= 0
         ]
         found = []
-        at = call.reply.find(client, _STATUS) if _opens(call) else -1
-        while at >= 0:
-            other = call.reply[at : at + _STATE - 4]
-            number = numbers.setdefault(other, len(numbers))
+        if _opens(call):
+            at = call.reply.index(call.record[call.sequence :][:_SAME], _RESULTS)
+            number = numbers.setdefault(call.reply[at : at + _STATE - 4], len(numbers))
             found.append((at - 4, number))
-            at = call.reply.find(client, at + 1)
         words = [struct.pack(">I", len(call.record)), call.record,
                  struct.pack(">I", call.sequence), call.reply[_STATUS : _STATUS + 4],
                  _places([(offset - 4, number) for offset, number in used]), _places(found)]  # fmt: skip

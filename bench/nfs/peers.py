@@ -129,9 +129,9 @@ def null(load: Path, reply_bytes: int) -> Iterator[Peer]:
 
 
 @contextmanager
-def started(argv: list[str], port: int | None) -> Iterator[int]:
+def started(argv: list[str], port: int | None, stderr: int | None = None) -> Iterator[int]:
     """A server that answers on its port; stopped at the end, and by its own process id."""
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=stderr) as process:
         try:
             _await(process, port)
             yield process.pid

@@ -23,4 +23,4 @@ def serve(config_path: Path, dry_run: bool) -> None:
     if dry_run:
         say(f"{config_path} is right: {len(loaded.hosts)} hosts")
         return
-    loop.run(server.serve(loaded, say))
+    loop.run(server.serve(loaded, say), nfs=server.worker_count(loaded) == 0)

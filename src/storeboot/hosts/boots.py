@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Update,
     and_,
     delete,
     false,
@@ -162,11 +163,7 @@ class Boots:
 
     def touch(self, boot_id: str, now: float) -> None:
         with self._engine.begin() as connection:
-            connection.execute(
-                update(boots)
-                .where(boots.c.id == boot_id, boots.c.seen_at < now)
-                .values(seen_at=now)
-            )
+            connection.execute(_touched(boot_id, now))
 
     def touch_addresses(self, addresses: Iterable[str], now: float) -> None:
         """Sign of life of what runs there: an NFS connection stands.
@@ -212,10 +209,13 @@ class Boots:
             )
 
     def record(self, event: Event) -> None:
+        """Write an event down; one of a boot is a sign of its life."""
         values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
         values["detail"] = event.detail[-MAX_DETAIL:]
         with self._engine.begin() as connection:
             connection.execute(insert(events).values(values))
+            if event.boot is not None:
+                connection.execute(_touched(event.boot, event.at))
             self._untrimmed[event.host] += 1
             if self._untrimmed[event.host] >= TRIM_EVERY:
                 self._trim(connection, event.host)
@@ -255,6 +255,11 @@ class Boots:
         query = select(events).where(events.c.boot == boot_id).order_by(events.c.id)
         with self._engine.connect() as connection:
             return [_event(row) for row in connection.execute(query)]
+
+
+def _touched(boot_id: str, now: float) -> Update:
+    condition = (boots.c.id == boot_id, boots.c.seen_at < now)
+    return update(boots).where(*condition).values(seen_at=now)
 
 
 def _boot(row: Row[tuple[object, ...]]) -> Boot:

@@ -257,7 +257,6 @@ class BootService:
             self.scripts.moves(event.host, event.at)
         self.boots.record(event)
         if event.boot is not None:
-            self.boots.touch(event.boot, event.at)
             if event.stage == DOWN:
                 self.boots.end(event.boot, event.at)
             elif event.stage == REFUSED:

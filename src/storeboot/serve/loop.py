@@ -1,4 +1,8 @@
-"""The event loop: uvloop where it is installed, asyncio's own where it is not."""
+"""The event loop of a process: uvloop for NFS where it is installed, asyncio's own for HTTP.
+
+uvloop has no `sendfile`: over HTTP it would copy kernels, initrds and packs through Python, and a
+boot would cost the server half as much processor time again.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_factory()) as runner:
+def run(main: Coroutine[Any, Any, T], *, nfs: bool) -> T:
+    """Run to the end. `nfs`: this process answers NFS by itself."""
+    with asyncio.Runner(loop_factory=_factory() if nfs else None) as runner:
         return runner.run(main)
 
 

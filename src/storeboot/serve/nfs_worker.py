@@ -129,4 +129,4 @@ async def work(channel: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    loop.run(work(socket.socket(fileno=int(sys.argv[1]))))
+    loop.run(work(socket.socket(fileno=int(sys.argv[1]))), nfs=True)

@@ -127,11 +127,16 @@ async def _bravely(chore: Awaitable[object]) -> None:
         log.error("serve.chore_failed", reason=str(error))
 
 
+def worker_count(config: Config) -> int:
+    """Processes that answer NFS; none where the server does it by itself."""
+    return usable_cores() if config.nfs.workers is None else config.nfs.workers
+
+
 def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:
     """Worker processes, or this one."""
     config = service.config
     address = f"{config.server.address}:{config.nfs.port}"
-    count = usable_cores() if config.nfs.workers is None else config.nfs.workers
+    count = worker_count(config)
     if count:
         settings = WorkerSettings(
             key=service.key.hex(),
