@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,13 +22,14 @@ from storeboot.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z][a-z0-9/.-]{0,62}")  # a setting of iPXE
 _DISK_LABEL = re.compile(r"[A-Za-z0-9._+-]{1,63}")
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
 # What the system, the kernel or the boot itself put there.
 _NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tmp", "/usr")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 _SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
 # What firmware says where nobody wrote a serial number or a UUID into it.
 _SHARED = frozenset(
@@ -104,6 +106,85 @@ class NfsSection(_Section):
         description="Serve each host's view as `nixstore`, on port 2049 as well, to the addresses "
         "in hosts.NAME.address: for systems whose own initrd mounts the store.",
     )
+
+
+class DhcpSection(_Section):
+    mode: Literal["off", "tftp", "proxy", "full"] = Field(
+        default="off",
+        description="What dnsmasq does on the interfaces of [networks]: nothing; hand out iPXE by "
+        "TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`); also name it, beside a "
+        "DHCP server that gives the addresses (proxyDHCP); or all of it, addresses included.",
+    )
+    lease: Annotated[int, Field(ge=120, le=31_536_000)] = Field(
+        default=3600, description="Seconds for which an address is given (full)."
+    )
+    port: Port = Field(default=67, description="UDP port of DHCP; the clients' is one higher.")
+    dnsmasq: Path | None = Field(default=None, description="dnsmasq; by default the one on PATH.")
+    ipxe: dict[str, Path] = Field(
+        default={},
+        description="iPXE programs by firmware (bios, x64, ia32, arm64), where the distribution's "
+        "are not to be used.",
+    )
+
+
+class NetworkSection(_Section):
+    """A network that machines are on, as the server sees it."""
+
+    interface: str = Field(description="The server's interface on it.")
+    address: str = Field(
+        description="The server's own IPv4 address on it, with prefix: 10.1.0.1/24. Machines of "
+        "this network are told this one."
+    )
+    range: tuple[str, str] | None = Field(
+        default=None, description="First and last address for machines (dhcp.mode full)."
+    )
+    router: str | None = Field(default=None, description="Told to machines (full).")
+    dns: tuple[str, ...] = Field(default=(), description="Name servers, told to machines (full).")
+
+    @field_validator("interface")
+    @classmethod
+    def _is_interface(cls, value: str) -> str:
+        if _INTERFACE.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not the name of a network interface")
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _has_prefix(cls, value: str) -> str:
+        try:
+            own = IPv4Interface(value)
+        except ValueError:
+            own = None
+        if own is None or "/" not in value:
+            raise ValueError(f"{value!r} is not like 10.1.0.1/24")
+        return str(own)
+
+    @field_validator("router")
+    @classmethod
+    def _router(cls, value: str | None) -> str | None:
+        return _ipv4(value) if value is not None else None
+
+    @field_validator("dns")
+    @classmethod
+    def _dns(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_ipv4, values))
+
+    @model_validator(mode="after")
+    def _range_is_inside(self) -> Self:
+        if self.range is not None:
+            first, last = (IPv4Address(_ipv4(word)) for word in self.range)
+            if first not in self.subnet or last not in self.subnet or first > last:
+                raise ValueError(f"range {first} to {last} is not inside {self.subnet}")
+        return self
+
+    @property
+    def own(self) -> str:
+        """The server's address on it."""
+        return str(IPv4Interface(self.address).ip)
+
+    @property
+    def subnet(self) -> IPv4Network:
+        return IPv4Interface(self.address).network
 
 
 class InitrdSection(_Section):
@@ -271,7 +352,9 @@ class HostSection(SettingsSection):
         "of its settings, such as asset, product or board-serial.",
     )
     address: tuple[str, ...] = Field(
-        default=(), description="IPv4 addresses that may mount this host's view by nfs.alias."
+        default=(),
+        description="IPv4 addresses that may mount this host's view by nfs.alias; with "
+        "dhcp.mode full, the first one inside a network is the host's there.",
     )
     hostname: str | None = Field(default=None, description="Host name; by default the key.")
 
@@ -284,7 +367,7 @@ class HostSection(SettingsSection):
     def _are_macs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         lower = tuple(value.lower().replace("-", ":") for value in values)
         for value in lower:
-            if _MAC.fullmatch(value) is None:
+            if MAC.fullmatch(value) is None:
                 raise ValueError(f"{value!r} is not a MAC address like 52:54:00:12:34:56")
         return lower
 
@@ -331,6 +414,12 @@ class Config(_Section):
     database: DatabaseSection = DatabaseSection()
     http: HttpSection = HttpSection()
     nfs: NfsSection = NfsSection()
+    dhcp: DhcpSection = DhcpSection()
+    networks: dict[str, NetworkSection] = Field(
+        default={},
+        description="Networks that machines are on: with them each machine is told the server's "
+        "address on its own network. Machines of other networks are told server.address.",
+    )
     initrd: InitrdSection = InitrdSection()
     agent: AgentSection = AgentSection()
     boots: BootsSection = BootsSection()
@@ -339,6 +428,22 @@ class Config(_Section):
     defaults: SettingsSection = SettingsSection()
     groups: dict[str, SettingsSection] = Field(default={}, description="Settings that hosts share.")
     hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")
+
+    @model_validator(mode="after")
+    def _dhcp_has_networks(self) -> Self:
+        if self.dhcp.mode != "off" and not self.networks:
+            raise ValueError(f'dhcp.mode = "{self.dhcp.mode}" needs at least one [networks.NAME]')
+        for name, network in self.networks.items():
+            if _HOST_NAME.fullmatch(name) is None:
+                raise ValueError(f"network {name!r}: lower case, digits and dashes")
+            if self.dhcp.mode == "full" and network.range is None:
+                raise ValueError(f'network {name!r} has no range, which dhcp.mode = "full" needs')
+        return self
+
+    def address_towards(self, local: str) -> str:
+        """What a machine is told to ask, who has asked at the server's address `local`."""
+        own = {network.own for network in self.networks.values()}
+        return local if local in own else self.server.address
 
     @model_validator(mode="after")
     def _hosts_are_told_apart(self) -> Self:

@@ -6,9 +6,10 @@ import asyncio
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -102,10 +103,11 @@ class Child:
         argv: Sequence[Argument],
         *,
         output: Path | None = None,
+        piped: bool = False,
         pass_fds: tuple[int, ...] = (),
         cwd: Path | None = None,
     ) -> Child:
-        """Output of both kinds goes to the file `output`, or else to our own stderr."""
+        """Output of both kinds goes to the file `output`, to `lines`, or else to our own stderr."""
         words = [os.fspath(word) for word in argv]
         log.debug("process.start", command=shlex.join(words))
         with output.open("wb") if output is not None else nullcontext(sys.stderr) as stream:
@@ -113,8 +115,8 @@ class Child:
                 process = await asyncio.create_subprocess_exec(
                     *words,
                     stdin=asyncio.subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=stream,
+                    stdout=asyncio.subprocess.PIPE if piped else stream,
+                    stderr=asyncio.subprocess.STDOUT if piped else stream,
                     start_new_session=True,
                     pass_fds=pass_fds,
                     cwd=cwd,
@@ -130,6 +132,22 @@ class Child:
     @property
     def status(self) -> int | None:
         return self._process.returncode
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What it says from here on, if it was started `piped`; to the end of it."""
+        assert self._process.stdout is not None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:  # longer than anybody reads
+                continue
+            if not line:
+                return
+            yield line.decode(errors="replace").rstrip("\n")
+
+    def send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
 
     async def wait(self) -> int:
         return await self._process.wait()

@@ -9,6 +9,8 @@ from storeboot.hosts.boots import Boot, Event
 
 # In the order in which a boot passes them; source in brackets.
 STAGES = {
+    "address": "its firmware was given an address or a boot file (dhcp)",
+    "firmware": "its firmware fetched iPXE (dhcp)",
     "script": "the server gave the boot script (server)",
     "kernel": "the kernel was fetched (server)",
     "initrd": "the initrd was fetched (server)",
@@ -27,6 +29,7 @@ STAGES = {
 FAILED = "failed"
 REFUSED = "refused"  # what the machine was asked for; it goes on as before
 PLAIN = "plain"  # its pack; it goes on without
+FIRMWARE = frozenset({"address", "firmware"})  # before the script
 NOTES = frozenset({REFUSED, PLAIN})
 UP = "multi-user"
 DOWN = "shutdown"
@@ -83,8 +86,10 @@ def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:
     for its script meanwhile.
     """
     own = [event for event in events if not _is_strangers(event, boot)]
-    starts = [at for at, event in enumerate(own) if event.stage == "script"]
-    return own[starts[-1] :] if starts else own
+    start = max((at for at, event in enumerate(own) if event.stage == "script"), default=0)
+    while start > 0 and own[start - 1].stage in FIRMWARE:
+        start -= 1
+    return own[start:]
 
 
 def _is_strangers(event: Event, boot: Boot | None) -> bool:

@@ -49,6 +49,8 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--serial", multiple=True, help="SMBIOS serial number."),
         click.option("--label", multiple=True,
                      help="Another string that iPXE can send, such as asset=LAB-7."),
+        click.option("--address", multiple=True,
+                     help="IPv4 address that it has, and may mount from."),
         click.option("--group", help="Group of the configuration whose settings it inherits."),
         click.option("--hostname", help="Host name; by default NAME."),
         click.option("--kernel-param", "kernel_params", multiple=True,

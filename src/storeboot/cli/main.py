@@ -12,6 +12,7 @@ from storeboot import __version__, log
 from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
 from storeboot.cli.deploy import confirm, deploy, generations, rollback
+from storeboot.cli.dhcp_snippet import dhcp_snippet
 from storeboot.cli.gc import gc
 from storeboot.cli.hold import hold, release
 from storeboot.cli.host import host
@@ -37,6 +38,7 @@ COMMANDS = (
     confirm,
     demo,
     deploy,
+    dhcp_snippet,
     gc,
     generations,
     hold,

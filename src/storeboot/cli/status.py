@@ -37,6 +37,7 @@ def status(config_path: Path, as_json: bool) -> None:
         }
     for hazard in hazards():
         say(f"warning: {hazard}")
+    _warn_of_dnsmasq(loaded)
     if as_json:
         hosts = {
             name: {
@@ -58,6 +59,18 @@ def status(config_path: Path, as_json: bool) -> None:
             for name, each in machines.items()
         ],
     )
+
+
+def _warn_of_dnsmasq(loaded: config.Config) -> None:
+    """It is started again by itself; until then no firmware is told anything."""
+    file = loaded.server.state_directory / "dhcp" / "state.json"
+    if loaded.dhcp.mode == "off" or not file.exists():
+        return
+    said = json.loads(file.read_text())
+    if said["pid"] is None:
+        say(f"warning: dnsmasq has ended and is started again; its last words: {said['words']}")
+    elif said["starts"] > 1:
+        say(f"warning: dnsmasq was started {said['starts']} times since the server's start")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ class Inventory:
     def url(self) -> str:
         return boot_url(self.config)
 
+    def url_towards(self, local: str) -> str:
+        """For a machine that has asked at the server's address `local`."""
+        return boot_url(self.config, local)
+
     @property
     def lease(self) -> float:
         """Seconds for which a machine that is not heard of keeps what it runs."""
@@ -105,8 +109,9 @@ def make_inventory(config: Config, engine: Engine) -> Inventory:
     )
 
 
-def boot_url(config: Config) -> str:
-    return f"http://{config.server.address}:{config.http.port}"
+def boot_url(config: Config, local: str = "") -> str:
+    """Where machines ask; those that have asked at `local`, on their own network if it is one."""
+    return f"http://{config.address_towards(local)}:{config.http.port}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ packs/              built packs, the same
 hot/VIEW.json       which files of a view boots have read
 databases/ID.gz     Nix's own database of a view's paths, for the machines
 roots/ID            garbage collection roots of the views
+dhcp/               configuration and files of dnsmasq, where it is ours
 reports/BOOT/       what machines reported of themselves
 ssh/HOST.ed25519    the hosts' ssh keys
 """

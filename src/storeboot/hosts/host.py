@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from storeboot.config import Config, HostSection, Mode, NfsVersion, SettingsSection, is_shared
+from storeboot.config import MAC, Config, HostSection, Mode, NfsVersion, SettingsSection, is_shared
 from storeboot.errors import ConfigError
 from storeboot.nix.store import StorePath
 
@@ -51,6 +51,7 @@ class Host:
     name: str
     system: StorePath | None = None  # what the configuration gives it
     matchers: frozenset[str] = field(default_factory=frozenset)
+    addresses: tuple[str, ...] = ()
     hostname: str = ""
     kernel_params: tuple[str, ...] = ()
     mode: Mode = "pack"
@@ -91,6 +92,7 @@ class Host:
             name=name,
             system=StorePath.from_arg(system) if system else None,
             matchers=frozenset(section.matchers),
+            addresses=section.address,
             hostname=section.hostname or name,
             kernel_params=(
                 *config.defaults.kernel_params,
@@ -123,6 +125,10 @@ class Host:
             self, name=name, hostname=name, matchers=frozenset({mac}), ssh_host_key=False,
             like=self.name, declared=False,
         )  # fmt: skip
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        return tuple(sorted(filter(MAC.fullmatch, self.matchers)))
 
     @property
     def profile(self) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, case, delete, func, insert, select, update
 
+from storeboot.config import MAC
 from storeboot.hosts.host import Machine
 from storeboot.hosts.schema import unknown
 
 MAX_UNKNOWN = 1000  # whoever sends made-up addresses displaces the oldest, and fills no disk
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MAX_WORD = 64
 
 
@@ -35,7 +34,7 @@ class UnknownMachines:
 
     def see(self, machine: Machine, address: str, now: float) -> bool:
         """Whether it has said who it is."""
-        if _MAC.fullmatch(machine.mac) is None:
+        if MAC.fullmatch(machine.mac) is None:
             return False
         said = {
             "uuid": machine.uuid[:_MAX_WORD],

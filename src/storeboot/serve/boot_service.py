@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 
 import structlog
 
@@ -19,6 +20,7 @@ from storeboot.config import Config
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Assignment
+from storeboot.dhcp.journal import Seen
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots, Event
 from storeboot.hosts.host import Host, Machine
@@ -43,6 +45,7 @@ class BootService:
     faults: dict[str, StorebootError] = field(default_factory=dict)  # by host, at the start
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     scripts: Scripts = field(init=False)
+    programs: dict[str, Path] = field(default_factory=dict)  # iPXE, by its name for firmware
     reads: Callable[[str], Awaitable[set[bytes]]] | None = None  # of an address, over NFS
 
     def __post_init__(self) -> None:
@@ -128,7 +131,7 @@ class BootService:
                 return view_id([system.text]) if system is not None else None
         return None
 
-    async def next_boot(self, boot: Boot) -> dict[str, str]:
+    async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
         """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
         host = self.registry.get(boot.host)
         if host is None:
@@ -136,7 +139,7 @@ class BootService:
         assignment = await self.scripts.assignment(host)
         plan = self.inventory.systems.plan(host, assignment)
         try:
-            line = plan.command_line(self.url, KEXEC_ROOM)
+            line = plan.command_line(self.inventory.url_towards(local), KEXEC_ROOM)
         except StorebootError as error:
             raise RefusedError(error.message) from None
         return {
@@ -199,7 +202,7 @@ class BootService:
         """Once the machine has gone on, its first answer, keys included, is not given again."""
         return any(event.source != "server" for event in self.boots.events_of(boot.id))
 
-    def answer(self, boot: Boot) -> dict[str, str]:
+    def answer(self, boot: Boot, local: str) -> dict[str, str]:
         """What a machine needs to go on: `key=value` lines, values without white space."""
         host = self.registry.require(boot.host)
         codec = HandleCodec(self.key)
@@ -211,7 +214,7 @@ class BootService:
             "time": str(int(self.clock())),
             "hostname": host.hostname,
             "machine_id": machine_id(host.name, self.key),
-            "nfs_server": self.config.server.address,
+            "nfs_server": self.config.address_towards(local),
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
             **self._pack(boot, host),
@@ -268,6 +271,14 @@ class BootService:
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
+
+    async def saw(self, seen: Seen) -> None:
+        """dnsmasq has seen a machine on its way to iPXE."""
+        host = self.registry.find(Machine(mac=seen.mac))
+        if host is not None:
+            await self.record(
+                Event(host.name, "dhcp", seen.stage, self.clock(), detail=seen.detail)
+            )
 
     async def forget_reads(self, address: str) -> None:
         """What was read before a boot began is not of it."""

@@ -3,6 +3,7 @@
 GET  /boot.ipxe                        the script that finds out who a machine is
 GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= of its menu; &like= a host
 GET  /menu?…                           the host's menu of generations and specialisations
+GET  /firmware/PROGRAM                 iPXE, for UEFI HTTP boot
 GET  /views/VIEW/kernel|initrd         files of assigned systems
 GET  /views/VIEW/pack/NAME             a pack of it
 GET  /views/VIEW/pack/NAME/hot         the files that the pack has with their data
@@ -77,7 +78,14 @@ def _one_line(text: str) -> str:
 @routes.get("/boot.ipxe")
 async def entry(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    return web.Response(text=entry_script(service.url, service.registry.labels()))
+    url = service.inventory.url_towards(_local(request))
+    return web.Response(text=entry_script(url, service.registry.labels()))
+
+
+def _local(request: web.Request) -> str:
+    """The server's own address of this connection."""
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return str(name[0]).removeprefix("::ffff:") if name else ""
 
 
 @routes.get("/boot")
@@ -118,10 +126,20 @@ def _asked(request: web.Request) -> Asked:
     return Asked(
         machine=machine,
         address=request.remote or "",
+        local=_local(request),
         choice=said.get("choice", ""),
         like=said.get("like", ""),
         waited=int(waited) if re.fullmatch(r"[0-9]{1,4}", waited) else 0,
     )
+
+
+@routes.get("/firmware/{program}")
+async def firmware(request: web.Request) -> web.StreamResponse:
+    """For UEFI HTTP boot; the same programs that others fetch by TFTP."""
+    file = request.app[SERVICE].programs.get(request.match_info["program"])
+    if file is None:
+        raise web.HTTPNotFound(reason="there is no such program")
+    return web.FileResponse(file)
 
 
 @routes.get("/views/{view}/kernel")
@@ -229,7 +247,7 @@ async def begin(request: web.Request) -> web.Response:
     await service.forget_reads(boot.address)
     with suppress(ValueError):
         await _record_early(service, boot, early, float(fields.get("uptime", "0")))
-    return _lines(service.answer(boot))
+    return _lines(service.answer(boot, _local(request)))
 
 
 def _lines(values: dict[str, str]) -> web.Response:
@@ -293,7 +311,7 @@ async def ssh_host_key(request: web.Request) -> web.Response:
 
 @routes.get("/boots/{boot}/next", allow_head=False)
 async def next_boot(request: web.Request) -> web.Response:
-    return _lines(await request.app[SERVICE].next_boot(_own_boot(request)))
+    return _lines(await request.app[SERVICE].next_boot(_own_boot(request), _local(request)))
 
 
 @routes.post("/boots/{boot}/heartbeat")

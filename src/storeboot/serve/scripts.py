@@ -33,6 +33,7 @@ class Asked:
 
     machine: Machine
     address: str = ""
+    local: str = ""  # the server's address that was asked
     choice: str = ""  # GENERATION or GENERATION.SPECIALISATION
     like: str = ""  # a host
     waited: int = 0  # how often it was told to wait for its turn
@@ -76,7 +77,7 @@ class Scripts:
             count = len(places.heard)
             query = f"{asked.query}&waited={asked.waited + 1}"
             query += f"&choice={quote(asked.choice)}" if asked.choice else ""
-            return Answer(script.waiting_script(url=self._url, query=query, count=count))
+            return Answer(script.waiting_script(url=self._url(asked), query=query, count=count))
         try:
             return await self._answer(host, asked, now)
         except RefusedError:
@@ -94,7 +95,7 @@ class Scripts:
         query = asked.query if host.menu is None and not asked.choice else None
         seal = ticket(host.name, asked.machine.mac, self._inventory.systems.key)
         try:
-            return Answer(plan.script(self._url, seal, query), host)
+            return Answer(plan.script(self._url(asked), seal, query), host)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
 
@@ -118,9 +119,8 @@ class Scripts:
         host = self.find(asked, now)
         return self._hosts_menu(asked) if host is None else self._menu(host, asked)
 
-    @property
-    def _url(self) -> str:
-        return self._inventory.url
+    def _url(self, asked: Asked) -> str:
+        return self._inventory.url_towards(asked.local)
 
     def find(self, asked: Asked, now: float) -> Host | None:
         """The machine's host; None where somebody has to choose one."""
@@ -150,7 +150,8 @@ class Scripts:
     def _hosts_menu(self, asked: Asked) -> str:
         hosts = self._inventory.registry.all()[:MAX_HOSTS]
         return script.menu_script(
-            url=self._url, query=asked.query, title=f"{asked.machine.mac} is unknown; boot like",
+            url=self._url(asked), query=asked.query,
+            title=f"{asked.machine.mac} is unknown; boot like",
             items=[script.Item(host.name, host.name) for host in hosts], parameter="like",
             default=script.LEAVE, seconds=script.UNKNOWN_SECONDS,
         )  # fmt: skip
@@ -173,8 +174,8 @@ class Scripts:
         if not items:
             raise RefusedError(f"host {host.name} has no generation")
         return script.menu_script(
-            url=self._url, query=asked.query, title=host.name, items=items, parameter="choice",
-            default=own or items[0].key, seconds=script.MENU_SECONDS,
+            url=self._url(asked), query=asked.query, title=host.name, items=items,
+            parameter="choice", default=own or items[0].key, seconds=script.MENU_SECONDS,
         )  # fmt: skip
 
     async def assignment(self, host: Host, choice: str = "") -> Assignment:

@@ -19,11 +19,13 @@ from storeboot.config import Config
 from storeboot.deploy.hazards import hazards
 from storeboot.deploy.inventory import make_inventory
 from storeboot.deploy.state import StateDirectory
+from storeboot.dhcp.firmware import find_programs
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import database_url, open_database
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.boot_service import BootService
+from storeboot.serve.dnsmasq import Dnsmasq
 from storeboot.serve.http_app import make_app
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
@@ -46,6 +48,7 @@ class Server:
     service: BootService
     nfs: NfsListener
     runner: web.AppRunner
+    dnsmasq: Dnsmasq | None = None
 
     async def stop(self) -> None:
         """Close every listener and connection."""
@@ -70,6 +73,7 @@ async def running(
     nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
     service.reads = lambda address: nfs.backend.reads(address)
     app = make_app(service)
+    dnsmasq: Dnsmasq | None = None
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
     try:
         # First, so that machines that run wait no longer than they must.
@@ -80,22 +84,36 @@ async def running(
             log.warning("store.changes_in_place", reason=hazard)
         await runner.setup()
         await _listen_http(runner, config, (given or {}).get("http"))
+        dnsmasq = await _start_dnsmasq(service)
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,
                  hosts=len(service.registry.all()))  # fmt: skip
         chores = [
             asyncio.create_task(_renew_leases(service, nfs)),
-            asyncio.create_task(_carry_on(service)),
+            asyncio.create_task(_carry_on(service, dnsmasq)),
         ]
         try:
-            yield Server(service, nfs, runner)
+            yield Server(service, nfs, runner, dnsmasq)
         finally:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
     finally:
+        if dnsmasq is not None:
+            await dnsmasq.stop()
         await runner.cleanup()
         await nfs.stop()
         engine.dispose()
+
+
+async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
+    """Last of all: who gets an address finds everything else ready."""
+    if service.config.dhcp.mode == "off":
+        service.programs = await asyncio.to_thread(find_programs, service.config.dhcp.ipxe)
+        return None
+    dnsmasq = Dnsmasq(service.config, service.state.path / "dhcp", service.saw)
+    await dnsmasq.start(service.registry.all())
+    service.programs = dnsmasq.programs
+    return dnsmasq
 
 
 async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
@@ -112,8 +130,10 @@ def _renew(service: BootService, peers: list[str], now: float) -> None:
     service.boots.forget_others(hosts, now - service.inventory.lease)
 
 
-async def _carry_on(service: BootService) -> None:
+async def _carry_on(service: BootService, dnsmasq: Dnsmasq | None) -> None:
     while True:
+        if dnsmasq is not None:
+            await _bravely(asyncio.to_thread(dnsmasq.reserve, service.registry.all()))
         await _bravely(service.settle_tests())
         await _bravely(service.carry_on())
         await asyncio.sleep(TEST_SECONDS)

@@ -1,0 +1,148 @@
+"""dnsmasq's configuration: text from values, nothing else (dnsmasq(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from storeboot.config import DhcpSection, NetworkSection
+from storeboot.dhcp.firmware import FIRMWARE, Firmware
+
+IPXE_OPTION = 175  # encapsulated options that only iPXE sends
+_FILE_NAME, _VENDOR_CLASS = 67, 60
+_MENU = "storeboot"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An address that is one machine's alone, whichever of its NICs asks."""
+
+    macs: tuple[str, ...]
+    address: str
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where dnsmasq finds and keeps its files."""
+
+    tftp: Path  # programs that firmware fetches
+    reservations: Path  # read again on SIGHUP
+    leases: Path
+
+
+def configuration(
+    section: DhcpSection,
+    networks: dict[str, NetworkSection],
+    programs: Iterable[str],
+    places: Places,
+    http_port: int,
+) -> str:
+    """The file for `dnsmasq --conf-file`.
+
+    `programs` are the file names that there is an iPXE for. Both the BOOTP field and the option
+    have the file name: some ROMs read one, some the other.
+    """
+    have = frozenset(programs)
+    lines = [*_common(section, places), *_recognised()]
+    for name, network in networks.items():
+        url = f"http://{network.own}:{http_port}"
+        lines += [f"interface={network.interface}", f"enable-tftp={network.interface}"]
+        if section.mode == "tftp":
+            continue
+        lines += _addresses(section, name, network)
+        # Never iPXE for iPXE: it would load itself for ever.
+        lines += _boot(f"tag:{name},tag:ipxe", f"{url}/boot.ipxe", network.own)
+        for firmware in FIRMWARE:
+            if firmware.program in have:
+                lines += _program(section, name, network, firmware, url)
+    return "".join(line + "\n" for line in lines)
+
+
+def reservations(hosts: Iterable[Reservation]) -> str:
+    """The file of `dhcp-hostsfile`."""
+    return "".join(f"{','.join(host.macs)},{host.address},{host.hostname}\n" for host in hosts)
+
+
+def reserved(
+    hosts: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]],
+    networks: Iterable[NetworkSection],
+) -> Iterator[Reservation]:
+    """Of hosts, given as name, MAC addresses and addresses: the first one inside each network.
+
+    An address that two hosts have is the first one's: dnsmasq would take none of the file's.
+    """
+    subnets, taken = [network.subnet for network in networks], set[str]()
+    for name, macs, addresses in hosts:
+        for subnet in subnets:
+            own = next((each for each in addresses if IPv4Address(each) in subnet), None)
+            if own is not None and macs and own not in taken:
+                taken.add(own)
+                yield Reservation(macs, own, name)
+
+
+def _common(section: DhcpSection, places: Places) -> Iterator[str]:
+    yield "port=0"  # no DNS
+    yield "bind-interfaces"
+    yield "except-interface=lo"
+    yield "log-dhcp"
+    yield "log-facility=-"
+    yield "keep-in-foreground"
+    yield "conf-dir="  # nothing of the distribution's
+    yield f"tftp-root={places.tftp}"
+    yield "dhcp-no-override"  # the BOOTP fields stay what they are
+    if section.port != 67:
+        yield f"dhcp-alternate-port={section.port},{section.port + 1}"
+    if section.mode == "full":
+        yield "dhcp-authoritative"
+        yield f"dhcp-leasefile={places.leases}"
+        yield f"dhcp-hostsfile={places.reservations}"
+    elif section.mode == "proxy":
+        yield "leasefile-ro"
+        yield "dhcp-leasefile=/dev/null"
+
+
+def _recognised() -> Iterator[str]:
+    """Tags for what a request says of its sender."""
+    yield f"dhcp-match=set:ipxe,{IPXE_OPTION}"
+    # Compared anywhere in the option: with and without the length bytes of RFC 3004.
+    yield "dhcp-userclass=set:ipxe,iPXE"
+    for firmware in FIRMWARE:
+        for architecture in firmware.architectures:
+            yield f"dhcp-match=set:{firmware.name},option:client-arch,{architecture}"
+    # Before RFC 4578 there was BIOS only, and it says nothing of it.
+    yield "dhcp-match=set:arch,93"
+    yield "tag-if=set:bios,tag:!arch"
+
+
+def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iterator[str]:
+    if section.mode == "proxy" or network.range is None:
+        yield f"dhcp-range=set:{name},{network.subnet.network_address},proxy"
+        return
+    first, last = network.range
+    yield f"dhcp-range=set:{name},{first},{last},{network.subnet.netmask},{section.lease}"
+    router, dns = network.router or "", ",".join(network.dns)
+    # Without a value dnsmasq would name itself.
+    yield f"dhcp-option=tag:{name},option:router{',' if router else ''}{router}"
+    yield f"dhcp-option=tag:{name},option:dns-server{',' if dns else ''}{dns}"
+
+
+def _program(
+    section: DhcpSection, name: str, network: NetworkSection, firmware: Firmware, url: str
+) -> Iterator[str]:
+    tags = f"tag:{name},tag:!ipxe,tag:{firmware.name}"
+    if firmware.http:
+        if section.mode == "full":  # as a proxy dnsmasq speaks to PXE clients only
+            yield f"dhcp-option-force={tags},{_VENDOR_CLASS},HTTPClient"
+            yield from _boot(tags, f"{url}/firmware/{firmware.program}", network.own)
+        return
+    yield from _boot(tags, firmware.program, network.own)
+    if section.mode == "proxy":
+        yield f"pxe-service={tags},{firmware.service},{_MENU},{firmware.program},{network.own}"
+
+
+def _boot(tags: str, file: str, server: str) -> Iterator[str]:
+    yield f"dhcp-boot={tags},{file},{server},{server}"
+    yield f"dhcp-option-force={tags},{_FILE_NAME},{file}"

@@ -1,0 +1,71 @@
+"""Kinds of firmware, by the architecture that they say they have, and the iPXE for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from storeboot.errors import ConfigError
+
+PLACES = (Path("/usr/lib/ipxe"), Path("/usr/share/ipxe"), Path("/boot"))
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """Machines that start the same program."""
+
+    name: str
+    # "Processor Architecture Types" of IANA's registry, DHCP option 93 (RFC 4578, section 2.1).
+    architectures: tuple[int, ...]
+    files: tuple[str, ...]  # names that distributions give it, the best one first
+    http: bool = False  # UEFI HTTP boot: vendor class HTTPClient, and a URL for a file name
+    service: str = ""  # dnsmasq's name for it in a PXE menu, which proxyDHCP needs
+
+    @property
+    def program(self) -> str:
+        """The name under which storeboot hands it out."""
+        return f"{self.name.removesuffix('-http')}.{'0' if self.name == 'bios' else 'efi'}"
+
+
+_X64 = ("ipxe-amd64.efi", "ipxe-x86_64.efi", "ipxe.efi")
+_ARM64 = ("ipxe-arm64.efi", "arm64-efi/ipxe.efi", "ipxe-arm64/ipxe.efi")
+_IA32 = ("ipxe-i386.efi", "ipxe-ia32.efi", "ipxe32.efi")
+FIRMWARE = (
+    Firmware("bios", (0,), ("undionly.kpxe",), service="x86PC"),
+    Firmware("x64", (7, 9), _X64, service="X86-64_EFI"),
+    Firmware("ia32", (6,), _IA32, service="IA32_EFI"),
+    Firmware("arm64", (11,), _ARM64, service="ARM64_EFI"),
+    Firmware("ia32-http", (15,), _IA32, http=True),
+    Firmware("x64-http", (16,), _X64, http=True),
+    Firmware("arm64-http", (19,), _ARM64, http=True),
+)
+
+
+def find_programs(given: dict[str, Path]) -> dict[str, Path]:
+    """The iPXE of each kind that there is one for, by the name it is handed out under.
+
+    `given` are the settings `ipxe`: they go before what the distribution has.
+    """
+    known = {firmware.name for firmware in FIRMWARE if not firmware.http}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise ConfigError(
+            f"dhcp.ipxe has no firmware {unknown[0]!r}", f"there are: {', '.join(sorted(known))}"
+        )
+    found: dict[str, Path] = {}
+    for firmware in FIRMWARE:
+        if firmware.http:
+            continue
+        if firmware.name in given:
+            if not given[firmware.name].is_file():
+                raise ConfigError(
+                    f"dhcp.ipxe.{firmware.name}: {given[firmware.name]} is not a file",
+                    "correct the path, or leave it out to use the distribution's",
+                )
+            found[firmware.program] = given[firmware.name]
+            continue
+        places = (place / name for name in firmware.files for place in PLACES)
+        program = next((place for place in places if place.is_file()), None)
+        if program is not None:
+            found[firmware.program] = program
+    return found

@@ -1,0 +1,67 @@
+"""What dnsmasq says of machines, line by line, as stages of their boots. No I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+ADDRESS, FIRMWARE = "address", "firmware"
+_REMEMBERED = 4096  # requests, and addresses
+_LINE = re.compile(r"dnsmasq(?:-dhcp|-tftp)?(?:\[\d+\])?: (.*)")
+_VENDOR = re.compile(r"(\d+) vendor class: (.*)")
+_USER = re.compile(r"(\d+) user class: (.*)")
+_GIVEN = re.compile(r"(\d+) DHCPACK\(\S+\) ([0-9.]+) ([0-9a-f:]{17})")
+_PROXIED = re.compile(r"(\d+) PXE\(\S+\) (?:([0-9.]+) )?([0-9a-f:]{17}) proxy")
+_SENT = re.compile(r"sent (\S+) to ([0-9.]+)")
+_FIRMWARE = ("PXEClient", "HTTPClient")
+STARTED = re.compile(r"started, version (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A machine on its way; `stage` is one of the timeline's."""
+
+    mac: str
+    stage: str
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Journal:
+    """Puts lines together: who a request is of stands in others than what came of it."""
+
+    _kinds: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by transaction
+    _macs: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by address
+
+    def line(self, text: str) -> Seen | None:
+        """What a line tells of a machine whose firmware is at work; None for all others."""
+        match = _LINE.match(text.strip())
+        said = match[1] if match else ""
+        if (vendor := _VENDOR.match(said)) is not None:
+            _remember(self._kinds, vendor[1], vendor[2])
+        elif (user := _USER.match(said)) is not None and "iPXE" in user[2]:
+            _remember(self._kinds, user[1], "PXEClient, iPXE")
+        elif (given := _GIVEN.match(said)) is not None:
+            _remember(self._macs, given[2], given[3])
+            return self._of_firmware(given[1], given[3], given[2])
+        elif (proxied := _PROXIED.match(said)) is not None:
+            return self._of_firmware(proxied[1], proxied[3], proxied[2] or "")
+        elif (sent := _SENT.match(said)) is not None and sent[2] in self._macs:
+            return Seen(self._macs[sent[2]], FIRMWARE, sent[1].rpartition("/")[2])
+        return None
+
+    def _of_firmware(self, transaction: str, mac: str, address: str) -> Seen | None:
+        """Systems ask for addresses as well, and renew them as long as they run."""
+        kind = self._kinds.get(transaction, "")
+        if not kind.startswith(_FIRMWARE):
+            return None
+        return Seen(mac, ADDRESS, f"{address} {kind}".strip())
+
+
+def _remember(table: OrderedDict[str, str], key: str, value: str) -> None:
+    """Whoever sends requests by the million makes us forget, not grow."""
+    table[key] = value
+    table.move_to_end(key)
+    while len(table) > _REMEMBERED:
+        table.popitem(last=False)

@@ -1,0 +1,126 @@
+"""dnsmasq's configuration as text, what its log says, and settings that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from storeboot.boot.timeline import last_boot, state
+from storeboot.config import Config, DhcpSection, NetworkSection
+from storeboot.dhcp.dnsmasq import Places, Reservation, configuration, reservations, reserved
+from storeboot.dhcp.firmware import find_programs
+from storeboot.dhcp.journal import Journal, Seen
+from storeboot.errors import ConfigError
+from storeboot.hosts.boots import Event
+
+MAC = "52:54:00:00:00:01"
+LAB = NetworkSection(interface="eth1", address="10.1.0.1/24", range=("10.1.0.100", "10.1.0.199"))
+PLAIN = {"interface": "eth1", "address": "10.1.0.1/24"}
+PLACES = Places(Path("/s/tftp"), Path("/s/hosts"), Path("/s/leases"))
+
+
+def lines(mode: str, **networks: NetworkSection) -> list[str]:
+    section = DhcpSection.model_validate({"mode": mode})
+    return configuration(section, networks, ["bios.0", "x64.efi"], PLACES, 8080).splitlines()
+
+
+def test_it_speaks_on_the_interfaces_that_are_named_and_nowhere_else() -> None:
+    other = NetworkSection(interface="eth2", address="10.2.0.1/24", range=("10.2.0.5", "10.2.0.9"))
+    for mode in ("tftp", "proxy", "full"):
+        text = lines(mode, lab=LAB, other=other)
+        assert [line for line in text if line.startswith("interface=")] == [
+            "interface=eth1", "interface=eth2",
+        ]  # fmt: skip
+        assert {"bind-interfaces", "except-interface=lo", "port=0"} <= set(text)
+
+
+def test_only_full_gives_addresses() -> None:
+    assert "dhcp-range=set:lab,10.1.0.100,10.1.0.199,255.255.255.0,3600" in lines("full", lab=LAB)
+    assert "dhcp-range=set:lab,10.1.0.0,proxy" in lines("proxy", lab=LAB)
+    assert not [line for line in lines("tftp", lab=LAB) if line.startswith("dhcp-range")]
+
+
+def test_a_network_without_router_and_names_is_told_of_none() -> None:
+    """Without a word dnsmasq would name itself."""
+    assert "dhcp-option=tag:lab,option:router" in lines("full", lab=LAB)
+    routed = LAB.model_copy(update={"router": "10.1.0.254", "dns": ("10.1.0.3", "10.1.0.4")})
+    assert {
+        "dhcp-option=tag:lab,option:router,10.1.0.254",
+        "dhcp-option=tag:lab,option:dns-server,10.1.0.3,10.1.0.4",
+    } <= set(lines("full", lab=routed))
+
+
+def test_a_host_s_address_counts_in_its_network_and_is_one_host_s_alone() -> None:
+    hosts = [
+        ("a", (MAC, "52:54:00:00:00:02"), ("10.9.0.1", "10.1.0.20", "10.1.0.21")),
+        ("b", ("52:54:00:00:00:03",), ("10.1.0.20",)),
+        ("c", (), ("10.1.0.30",)),
+    ]
+    found = list(reserved(hosts, [LAB]))
+    assert found == [Reservation((MAC, "52:54:00:00:00:02"), "10.1.0.20", "a")]
+    assert reservations(found) == f"{MAC},52:54:00:00:00:02,10.1.0.20,a\n"
+
+
+def test_programs_that_are_given_go_before_the_distribution_s(tmp_path: Path) -> None:
+    own = tmp_path / "own.efi"
+    own.touch()
+    assert find_programs({"x64": own})["x64.efi"] == own
+    with pytest.raises(ConfigError, match="is not a file"):
+        find_programs({"x64": tmp_path / "nothing"})
+    with pytest.raises(ConfigError, match="no firmware 'mips'"):
+        find_programs({"mips": own})
+
+
+LOG = f"""\
+dnsmasq-dhcp[9]: 77 available DHCP range: 10.1.0.100 -- 10.1.0.199
+dnsmasq-dhcp[9]: 77 vendor class: PXEClient:Arch:00007:UNDI:003001
+dnsmasq-dhcp[9]: 77 DHCPREQUEST(eth1) 10.1.0.20 {MAC}
+dnsmasq-dhcp[9]: 77 DHCPACK(eth1) 10.1.0.20 {MAC} lab1
+dnsmasq-tftp[9]: sent /var/lib/storeboot/dhcp/tftp/x64.efi to 10.1.0.20
+dnsmasq-dhcp[9]: 78 vendor class: storeboot
+dnsmasq-dhcp[9]: 78 DHCPACK(eth1) 10.1.0.20 {MAC} lab1
+dnsmasq-tftp[9]: sent /var/lib/storeboot/dhcp/tftp/x64.efi to 10.1.0.99
+dnsmasq-dhcp[9]: 79 vendor class: PXEClient:Arch:00000:UNDI:002001
+dnsmasq-dhcp[9]: 79 user class: iPXE
+dnsmasq-dhcp[9]: 79 PXE(eth1) {MAC} proxy
+something else
+"""
+
+
+def test_the_log_tells_of_firmware_and_of_nobody_else() -> None:
+    journal = Journal()
+    seen = [found for line in LOG.splitlines() if (found := journal.line(line)) is not None]
+    assert seen == [
+        Seen(MAC, "address", "10.1.0.20 PXEClient:Arch:00007:UNDI:003001"),
+        Seen(MAC, "firmware", "x64.efi"),
+        Seen(MAC, "address", "PXEClient, iPXE"),
+    ]
+
+
+def test_what_firmware_does_belongs_to_the_boot_that_follows() -> None:
+    def events(*stages: str) -> list[Event]:
+        return [Event("lab1", "dhcp", stage, float(at)) for at, stage in enumerate(stages)]
+
+    before = ("script", "kernel", "address", "firmware", "address")
+    assert state(last_boot(events(*before), None)).stage == "address"
+    boot = last_boot(events(*before, "script", "kernel"), None)
+    assert [event.stage for event in boot] == [*before[2:], "script", "kernel"]
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ({"dhcp": {"mode": "full"}}, "needs at least one"),
+        ({"dhcp": {"mode": "full"}, "networks": {"lab": PLAIN}}, "has no range"),
+        ({"networks": {"lab": PLAIN | {"address": "10.1.0.1"}}}, "is not like 10.1.0.1/24"),
+        ({"networks": {"lab": PLAIN | {"range": ["10.2.0.1", "10.2.0.9"]}}},
+         "is not inside 10.1.0.0/24"),
+        ({"networks": {"lab": PLAIN | {"interface": "e\nx"}}}, "is not the name"),
+        ({"networks": {"Lab!": PLAIN}}, "lower case"),
+    ],
+)  # fmt: skip
+def test_networks_that_cannot_be(section: dict[str, object], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        Config.model_validate({"server": {"address": "10.0.0.1"}, **section})
