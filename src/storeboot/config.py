@@ -191,6 +191,11 @@ class InitrdSection(_Section):
     busybox: Path | None = Field(
         default=None, description="A static busybox; by default the one on PATH."
     )
+    busyboxes: dict[str, Path] = Field(
+        default={},
+        description="Static busyboxes for machines with another processor than the server's, by "
+        "its name: aarch64, x86_64.",
+    )
     drivers: tuple[str, ...] = Field(
         default=(), description="Network drivers to include; empty means every wired one."
     )

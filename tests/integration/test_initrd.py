@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import zstandard
 from e2e.systems import system
 from integration.stores import add, toplevel_tree
 from storeboot.errors import CommandError
-from storeboot.initrd.builder import APPLETS, Initrd, build, find_busybox
+from storeboot.initrd.builder import Initrd, build
+from storeboot.initrd.busybox import APPLETS, find_busybox
 from storeboot.initrd.modules import Needs
 from storeboot.nix.store import Store
 from storeboot.nix.system import System, read_system
 from storeboot.process import run
+
+OWN = platform.machine()
 
 
 def contents(initrd: Initrd) -> set[str]:
@@ -24,7 +28,7 @@ def contents(initrd: Initrd) -> set[str]:
 
 
 def make(made: System, cache: Path, drivers: tuple[str, ...] = ()) -> Initrd:
-    return build(made, busybox=find_busybox(None), needs=Needs(drivers), cache=cache)
+    return build(made, busybox=find_busybox(OWN), needs=Needs(drivers), cache=cache)
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +87,29 @@ def test_firmware_that_a_driver_asks_for_comes_along_and_missing_is_told(tmp_pat
 
 def test_a_busybox_that_is_not_static_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="not a static program"):
-        find_busybox(Path(shutil.which("cat") or ""))
+        find_busybox(OWN, Path(shutil.which("cat") or ""))
 
 
 def test_a_busybox_without_an_applet_is_refused(tmp_path: Path) -> None:
     """A static program that lists none of them: busybox itself, told to be `true`."""
     fake = tmp_path / "true"
-    shutil.copy2(find_busybox(None), fake)
+    shutil.copy2(find_busybox(OWN), fake)
     with pytest.raises(CommandError, match=f"without .*{APPLETS[0]}"):
-        find_busybox(fake)
+        find_busybox(OWN, fake)
+
+
+def test_another_processor_has_a_busybox_of_its_own(tmp_path: Path) -> None:
+    """Its applets are read from it, since it cannot be asked."""
+    other = "aarch64" if OWN != "aarch64" else "x86_64"
+    with pytest.raises(CommandError, match=f"no static busybox is known for {other}"):
+        find_busybox(other)
+    data = bytearray(find_busybox(OWN).read_bytes())
+    with pytest.raises(CommandError, match=f"is not for {other} machines"):
+        find_busybox(other, by_machine={other: find_busybox(OWN)})
+    data[18:20] = (183 if other == "aarch64" else 62).to_bytes(2, "little")  # e_machine
+    theirs = tmp_path / "busybox"
+    theirs.write_bytes(data)
+    assert find_busybox(other, by_machine={other: theirs}) == theirs
+    theirs.write_bytes(data.replace(b"\0udhcpc\0", b"\0no-dhcp"))
+    with pytest.raises(CommandError, match="was built without udhcpc"):
+        find_busybox(other, by_machine={other: theirs})

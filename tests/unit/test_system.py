@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
 from storeboot.hosts.host import Host
 from storeboot.nix.store import Store, StorePath
-from storeboot.nix.system import Stage1, System, Treatment, read_system
+from storeboot.nix.system import Stage1, System, Treatment, kernel_machine, read_system
 
 TOP = "/nix/store/" + "0" * 32 + "-nixos-system-lab1-26.05"
 BOOTSPEC = {
@@ -116,3 +117,17 @@ def test_a_path_that_is_no_system_is_refused(toplevel: Toplevel, name: str) -> N
 def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:
     toplevel.write("append-initrd-secrets", "#!/bin/sh\nmkdir -p x\n")
     assert toplevel.read().traits == ()
+
+
+@pytest.mark.parametrize(
+    ("head", "machine"),
+    [
+        (bytes(0x38) + b"ARM\x64" + bytes(64), "aarch64"),
+        (b"MZ" + bytes(0x3A) + b"\x40\0\0\0" + b"PE\0\0\x64\x86" + bytes(64), "x86_64"),
+        (b"MZ" + bytes(0x3A) + b"\x40\0\0\0" + b"PE\0\0\x64\xaa" + bytes(64), "aarch64"),
+        (b"", platform.machine()),
+    ],
+)
+def test_a_kernel_says_what_it_is_for(tmp_path: Path, head: bytes, machine: str) -> None:
+    (tmp_path / "kernel").write_bytes(head)
+    assert kernel_machine(tmp_path / "kernel") == machine

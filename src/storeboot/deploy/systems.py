@@ -15,7 +15,8 @@ from storeboot.deploy.packs import Packs
 from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
-from storeboot.initrd.builder import Initrd, build, find_busybox
+from storeboot.initrd.builder import Initrd, build
+from storeboot.initrd.busybox import find_busybox
 from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
@@ -80,8 +81,9 @@ class Systems:
         if found is not None:
             self._pack_for(host, found.view, progress)
             return found
-        busybox = find_busybox(self.config.initrd.busybox)
         system = read_system(self.store, toplevel)
+        initrds = self.config.initrd
+        busybox = find_busybox(system.machine, initrds.busybox, initrds.busyboxes)
         for trait in system.traits:
             log.info("system.trait", system=str(toplevel), name=trait.name,
                      treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip

@@ -13,29 +13,15 @@ from pathlib import Path
 import structlog
 import zstandard
 
-from storeboot.errors import CommandError
 from storeboot.initrd import cpio, modules
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.system import System
-from storeboot.process import find_program, run
 
 log = structlog.get_logger()
 
 FORMAT = 1  # part of every cache key; raise it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "network.sh", "local.sh", "pack.sh", "store.sh", "stage2.sh",
             "agent.sh", "report.sh", "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
-_INSTALL_BUSYBOX = "install a static busybox (on Debian: apt-get install busybox-static)"
-_STATIC_ELF_TYPE = b"\x7fELF"
-# Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
-APPLETS = (
-    "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs",
-    "gunzip", "head",
-    "hostname", "ip", "mkfifo", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
-    "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "swapon",
-    "switch_root", "tail", "timeout", "tr",
-    "udhcpc", "umount", "unshare", "wget", "xxd",
-)  # fmt: skip
-
 Progress = Callable[[str], None]
 
 
@@ -48,25 +34,6 @@ class Initrd:
     modules: int
     firmware: int
     missing_firmware: tuple[str, ...]
-
-
-def find_busybox(configured: Path | None) -> Path:
-    """A static busybox with every applet that the scripts call."""
-    busybox = configured or find_program("busybox", _INSTALL_BUSYBOX)
-    if not busybox.is_file():
-        raise CommandError(
-            f"{busybox} is not a file", "correct initrd.busybox in the configuration"
-        )
-    data = busybox.read_bytes()
-    if data[:4] != _STATIC_ELF_TYPE or b"ld-linux" in data[:4096] or b"ld-musl" in data[:4096]:
-        raise CommandError(f"{busybox} is not a static program", _INSTALL_BUSYBOX)
-    missing = sorted(set(APPLETS) - set(run([busybox, "--list"]).split()))
-    if missing:
-        raise CommandError(
-            f"{busybox} was built without {', '.join(missing)}",
-            "name another one: initrd.busybox in the configuration",
-        )
-    return busybox
 
 
 def build(

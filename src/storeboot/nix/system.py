@@ -6,6 +6,7 @@ Files of a toplevel: nixpkgs, nixos/modules/system/activation/top-level.nix and 
 from __future__ import annotations
 
 import json
+import platform
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,7 @@ from storeboot.errors import UnbootableError
 from storeboot.nix.fstab import PROVIDED, FstabEntry, parse_fstab
 from storeboot.nix.store import Store, StorePath
 
+_PE_MACHINES = {b"\x64\x86": "x86_64", b"\x64\xaa": "aarch64"}  # little-endian
 BOOTSPEC_V1 = "org.nixos.bootspec.v1"
 NIXOS_INIT_V1 = "org.nixos.nixos-init.v1"
 
@@ -50,6 +52,7 @@ class System:
 
     toplevel: StorePath
     stage1: Stage1
+    machine: str  # its processor, as uname(2) has it
     label: str
     kernel: Path  # physical
     kernel_params: tuple[str, ...]
@@ -74,6 +77,7 @@ def read_system(store: Store, toplevel: StorePath) -> System:
     reader = _Reader(store, toplevel)
     bootspec = reader.bootspec()
     stage1 = reader.stage1()
+    kernel = reader.kernel()
     fstab = parse_fstab(reader.text("etc/fstab") or "")
     masked = tuple(entry for entry in fstab if _is_masked(entry))
     traits = (*_file_system_traits(fstab), *reader.traits(bootspec))
@@ -90,14 +94,29 @@ def read_system(store: Store, toplevel: StorePath) -> System:
     return System(
         toplevel=toplevel,
         stage1=stage1,
+        machine=str(bootspec.get("system", "")).partition("-")[0] or kernel_machine(kernel),
         label=bootspec.get("label") or (reader.text("nixos-version") or toplevel.name).strip(),
-        kernel=reader.kernel(),
+        kernel=kernel,
         kernel_params=tuple(params),
         modules=reader.modules(),
         firmware=store.follow(toplevel, "firmware"),
         masked=masked,
         traits=traits,
     )
+
+
+def kernel_machine(kernel: Path) -> str:
+    """The processor that a kernel is for, by its header; this machine's where that says nothing.
+
+    Documentation/arch/arm64/booting.rst of Linux has the one, PE/COFF (EFI stub) all others.
+    """
+    with kernel.open("rb") as stream:
+        head = stream.read(4096)
+    if head[0x38:0x3C] == b"ARM\x64":
+        return "aarch64"
+    at = int.from_bytes(head[0x3C:0x40], "little")
+    known = _PE_MACHINES.get(head[at + 4 : at + 6]) if head[at : at + 4] == b"PE\0\0" else None
+    return known or platform.machine()
 
 
 def specialisations(store: Store, toplevel: StorePath) -> dict[str, StorePath]:
