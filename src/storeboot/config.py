@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,6 +22,7 @@ from storeboot.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
 
+SERIAL = re.compile(r"[0-9a-f]{8}([0-9a-f]{8})")  # of a Raspberry Pi, and its TFTP directory
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z][a-z0-9/.-]{0,62}")  # a setting of iPXE
@@ -120,6 +121,12 @@ class DhcpSection(_Section):
     )
     port: Port = Field(default=67, description="UDP port of DHCP; the clients' is one higher.")
     dnsmasq: Path | None = Field(default=None, description="dnsmasq; by default the one on PATH.")
+    raspberry_firmware: Path | None = Field(
+        default=None,
+        description="Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so "
+        "on, and a config.txt whose lines go before ours. With it each host whose serial is a "
+        "board's gets a TFTP directory.",
+    )
     ipxe: dict[str, Path] = Field(
         default={},
         description="iPXE programs by firmware (bios, x64, ia32, arm64), where the distribution's "
@@ -181,6 +188,10 @@ class NetworkSection(_Section):
     def own(self) -> str:
         """The server's address on it."""
         return str(IPv4Interface(self.address).ip)
+
+    def has(self, addresses: Iterable[str]) -> bool:
+        """Whether one of these is of this network."""
+        return any(IPv4Address(address) in self.subnet for address in addresses)
 
     @property
     def subnet(self) -> IPv4Network:
@@ -436,6 +447,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _dhcp_has_networks(self) -> Self:
+        if self.dhcp.raspberry_firmware is not None and self.dhcp.mode == "off":
+            raise ValueError("dhcp.raspberry_firmware needs TFTP: set dhcp.mode")
         if self.dhcp.mode != "off" and not self.networks:
             raise ValueError(f'dhcp.mode = "{self.dhcp.mode}" needs at least one [networks.NAME]')
         for name, network in self.networks.items():

@@ -1,7 +1,8 @@
 """A DHCP and TFTP client as firmware is one; runs by itself in a network namespace.
 
 `client.py JSON`: prints what it was told, as JSON. Keys: interface; for DHCP mac, options (code to
-hexadecimal), requested (codes), kind (1 DISCOVER, 3 REQUEST), port, server; for TFTP get, options.
+hexadecimal), requested (codes), kind (1 DISCOVER, 3 REQUEST), port, server; for TFTP get, options,
+content.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def tftp(said: dict[str, Any]) -> dict[str, Any]:
                 link.sendto(struct.pack(">HH", 4, number), sender)
                 if len(data) - 4 < size:
                     digest = hashlib.sha256(content).hexdigest()
-                    return {"sha256": digest, "size": len(content), "accepted": accepted}
+                    told = {"sha256": digest, "size": len(content), "accepted": accepted}
+                    return told | ({"content": content.hex()} if said.get("content") else {})
 
 
 if __name__ == "__main__":

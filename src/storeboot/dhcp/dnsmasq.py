@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from storeboot.config import DhcpSection, NetworkSection
+from storeboot.dhcp import raspberry
 from storeboot.dhcp.firmware import FIRMWARE, Firmware
 
 IPXE_OPTION = 175  # encapsulated options that only iPXE sends
@@ -55,6 +56,8 @@ def configuration(
         lines += _addresses(section, name, network)
         # Never iPXE for iPXE: it would load itself for ever.
         lines += _boot(f"tag:{name},tag:ipxe", f"{url}/boot.ipxe", network.own)
+        if section.raspberry_firmware is not None:
+            lines += _board(f"tag:{name},tag:!ipxe,tag:raspberry", network)
         for firmware in FIRMWARE:
             if firmware.program in have:
                 lines += _program(section, name, network, firmware, url)
@@ -115,6 +118,10 @@ def _recognised() -> Iterator[str]:
     # Before RFC 4578 there was BIOS only, and it says nothing of it.
     yield "dhcp-match=set:arch,93"
     yield "tag-if=set:bios,tag:!arch"
+    for prefix in raspberry.MAC_PREFIXES:
+        yield f"dhcp-mac=set:maker,{prefix}:*:*:*"
+    # With UEFI in its flash it says so, and is a machine like any other.
+    yield "tag-if=set:raspberry,tag:maker,tag:bios"
 
 
 def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iterator[str]:
@@ -132,7 +139,7 @@ def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iter
 def _program(
     section: DhcpSection, name: str, network: NetworkSection, firmware: Firmware, url: str
 ) -> Iterator[str]:
-    tags = f"tag:{name},tag:!ipxe,tag:{firmware.name}"
+    tags = f"tag:{name},tag:!ipxe,tag:!raspberry,tag:{firmware.name}"
     if firmware.http:
         if section.mode == "full":  # as a proxy dnsmasq speaks to PXE clients only
             yield f"dhcp-option-force={tags},{_VENDOR_CLASS},HTTPClient"
@@ -141,6 +148,12 @@ def _program(
     yield from _boot(tags, firmware.program, network.own)
     if section.mode == "proxy":
         yield f"pxe-service={tags},{firmware.service},{_MENU},{firmware.program},{network.own}"
+
+
+def _board(tags: str, network: NetworkSection) -> Iterator[str]:
+    """It says that it is a BIOS, and takes no file name, only a server."""
+    yield f"dhcp-boot={tags},bootcode.bin,{network.own},{network.own}"
+    yield f"pxe-service={tags},0,{raspberry.MENU}"
 
 
 def _boot(tags: str, file: str, server: str) -> Iterator[str]:

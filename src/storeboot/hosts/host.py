@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from storeboot.config import MAC, Config, HostSection, Mode, NfsVersion, SettingsSection, is_shared
+from storeboot.config import (
+    MAC,
+    SERIAL,
+    Config,
+    HostSection,
+    Mode,
+    NfsVersion,
+    SettingsSection,
+    is_shared,
+)
 from storeboot.errors import ConfigError
 from storeboot.nix.store import StorePath
 
@@ -129,6 +138,11 @@ class Host:
     @property
     def macs(self) -> tuple[str, ...]:
         return tuple(sorted(filter(MAC.fullmatch, self.matchers)))
+
+    @property
+    def serials(self) -> tuple[str, ...]:
+        """Serial numbers as Raspberry Pis have them."""
+        return tuple(sorted(filter(SERIAL.fullmatch, self.matchers)))
 
     @property
     def profile(self) -> str:

@@ -58,6 +58,7 @@ class System:
     kernel_params: tuple[str, ...]
     modules: Path  # physical; the directory lib/modules/<version>
     firmware: Path | None  # physical
+    device_trees: Path | None  # physical; hardware.deviceTree
     masked: tuple[FstabEntry, ...]
     traits: tuple[Trait, ...]
 
@@ -100,6 +101,7 @@ def read_system(store: Store, toplevel: StorePath) -> System:
         kernel_params=tuple(params),
         modules=reader.modules(),
         firmware=store.follow(toplevel, "firmware"),
+        device_trees=store.follow(toplevel, "dtbs"),
         masked=masked,
         traits=traits,
     )

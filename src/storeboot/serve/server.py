@@ -30,6 +30,7 @@ from storeboot.serve.http_app import make_app
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
+from storeboot.serve.raspberry import Boards
 from storeboot.serve.store_tree import StoreTree
 from storeboot.systemd import listen_fds, sd_notify
 
@@ -133,10 +134,18 @@ def _renew(service: BootService, peers: list[str], now: float) -> None:
 async def _carry_on(service: BootService, dnsmasq: Dnsmasq | None) -> None:
     while True:
         if dnsmasq is not None:
-            await _bravely(asyncio.to_thread(dnsmasq.reserve, service.registry.all()))
+            await _bravely(asyncio.to_thread(_keep_up, service, dnsmasq))
         await _bravely(service.settle_tests())
         await _bravely(service.carry_on())
         await asyncio.sleep(TEST_SECONDS)
+
+
+def _keep_up(service: BootService, dnsmasq: Dnsmasq) -> None:
+    """With hosts that were added and systems that were deployed."""
+    hosts, firmware = service.registry.all(), service.config.dhcp.raspberry_firmware
+    dnsmasq.reserve(hosts)
+    if firmware is not None:
+        Boards(service.inventory, dnsmasq.places.tftp, firmware).update(hosts, service.clock())
 
 
 async def _bravely(chore: Awaitable[object]) -> None:

@@ -13,6 +13,12 @@ post_boot() {
     return 1
 }
 
+# By SMBIOS, or by the device tree that a Raspberry Pi's firmware hands over.
+board_serial() {
+    cat /sys/class/dmi/id/product_serial 2>/dev/null ||
+        tr -d '\0' </proc/device-tree/serial-number 2>/dev/null
+}
+
 begin_boot() {
     # The nonce makes a request that is sent twice one boot.
     {
@@ -22,7 +28,7 @@ begin_boot() {
         echo "nonce=$(head -c 16 /dev/urandom | xxd -p)"
         echo "mac=$(fact mac)"
         echo "uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
-        echo "serial=$(cat /sys/class/dmi/id/product_serial 2>/dev/null)"
+        echo "serial=$(board_serial)"
         echo "address=$(fact ip)"
         echo "uptime=$(uptime_seconds)"
         cat "$SB/early"
