@@ -14,7 +14,7 @@ from storeboot.vm.demo.build import (
     NetworkManager,
     build_demo,
 )
-from storeboot.vm.demo.packages import Suite
+from storeboot.vm.demo.packages import Machine, Suite
 from storeboot.vm.trial import TrialSpec
 
 CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
@@ -28,10 +28,11 @@ def system(
     network: NetworkManager = "networkd",
     etc_overlay: EtcOverlay | None = None,
     edition: int = 1,
+    machine: Machine = "x86_64",
 ) -> DemoSystem:
     return build_demo(
         CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay,
-        edition=edition,
+        edition=edition, machine=machine,
     )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from typing import Literal
 from network.lab import Namespace, tap
 from storeboot.vm.qemu import QEMU, require_rom
 
-Kind = Literal["bios", "uefi"]
+Kind = Literal["bios", "uefi", "arm64"]
 OVMF = Path("/usr/share/OVMF")
+ARM64 = Path("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,23 @@ def machine(
 ) -> Iterator[Machine]:
     """From an empty start: nothing but its firmware."""
     console = directory / "console"
-    argv = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg",
-            "-cpu", "max", "-m", str(memory), "-smp", "1", "-no-reboot",
-            "-serial", f"file:{console}",
+    argv = ["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg",
+            "-m", str(memory), "-smp", "1", "-no-reboot", "-serial", f"file:{console}",
             "-device", "virtio-rng-pci"]  # fmt: skip
-    if kind == "uefi":
-        argv += ["-machine", "q35", *_flash(directory)]
+    if kind == "arm64":
+        argv = ["qemu-system-aarch64", *argv, "-machine", "virt", "-cpu", "cortex-a72",
+                "-bios", str(ARM64)]  # fmt: skip
+    elif kind == "uefi":
+        argv = [QEMU, *argv, "-machine", "q35", "-cpu", "max", *_flash(directory)]
     else:
         require_rom()
-        argv += ["-machine", "pc,graphics=off"]
+        argv = [QEMU, *argv, "-machine", "pc,graphics=off", "-cpu", "max"]
     taps = []
     for number, nic in enumerate(nics):
         taps.append(tap(server, nic.bridge))
         device = f"virtio-net-pci,netdev=net{number},mac={nic.mac}"
-        if kind == "uefi" or not nic.boots:
-            device += ",romfile="  # OVMF has a driver and a network stack of its own
+        if kind != "bios" or not nic.boots:
+            device += ",romfile="  # UEFI has a driver and a network stack of its own
         if nic.boots:
             device += ",bootindex=1"
         argv += ["-netdev", f"tap,id=net{number},ifname={taps[-1]},script=no,downscript=no",

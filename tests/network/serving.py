@@ -27,6 +27,7 @@ class What:
     root: Path  # of the store
     system: str
     ipxe: Mapping[str, Path] = field(default_factory=dict)  # programs of rare firmware
+    busyboxes: Mapping[str, Path] = field(default_factory=dict)
 
 
 def settings(
@@ -48,6 +49,7 @@ range = ["{address.rpartition(".")[0]}.100", "{address.rpartition(".")[0]}.199"]
 """
         for interface, address in (networks or {"br0": "10.77.0.1/24"}).items()
     )
+    busyboxes = ", ".join(f'{name} = "{file}"' for name, file in what.busyboxes.items())
     programs = "".join(f'{name} = "{file}"\n' for name, file in what.ipxe.items())
     file = directory / "storeboot.toml"
     file.write_text(f"""
@@ -56,6 +58,8 @@ address = "10.79.0.1"
 state_directory = "{directory}/state"
 [store]
 root = "{what.root}"
+[initrd]
+busyboxes = {{ {busyboxes} }}
 [agent]
 heartbeat = 3
 [dhcp]

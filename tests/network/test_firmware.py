@@ -11,75 +11,18 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import system
+from network.booting import comes_up, details, facts, given, goes_off, stages
 from network.lab import Namespace, attached, bridged, needs_root
-from network.machine import Kind, Machine, Nic, machine
-from network.serving import MAC, Served, What, served, settings
-from storeboot import config
-from storeboot.boot.report import parse_facts
-from storeboot.deploy.inventory import opened
-from storeboot.hosts.boots import Boot
-from storeboot.hosts.orders import Order
+from network.machine import Kind, Nic, machine
+from network.serving import MAC, What, served, settings
 
 pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(600)]
-BOOT_SECONDS = 300.0
 
 
 @pytest.fixture
 def what() -> What:
     built = system()
     return What(built.store.root, built.toplevel.text)
-
-
-def boot_of(running: Served) -> Boot | None:
-    with opened(config.load(running.toml)) as inventory:
-        return inventory.boots.latest("lab1")
-
-
-def stages(running: Served) -> list[str]:
-    with opened(config.load(running.toml)) as inventory:
-        return [event.stage for event in inventory.boots.events_since("lab1", 0)]
-
-
-def comes_up(running: Served, booted: Machine) -> Boot:
-    """Until it says so; on a failure, what it has said."""
-
-    def is_up() -> bool:
-        assert booted.process.poll() is None, booted.said()[-3000:]
-        found = stages(running)
-        assert "failed" not in found, booted.said()[-3000:]
-        return "multi-user" in found
-
-    try:
-        running.until(is_up, BOOT_SECONDS)
-    except AssertionError:
-        print(booted.said()[-5000:])
-        raise
-    boot = boot_of(running)
-    assert boot is not None
-    return boot
-
-
-def facts(running: Served, boot: Boot) -> dict[str, str]:
-    """The machine's own account, after it has read all of its store."""
-    with opened(config.load(running.toml)) as inventory:
-        inventory.orders.give(boot.id, Order.REPORT)
-        file = inventory.state.report(boot.id, "facts")
-    running.until(file.exists, BOOT_SECONDS)
-    return parse_facts(file.read_text())
-
-
-def goes_off(running: Served, boot: Boot, booted: Machine) -> None:
-    with opened(config.load(running.toml)) as inventory:
-        inventory.orders.give(boot.id, Order.POWEROFF)
-    assert booted.process.wait(120) == 0
-
-
-def given(running: Served) -> set[str]:
-    """Addresses that our dnsmasq has given."""
-    leases = running.state / "dhcp" / "leases"
-    return (
-        {line.split()[2] for line in leases.read_text().splitlines()} if leases.exists() else set()
-    )
 
 
 @pytest.mark.parametrize("kind", ["bios", "uefi"])
@@ -105,7 +48,7 @@ def test_by_uefi_http_boot(tmp_path: Path, what: What) -> None:
             (running.state / "dhcp" / "tftp" / "x64.efi").unlink()
             with machine(server, tmp_path, "uefi", [Nic(MAC)]) as booted:
                 boot = comes_up(running, booted)
-                assert "vendor class: HTTPClient" in running.log.read_text()
+                assert any("HTTPClient" in detail for detail in details(running))
                 goes_off(running, boot, booted)
 
 

@@ -90,10 +90,9 @@ def lab(tmp_path: Path) -> Lab:
 mac = ["{MAC}"]
 serial = ["{SERIAL}"]
 mode = "plain"
-[initrd]
-busyboxes = {{ aarch64 = "{foreign_busybox(tmp_path)}" }}
 """
-    what = What(store.root, other.text)
+    busyboxes = {"aarch64": foreign_busybox(tmp_path)}
+    what = What(store.root, other.text, busyboxes=busyboxes)
     toml = settings(tmp_path, what, mode="full", more=more)
     text = toml.read_text().replace("[dhcp]\n", f'[dhcp]\nraspberry_firmware = "{firmware}"\n')
     toml.write_text(text)

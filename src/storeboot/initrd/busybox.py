@@ -51,7 +51,7 @@ def find_busybox(
         raise CommandError(
             f"{busybox} is not for {machine} machines", f"correct initrd.busyboxes.{machine}"
         )
-    missing = sorted(set(APPLETS) - _applets(busybox, data, runs=machine == own))
+    missing = sorted(set(APPLETS) - applets(busybox))
     if missing:
         raise CommandError(
             f"{busybox} was built without {', '.join(missing)}",
@@ -60,8 +60,10 @@ def find_busybox(
     return busybox
 
 
-def _applets(busybox: Path, data: bytes, *, runs: bool) -> set[str]:
-    """What it says itself; of one that does not run here, the table of names in it."""
-    if runs:
+def applets(busybox: Path) -> set[str]:
+    """What it says itself; of one that does not run here, what its table has of ours."""
+    data = busybox.read_bytes()
+    if int.from_bytes(data[18:20], "little") == _MACHINES.get(platform.machine()):
         return set(run([busybox, "--list"]).split())
-    return {name for name in APPLETS if b"\0%s\0" % name.encode() in data}
+    known = {*run([find_program("busybox", _INSTALL), "--list"]).split(), *APPLETS}
+    return {name for name in known if b"\0%s\0" % name.encode() in data}

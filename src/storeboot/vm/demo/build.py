@@ -12,7 +12,7 @@ from typing import Literal
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import run
 from storeboot.vm.demo.debian import fetch
-from storeboot.vm.demo.packages import PACKAGES, Suite
+from storeboot.vm.demo.packages import ARCHITECTURES, FOREIGN, PACKAGES, Machine, Suite
 from storeboot.vm.demo.unpack import Tree, Trees, unpack
 
 HERE = Path(__file__).with_name("system")
@@ -21,6 +21,7 @@ Flavour = Literal["systemd", "scripted"]
 NetworkManager = Literal["networkd", "NetworkManager", "dhcpcd"]
 
 KERNEL_PARAMS = ("console=ttyS0", "loglevel=4", "root=fstab", "panic=10")
+_CONSOLES: dict[Machine, str] = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 # A store of its own needs no daemon, no build users and no substituters; the sandbox is what lets
 # a builder see it as /nix/store.
 _OPTIONS = (
@@ -63,12 +64,14 @@ def build_demo(
     network: NetworkManager = "networkd",
     etc_overlay: EtcOverlay | None = None,
     edition: int = 1,
+    machine: Machine = "x86_64",
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
 
     The same packages give the same store path. Of a higher `edition`, a demo system has one package
-    at another store path, as after a small update, and a micro system another label.
+    at another store path, as after a small update, and a micro system another label. For another
+    `machine` there is a micro system only.
     """
     work = directory / suite
     store = Store(directory / "store")
@@ -77,9 +80,11 @@ def build_demo(
     debs = fetch(PACKAGES, suite, work)
     progress(f"unpacking {len(debs)} packages")
     trees = unpack(debs, work / "trees")
+    if machine != "x86_64":
+        return _build_foreign(directory, store, trees, suite, machine)
     progress(f"building the {kind} system with Nix in {store.root}")
     if kind == "micro":
-        text = _build_micro(store, trees, suite, work, etc_overlay, edition)
+        text = _build_micro(store, trees, trees, suite, work, etc_overlay, edition)
     else:
         spec = _spec(trees, suite, edition)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
@@ -130,24 +135,39 @@ def _edited(tree: Tree, edition: int) -> Tree:
     return Tree(f"{tree.name}-{edition}", tree.path) if changed else tree
 
 
+def _build_foreign(
+    directory: Path, store: Store, builders: Trees, suite: Suite, machine: Machine
+) -> DemoSystem:
+    """Build a micro system for another processor, by programs of this one."""
+    work = directory / f"{suite}-{machine}"
+    debs = fetch(FOREIGN[machine], suite, work, ARCHITECTURES[machine])
+    trees = unpack(debs, work / "trees")
+    text = _build_micro(store, trees, builders, suite, work, None, 1, machine)
+    return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES["micro"], has_nix=False)
+
+
 def _build_micro(
     store: Store,
     trees: Trees,
+    builders: Trees,
     suite: Suite,
     work: Path,
     etc_overlay: EtcOverlay | None,
     edition: int,
+    machine: Machine = "x86_64",
 ) -> str:
     """The micro system needs the kernel and busybox only."""
     fields = {
         "busybox": asdict(trees.busybox),
+        "builder": asdict(builders.busybox),
+        "machine": machine,
         "kernel": asdict(trees.kernel),
         "modules": asdict(trees.modules),
         "hostname": "micro",
         "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
         "label": f"{suite}-micro" + (f"-{edition}" if edition > 1 else ""),
         "kernelVersion": trees.kernel_version,
-        "kernelParams": KERNEL_PARAMS,
+        "kernelParams": (f"console={_CONSOLES[machine]}", *KERNEL_PARAMS[1:]),
     }
     inputs = json.dumps(fields, default=str, sort_keys=True)
     return _instantiate(store, "micro.nix", inputs, work)

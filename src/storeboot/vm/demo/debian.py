@@ -34,9 +34,9 @@ Dir::Etc::sourcelist "{work}/sources.list";
 Dir::Etc::sourceparts "-";
 Dir::Etc::preferences "-";
 Dir::Etc::preferencesparts "-";
-APT::Architecture "amd64";
+APT::Architecture "{architecture}";
 #clear APT::Architectures;
-APT::Architectures {{ "amd64"; }};
+APT::Architectures {{ "{architecture}"; }};
 APT::Get::Assume-Yes "true";
 APT::Install-Recommends "false";
 APT::Keep-Downloaded-Packages "true";
@@ -55,9 +55,9 @@ class Archive:
     uri: str
     signed_by: str
 
-    def source_line(self, suite: str) -> str:
+    def source_line(self, suite: str, architecture: str) -> str:
         """Return the one-line apt source for a suite."""
-        return f"deb [arch=amd64 signed-by={self.signed_by}] {self.uri} {suite} main\n"
+        return f"deb [arch={architecture} signed-by={self.signed_by}] {self.uri} {suite} main\n"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def pick_archive(index_targets: str, codename: str) -> Archive | None:
     return None
 
 
-def fetch(packages: Iterable[str], suite: str, work: Path) -> list[Path]:
+def fetch(
+    packages: Iterable[str], suite: str, work: Path, architecture: str = "amd64"
+) -> list[Path]:
     """Download packages and what they depend on; no network when nothing changed."""
     wanted = sorted(set(packages))
     debs_dir = work / "debs"
@@ -112,7 +114,7 @@ def fetch(packages: Iterable[str], suite: str, work: Path) -> list[Path]:
     key = hashlib.sha256("\n".join([suite, *wanted]).encode()).hexdigest()
     debs = _cached(manifest, key, debs_dir)
     if debs is None:
-        debs = _download(wanted, suite, work, debs_dir)
+        debs = _download(wanted, suite, work, debs_dir, architecture)
         manifest.write_text(json.dumps({"key": key, "debs": [asdict(deb) for deb in debs]}))
     return [debs_dir / deb.filename for deb in debs]
 
@@ -127,8 +129,10 @@ def _cached(manifest: Path, key: str, debs_dir: Path) -> list[Deb] | None:
     return debs if known["key"] == key and complete else None
 
 
-def _download(wanted: list[str], suite: str, work: Path, debs_dir: Path) -> list[Deb]:
-    config = _write_config(work, debs_dir, host_archive(), suite)
+def _download(
+    wanted: list[str], suite: str, work: Path, debs_dir: Path, architecture: str
+) -> list[Deb]:
+    config = _write_config(work, debs_dir, host_archive(), suite, architecture)
     apt = ["apt-get", "-q", "-c", str(config)]
     run([*apt, "update"])
     plan = run([*apt, "--simulate", "install", *wanted])
@@ -143,12 +147,14 @@ def parse_plan(simulated: str) -> list[Deb]:
     return sorted(debs, key=lambda deb: deb.name)
 
 
-def _write_config(work: Path, debs_dir: Path, archive: Archive, suite: str) -> Path:
+def _write_config(
+    work: Path, debs_dir: Path, archive: Archive, suite: str, architecture: str
+) -> Path:
     for directory in ("state/lists/partial", "cache", "log"):
         (work / directory).mkdir(parents=True, exist_ok=True)
     (debs_dir / "partial").mkdir(parents=True, exist_ok=True)
     (work / "status").touch()
-    (work / "sources.list").write_text(archive.source_line(suite))
+    (work / "sources.list").write_text(archive.source_line(suite, architecture))
     config = work / "apt.conf"
-    config.write_text(_APT_CONF.format(work=work, debs=debs_dir))
+    config.write_text(_APT_CONF.format(work=work, debs=debs_dir, architecture=architecture))
     return config

@@ -6,6 +6,8 @@ from typing import Literal
 
 Suite = Literal["trixie", "bookworm"]
 KERNEL = "linux-image-cloud-amd64"
+Machine = Literal["x86_64", "aarch64"]
+ARCHITECTURES: dict[Machine, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 BUSYBOX = "busybox-static"
 PACKAGES = (
     "base-files", "bash", "ca-certificates", "coreutils", "curl", "dash", "debianutils",
@@ -18,3 +20,5 @@ PACKAGES = (
     "openssh-client", "openssh-server", "passwd", "procps", "systemd", "systemd-sysv", "udev",
     KERNEL, BUSYBOX,
 )  # fmt: skip
+# Of a micro system for a processor that nothing runs on here.
+FOREIGN = {"aarch64": ("linux-image-cloud-arm64", BUSYBOX)}

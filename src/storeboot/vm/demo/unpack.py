@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storeboot.errors import CommandError
+from storeboot.initrd.busybox import applets
 from storeboot.process import run
 from storeboot.vm.demo.packages import BUSYBOX
 
@@ -183,7 +184,7 @@ def make_busybox(tree: Tree, into: Path) -> Tree:
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "bin").mkdir(parents=True)
     shutil.copy2(tree.path / "usr" / "bin" / "busybox", partial / "bin" / "busybox")
-    for applet in run([partial / "bin" / "busybox", "--list"]).split():
+    for applet in sorted(applets(partial / "bin" / "busybox")):
         if applet != "busybox":
             (partial / "bin" / applet).symlink_to("busybox")
     partial.rename(made.path)

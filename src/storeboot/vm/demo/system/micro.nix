@@ -4,6 +4,7 @@ let
   spec = builtins.fromJSON (builtins.readFile inputs);
   add = tree: builtins.path { inherit (tree) name path; };
   busybox = add spec.busybox;
+  builder = add spec.builder; # the same, but where the system is for another processor
   kernel = add spec.kernel;
   modules = add spec.modules;
   # Image and base directory of system.etc.overlay, where a test gives them.
@@ -15,9 +16,10 @@ let
   build = name: script: env: derivation ({
     inherit name busybox etc;
     system = "x86_64-linux";
-    builder = "${busybox}/bin/busybox";
+    builder = "${builder}/bin/busybox";
     args = [ "sh" "-eu" script ];
-    PATH = "${busybox}/bin";
+    PATH = "${builder}/bin";
+    machine = "${spec.machine}-linux";
   } // env);
 in
 build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (overlay // {

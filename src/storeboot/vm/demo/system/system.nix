@@ -35,6 +35,7 @@ in
 build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
   inherit flavour kernel modules systemd systemPath etc activate;
   inherit (spec) label kernelVersion;
+  machine = "x86_64-linux";
   initInterface = "systemd ${spec.systemdVersion}";
   initProgram = "${systemd}/lib/systemd/systemd";
   kernelParams = builtins.concatStringsSep " " spec.kernelParams;

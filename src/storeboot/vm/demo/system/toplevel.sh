@@ -15,7 +15,7 @@ fi
 ln -s "$activate" activate
 printf %s "$kernelParams" >kernel-params
 printf %s "$label" >nixos-version
-printf %s x86_64-linux >system
+printf %s "$machine" >system
 printf %s "$initInterface" >init-interface-version
 
 stage2() {
@@ -31,5 +31,5 @@ systemd)
 esac
 
 cat >boot.json <<EOF
-{"org.nixos.bootspec.v1":{"init":"$out/init","kernel":"$kernel/bzImage","kernelParams":$kernelParamsJson,"label":"NixOS stand-in $label (Linux $kernelVersion)","system":"x86_64-linux","toplevel":"$out"},"org.nixos.specialisation.v1":{}}
+{"org.nixos.bootspec.v1":{"init":"$out/init","kernel":"$kernel/bzImage","kernelParams":$kernelParamsJson,"label":"NixOS stand-in $label (Linux $kernelVersion)","system":"$machine","toplevel":"$out"},"org.nixos.specialisation.v1":{}}
 EOF

@@ -1,0 +1,56 @@
+"""A machine with another processor than the server's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import CACHE, system
+from network.booting import comes_up, facts, goes_off
+from network.lab import bridged, needs_root
+from network.machine import Nic, machine
+from network.serving import MAC, What, served, settings
+from storeboot import config
+from storeboot.boot.report import parse_hashes
+from storeboot.deploy.inventory import opened
+from storeboot.process import run
+from storeboot.vm.demo.debian import fetch
+from storeboot.vm.hashes import closure_hashes
+
+pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def ipxe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of Debian trixie; bookworm's has none for arm64."""
+    directory = tmp_path_factory.mktemp("ipxe")
+    (deb,) = (
+        file for file in fetch(["ipxe"], "trixie", CACHE / "ipxe") if file.name[:5] == "ipxe_"
+    )
+    run(["dpkg-deb", "-x", deb, directory])
+    return directory / "usr" / "lib" / "ipxe" / "ipxe-arm64.efi"
+
+
+def test_from_uefi_to_a_verified_store(tmp_path: Path, ipxe: Path) -> None:
+    built = system(machine="aarch64")
+    busybox = built.store.follow(built.toplevel, "sw/bin/busybox")
+    assert busybox is not None
+    what = What(built.store.root, built.toplevel.text, {"arm64": ipxe}, {"aarch64": busybox})
+    with bridged("10.77.0.1/24") as server:
+        toml = settings(tmp_path, what, mode="full")
+        with (
+            served(server, toml) as running,
+            machine(server, tmp_path, "arm64", [Nic(MAC)]) as booted,
+        ):
+            boot = comes_up(running, booted, seconds=500)
+            said = facts(running, boot)
+            assert said["kernel"].endswith("-arm64")
+            assert said["lower_fstype"] == "nfs"
+            with opened(config.load(toml)) as inventory:
+                view = inventory.state.view(boot.view)
+                hashes = parse_hashes(inventory.state.report(boot.id, "hashes").read_bytes())
+            assert view is not None
+            assert hashes == closure_hashes(built.store, view.paths)
+            assert len(hashes) > 1000
+            goes_off(running, boot, booted)
