@@ -42,6 +42,10 @@ _SHARED = frozenset(
         "unknown", "unspecified",
     }
 )  # fmt: skip
+_LISTEN = (
+    "Address to listen on. With [networks] and no word here: the addresses of these, and "
+    "server.address; nothing else."
+)
 Port = Annotated[int, Field(ge=1, le=65535)]
 NfsVersion = Literal["3", "4.1", "4.2"]
 Mode = Literal["plain", "pack"]
@@ -84,12 +88,12 @@ class DatabaseSection(_Section):
 
 
 class HttpSection(_Section):
-    listen: str = Field(default="0.0.0.0", description="Address to listen on.")
+    listen: str = Field(default="0.0.0.0", description=_LISTEN)
     port: Port = Field(default=8080, description="TCP port of the boot service.")
 
 
 class NfsSection(_Section):
-    listen: str = Field(default="0.0.0.0", description="Address to listen on.")
+    listen: str = Field(default="0.0.0.0", description=_LISTEN)
     port: Port = Field(default=2049, description="TCP port of NFS and MOUNT.")
     version: NfsVersion = Field(default="3", description="Protocol the machines mount with.")
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
@@ -457,6 +461,13 @@ class Config(_Section):
             if self.dhcp.mode == "full" and network.range is None:
                 raise ValueError(f'network {name!r} has no range, which dhcp.mode = "full" needs')
         return self
+
+    def listening(self, section: HttpSection | NfsSection) -> tuple[str, ...]:
+        """Addresses to bind."""
+        if not self.networks or "listen" in section.model_fields_set:
+            return (section.listen,)
+        own = (network.own for network in self.networks.values())
+        return tuple(dict.fromkeys((*own, self.server.address)))
 
     def address_towards(self, local: str) -> str:
         """What a machine is told to ask, who has asked at the server's address `local`."""

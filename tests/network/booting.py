@@ -13,14 +13,14 @@ from storeboot.hosts.orders import Order
 BOOT_SECONDS = 300.0
 
 
-def boot_of(running: Served) -> Boot | None:
+def boot_of(running: Served, host: str = "lab1") -> Boot | None:
     with opened(config.load(running.toml)) as inventory:
-        return inventory.boots.latest("lab1")
+        return inventory.boots.latest(host)
 
 
-def stages(running: Served) -> list[str]:
+def stages(running: Served, host: str = "lab1") -> list[str]:
     with opened(config.load(running.toml)) as inventory:
-        return [event.stage for event in inventory.boots.events_since("lab1", 0)]
+        return [event.stage for event in inventory.boots.events_since(host, 0)]
 
 
 def details(running: Served) -> list[str]:
@@ -29,12 +29,14 @@ def details(running: Served) -> list[str]:
         return [event.detail for event in inventory.boots.events_since("lab1", 0)]
 
 
-def comes_up(running: Served, booted: Machine, seconds: float = BOOT_SECONDS) -> Boot:
+def comes_up(
+    running: Served, booted: Machine, seconds: float = BOOT_SECONDS, host: str = "lab1"
+) -> Boot:
     """Until it says so; on a failure, what it has said."""
 
     def is_up() -> bool:
         assert booted.process.poll() is None, booted.said()[-3000:]
-        found = stages(running)
+        found = stages(running, host)
         assert "failed" not in found, booted.said()[-3000:]
         return "multi-user" in found
 
@@ -43,7 +45,7 @@ def comes_up(running: Served, booted: Machine, seconds: float = BOOT_SECONDS) ->
     except AssertionError:
         print(booted.said()[-5000:])
         raise
-    boot = boot_of(running)
+    boot = boot_of(running, host)
     assert boot is not None
     return boot
 

@@ -36,6 +36,7 @@ def settings(
     *,
     mode: str,
     mac: str = MAC,
+    server_address: str = "10.77.0.1",
     networks: Mapping[str, str] | None = None,
     more: str = "",
 ) -> Path:
@@ -54,7 +55,7 @@ range = ["{address.rpartition(".")[0]}.100", "{address.rpartition(".")[0]}.199"]
     file = directory / "storeboot.toml"
     file.write_text(f"""
 [server]
-address = "10.79.0.1"
+address = "{server_address}"
 state_directory = "{directory}/state"
 [store]
 root = "{what.root}"

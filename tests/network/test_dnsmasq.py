@@ -188,6 +188,15 @@ def test_a_second_dhcp_server_on_the_port_is_an_error(small: What, tmp_path: Pat
     assert "dhcp-snippet" in done.stderr
 
 
+def test_nothing_listens_where_no_network_was_named(small: What, tmp_path: Path) -> None:
+    toml = settings(tmp_path, small, mode="full")
+    with bridged("10.77.0.1/24", "10.78.0.1/24") as server, served(server, toml):
+        listening = server.run("ss", "-Hlntu")
+        places = {line.split()[4] for line in listening.splitlines()}
+        named = {"10.77.0.1:8080", "10.77.0.1:2049", "0.0.0.0%br0:67", "10.77.0.1:69"}
+        assert places == named
+
+
 @pytest.mark.parametrize("name", ["BIOS", "UEFI x64"])
 def test_as_a_proxy_it_gives_no_address(small: What, tmp_path: Path, name: str) -> None:
     """Firmware asks again on port 4011, where UEFI takes its file name from."""
@@ -208,7 +217,9 @@ async def test_two_networks_are_told_the_server_s_address_on_each(
     small: What, tmp_path: Path
 ) -> None:
     networks = {"br0": "10.77.0.1/24", "br1": "10.78.0.1/24"}
-    toml = settings(tmp_path, small, mode="full", networks=networks)
+    more = '[http]\nlisten = "0.0.0.0"\n[nfs]\nlisten = "0.0.0.0"\n'
+    toml = settings(tmp_path, small, mode="full", networks=networks, server_address="10.79.0.1",
+                    more=more)  # fmt: skip
     with bridged("10.77.0.1/24", "10.78.0.1/24") as server, served(server, toml):
         for bridge, own in (("br0", "10.77.0.1"), ("br1", "10.78.0.1")):
             with attached(server, bridge) as client:

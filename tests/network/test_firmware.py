@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,4 +97,63 @@ def test_from_the_second_of_two_nics(tmp_path: Path, what: What) -> None:
             boot = comes_up(running, booted)
             assert boot.address == "10.77.0.20"
             assert facts(running, boot)["lower_source"].startswith("10.77.0.1:")
+            goes_off(running, boot, booted)
+
+
+def test_a_machine_in_each_of_two_networks(tmp_path: Path, what: What) -> None:
+    other = "52:54:00:00:00:02"
+    more = f"""
+[hosts.lab2]
+mac = ["{other}"]
+address = ["10.78.0.20"]
+system = "{what.system}"
+"""
+    networks = {"br0": "10.77.0.1/24", "br1": "10.78.0.1/24"}
+    with bridged("10.77.0.1/24", "10.78.0.1/24") as server, ExitStack() as stack:
+        toml = settings(tmp_path, what, mode="full", networks=networks, more=more)
+        running = stack.enter_context(served(server, toml))
+        started = {}
+        for name, nic in (("lab1", Nic(MAC)), ("lab2", Nic(other, "br1"))):
+            (tmp_path / name).mkdir()
+            started[name] = stack.enter_context(machine(server, tmp_path / name, "bios", [nic]))
+        for name, own in (("lab1", "10.77.0.1"), ("lab2", "10.78.0.1")):
+            boot = comes_up(running, started[name], host=name)
+            assert facts(running, boot)["lower_source"].startswith(f"{own}:")
+            goes_off(running, boot, started[name])
+
+
+def test_a_switch_that_drops_everything_for_forty_seconds(tmp_path: Path, what: What) -> None:
+    """As one with spanning tree does after link-up: here when the initrd asks for its address."""
+    with bridged("10.77.0.1/24") as server:
+        toml = settings(tmp_path, what, mode="full")
+        with (
+            served(server, toml) as running,
+            machine(server, tmp_path, "bios", [Nic(MAC)]) as booted,
+        ):
+            # iPXE has all that it asks for, and the kernel needs seconds to come to the network.
+            running.until(lambda: "/initrd... ok" in booted.said(), 120)
+            server.ip(f"link set {booted.taps[0]} nomaster")
+            running.wait(40)
+            assert "network" not in stages(running)
+            server.ip(f"link set {booted.taps[0]} master br0")
+            goes_off(running, comes_up(running, booted), booted)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_short_lease_outlives_a_stop_and_five_minutes(tmp_path: Path, what: What) -> None:
+    """The agent renews it; a machine that stood still for longer asks for it again."""
+    with bridged("10.77.0.1/24") as server:
+        toml = settings(tmp_path, what, mode="full")
+        toml.write_text(toml.read_text().replace("[dhcp]\n", "[dhcp]\nlease = 120\n"))
+        with (
+            served(server, toml) as running,
+            machine(server, tmp_path, "bios", [Nic(MAC)]) as booted,
+        ):
+            boot = comes_up(running, booted)
+            running.wait(300)
+            assert facts(running, boot)["address"].split() == ["10.77.0.20"]
+            booted.process.send_signal(signal.SIGSTOP)
+            running.wait(150)
+            booted.process.send_signal(signal.SIGCONT)
             goes_off(running, boot, booted)

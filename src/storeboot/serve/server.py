@@ -186,9 +186,15 @@ def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend
 
 
 async def _listen_nfs(nfs: NfsListener, config: Config, given: Mapping[str, socket.socket]) -> None:
-    await nfs.start(config.nfs.listen, config.nfs.port, given.get("nfs"))
+    ports = {"nfs": config.nfs.port}
     if config.nfs.alias and config.nfs.port != NFS_PORT:
-        await nfs.start(config.nfs.listen, NFS_PORT, given.get("alias"))
+        ports["alias"] = NFS_PORT
+    for name, port in ports.items():
+        if (passed := given.get(name)) is not None:
+            await nfs.start("", port, passed)
+            continue
+        for address in config.listening(config.nfs):
+            await nfs.start(address, port)
 
 
 def _raise_file_limit() -> None:
@@ -198,17 +204,18 @@ def _raise_file_limit() -> None:
 
 
 async def _listen_http(runner: web.AppRunner, config: Config, given: socket.socket | None) -> None:
-    listen, port = config.http.listen, config.http.port
-    try:
-        if given is not None:
-            await web.SockSite(runner, given).start()
-        else:
-            await web.TCPSite(runner, listen, port).start()
-    except OSError as error:
-        raise StorebootError(
-            f"cannot listen for HTTP on {listen} port {port}: {error.strerror}",
-            "stop what uses the port, or set http.port",
-        ) from None
+    if given is not None:
+        await web.SockSite(runner, given).start()
+        return
+    port = config.http.port
+    for address in config.listening(config.http):
+        try:
+            await web.TCPSite(runner, address, port).start()
+        except OSError as error:
+            raise StorebootError(
+                f"cannot listen for HTTP on {address} port {port}: {error.strerror}",
+                "stop what uses the port, or set http.port or http.listen",
+            ) from None
 
 
 async def serve(config: Config, progress: Callable[[str], None]) -> None:
