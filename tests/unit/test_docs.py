@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from bench import picture
 
 from storeboot.boot.timeline import FAILED, NOTES, STAGES
 from storeboot.config import Config
@@ -69,3 +70,10 @@ def test_no_file_is_too_long_to_have_one_idea() -> None:
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     assert len(sources) > 100
     assert {path.name for path in sources if len(path.read_text().splitlines()) > 600} == set()
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    """`python -m bench.picture` after a benchmark."""
+    rows = picture.read()
+    assert picture.with_tables(picture.README.read_text(), rows) == picture.README.read_text()
+    assert picture.PICTURE.read_text() == picture.picture(rows)
