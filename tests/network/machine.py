@@ -41,9 +41,14 @@ class Machine:
 
 @contextmanager
 def machine(
-    server: Namespace, directory: Path, kind: Kind, nics: list[Nic], memory: int = 1024
+    server: Namespace,
+    directory: Path,
+    kind: Kind,
+    nics: list[Nic],
+    memory: int = 1024,
+    stick: Path | None = None,
 ) -> Iterator[Machine]:
-    """From an empty start: nothing but its firmware."""
+    """From an empty start: nothing but its firmware, and perhaps a USB stick to start from."""
     console = directory / "console"
     argv = ["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg",
             "-m", str(memory), "-smp", "1", "-no-reboot", "-serial", f"file:{console}",
@@ -56,6 +61,9 @@ def machine(
     else:
         require_rom()
         argv = [QEMU, *argv, "-machine", "pc,graphics=off", "-cpu", "max"]
+    if stick is not None:
+        argv += ["-device", "qemu-xhci", "-drive", f"if=none,id=stick,format=raw,file={stick}",
+                 "-device", "usb-storage,drive=stick,bootindex=0"]  # fmt: skip
     taps = []
     for number, nic in enumerate(nics):
         taps.append(tap(server, nic.bridge))

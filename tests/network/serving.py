@@ -123,9 +123,10 @@ class Served:
 
 
 @contextmanager
-def served(server: Namespace, toml: Path) -> Iterator[Served]:
+def served(server: Namespace, toml: Path, prefix: tuple[str, ...] = ()) -> Iterator[Served]:
+    """`prefix` goes before the command."""
     with (toml.parent / "log").open("wb") as log:
-        process = subprocess.Popen(server.argv(*Served.argv(toml)), stdout=log, stderr=log)
+        process = subprocess.Popen(server.argv(*prefix, *Served.argv(toml)), stdout=log, stderr=log)
     running = Served(server, toml, process)
     try:
         running.until(lambda: "serve.ready" in running.log.read_text(), 60)

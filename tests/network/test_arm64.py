@@ -6,33 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from e2e.systems import CACHE, system
+from e2e.systems import system
 from network.booting import comes_up, facts, goes_off
+from network.firmware import trixie_ipxe
 from network.lab import bridged, needs_root
 from network.machine import Nic, machine
 from network.serving import MAC, What, served, settings
 from storeboot import config
 from storeboot.boot.report import parse_hashes
 from storeboot.deploy.inventory import opened
-from storeboot.process import run
-from storeboot.vm.demo.debian import fetch
 from storeboot.vm.hashes import closure_hashes
 
 pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def ipxe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of Debian trixie; bookworm's has none for arm64."""
-    directory = tmp_path_factory.mktemp("ipxe")
-    (deb,) = (
-        file for file in fetch(["ipxe"], "trixie", CACHE / "ipxe") if file.name[:5] == "ipxe_"
-    )
-    run(["dpkg-deb", "-x", deb, directory])
-    return directory / "usr" / "lib" / "ipxe" / "ipxe-arm64.efi"
-
-
-def test_from_uefi_to_a_verified_store(tmp_path: Path, ipxe: Path) -> None:
+def test_from_uefi_to_a_verified_store(tmp_path: Path) -> None:
+    ipxe = trixie_ipxe(tmp_path) / "ipxe-arm64.efi"
     built = system(machine="aarch64")
     busybox = built.store.follow(built.toplevel, "sw/bin/busybox")
     assert busybox is not None

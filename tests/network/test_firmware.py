@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from e2e.systems import system
 from network.booting import comes_up, details, facts, given, goes_off, stages
-from network.lab import Namespace, attached, bridged, needs_root
+from network.firmware import another_dhcp_server
+from network.lab import bridged, needs_root
 from network.machine import Kind, Nic, machine
 from network.serving import MAC, What, served, settings
 
@@ -51,24 +50,6 @@ def test_by_uefi_http_boot(tmp_path: Path, what: What) -> None:
                 boot = comes_up(running, booted)
                 assert any("HTTPClient" in detail for detail in details(running))
                 goes_off(running, boot, booted)
-
-
-@contextmanager
-def another_dhcp_server(server: Namespace, directory: Path) -> Iterator[Path]:
-    """Which knows nothing of booting; gives its leases."""
-    leases = directory / "their-leases"
-    with attached(server, address="10.77.0.2/24") as other:
-        argv = ["dnsmasq", "--port=0", "--keep-in-foreground", "--conf-file=/dev/null",
-                "--interface=eth0", "--dhcp-range=10.77.0.150,10.77.0.160",
-                f"--dhcp-leasefile={leases}", "--user=root", "--log-facility=-"]  # fmt: skip
-        with subprocess.Popen(other.argv(*argv), stderr=subprocess.PIPE, text=True) as theirs:
-            assert theirs.stderr is not None
-            while "started" not in theirs.stderr.readline():
-                continue
-            try:
-                yield leases
-            finally:
-                theirs.terminate()
 
 
 @pytest.mark.parametrize("kind", ["bios", "uefi"])

@@ -9,6 +9,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot import __version__, log
+from storeboot.cli.boot_media import boot_media
 from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
 from storeboot.cli.deploy import confirm, deploy, generations, rollback
@@ -34,6 +35,7 @@ def cli(verbose: bool) -> None:
 
 
 COMMANDS = (
+    boot_media,
     completion,
     confirm,
     demo,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import grp
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -110,14 +108,10 @@ class Dnsmasq:
 
     async def _start(self) -> None:
         program = self._config.dhcp.dnsmasq or find_program("dnsmasq", _INSTALL)
-        # As this user: as root it would become somebody who cannot write where it has to.
-        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
-        argv: list[str | Path] = [
-            program,
-            f"--conf-file={self._file}",
-            f"--user={user}",
-            f"--group={group}",
-        ]
+        argv: list[str | Path] = [program, f"--conf-file={self._file}"]
+        if os.geteuid() == 0:
+            # It would become somebody who cannot write where it has to.
+            argv += ["--user=root", "--group=root"]
         self._child = await Child.start(argv, piped=True)
         self.starts += 1
         try:
@@ -170,7 +164,8 @@ class Dnsmasq:
         _write(self._state, json.dumps(said) + "\n")
 
     def _last_words(self) -> str:
-        words = self._words[-1] if self._words else "no word from it"
+        said = [line for line in self._words if "FAILED to start up" not in line]
+        words = said[-1] if said else "no word from it"
         return words.partition(": ")[2] or words
 
 
