@@ -56,10 +56,10 @@ class _Section(BaseModel):
 
 
 def _ipv4(value: str) -> str:
-    parts = value.split(".")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
-        raise ValueError(f"{value!r} is not an IPv4 address")
-    return value
+    try:
+        return str(IPv4Address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address") from None
 
 
 class ServerSection(_Section):

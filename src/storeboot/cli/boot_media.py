@@ -13,7 +13,7 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, say
 from storeboot.deploy.inventory import boot_url
-from storeboot.dhcp.firmware import PLACES, find_programs
+from storeboot.dhcp.firmware import PLACES, find_programs, is_there
 from storeboot.dhcp.media import files
 from storeboot.errors import StorebootError
 from storeboot.process import run
@@ -42,7 +42,7 @@ def boot_media(
         known = ", ".join(sorted(loaded.networks)) or "none"
         raise click.UsageError(f"no network {network!r}; networks are: {known}")
     local = loaded.networks[network].own if network is not None else ""
-    bios = next((at / "ipxe.lkrn" for at in PLACES if (at / "ipxe.lkrn").is_file()), None)
+    bios = next((at / "ipxe.lkrn" for at in PLACES if is_there(at / "ipxe.lkrn")), None)
     made = files(find_programs(loaded.dhcp.ipxe), bios, boot_url(loaded, local))
     if not dry_run:
         try:

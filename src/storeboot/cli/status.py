@@ -64,9 +64,12 @@ def status(config_path: Path, as_json: bool) -> None:
 def _warn_of_dnsmasq(loaded: config.Config) -> None:
     """It is started again by itself; until then no firmware is told anything."""
     file = loaded.server.state_directory / "dhcp" / "state.json"
-    if loaded.dhcp.mode == "off" or not file.exists():
+    if loaded.dhcp.mode == "off":
         return
-    said = json.loads(file.read_text())
+    try:
+        said = json.loads(file.read_text())
+    except (OSError, ValueError):  # the server does not run
+        return
     if said["pid"] is None:
         say(f"warning: dnsmasq has ended and is started again; its last words: {said['words']}")
     elif said["starts"] > 1:

@@ -58,7 +58,7 @@ class Packs:
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             hint = error.hint if isinstance(error, StorebootError) else None
-            self.ready[view.view_id] = None
+            self.ready.setdefault(view.view_id)
             log.error("pack.not_built", view=view.view_id, reason=reason, hint=hint)
 
     def build(self, view: ViewRecord, progress: Progress) -> Pack:

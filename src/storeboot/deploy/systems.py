@@ -115,8 +115,8 @@ class Systems:
         """Machines can do without: their own Nix makes it then, after they are up."""
         try:
             self.state.database(view)
-        except StorebootError as error:
-            log.error("nix.no_database", view=view.view_id, reason=error.message, hint=error.hint)
+        except (StorebootError, OSError) as error:
+            log.error("nix.no_database", view=view.view_id, reason=str(error))
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
         """What was made ready, as long as its view is rooted and its files are there."""

@@ -11,6 +11,7 @@ from storeboot.config import DhcpSection, NetworkSection
 from storeboot.dhcp import raspberry
 from storeboot.dhcp.firmware import FIRMWARE, Firmware
 
+MAX_LEASES, MAX_TRANSFERS = 65536, 1024  # dnsmasq's own limits are 1000 and 50
 IPXE_OPTION = 175  # encapsulated options that only iPXE sends
 _FILE_NAME, _VENDOR_CLASS = 67, 60
 _MENU = "storeboot"
@@ -18,11 +19,10 @@ _MENU = "storeboot"
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An address that is one machine's alone, whichever of its NICs asks."""
+    """An address that is one NIC's alone."""
 
-    macs: tuple[str, ...]
+    mac: str
     address: str
-    hostname: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +65,45 @@ def configuration(
 
 
 def reservations(hosts: Iterable[Reservation]) -> str:
-    """The file of `dhcp-hostsfile`."""
-    return "".join(f"{','.join(host.macs)},{host.address},{host.hostname}\n" for host in hosts)
+    """The file of `dhcp-hostsfile`. Without names: some, such as 7d, would be read as times."""
+    return "".join(f"{host.mac},{host.address}\n" for host in hosts)
 
 
 def reserved(
-    hosts: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]],
+    hosts: Iterable[tuple[tuple[str, ...], tuple[str, ...]]],
     networks: Iterable[NetworkSection],
 ) -> Iterator[Reservation]:
-    """Of hosts, given as name, MAC addresses and addresses: the first one inside each network.
+    """Of hosts, given as MAC addresses and addresses: the first one inside each network.
 
-    An address that two hosts have is the first one's: dnsmasq would take none of the file's.
+    It is the first NIC's: were it any of them, a second one that asks while the first holds the
+    store would have the same. Of two hosts with one address the first has it: dnsmasq would take
+    none of the file's.
     """
     subnets, taken = [network.subnet for network in networks], set[str]()
-    for name, macs, addresses in hosts:
+    for macs, addresses in hosts:
         for subnet in subnets:
             own = next((each for each in addresses if IPv4Address(each) in subnet), None)
             if own is not None and macs and own not in taken:
                 taken.add(own)
-                yield Reservation(macs, own, name)
+                yield Reservation(macs[0], own)
 
 
 def _common(section: DhcpSection, places: Places) -> Iterator[str]:
     yield "port=0"  # no DNS
-    yield "bind-interfaces"
+    yield "bind-dynamic"  # an interface that comes later is taken then
     yield "except-interface=lo"
     yield "log-dhcp"
     yield "log-facility=-"
     yield "keep-in-foreground"
-    yield "conf-dir="  # nothing of the distribution's
+    yield "pid-file="  # the distribution's own may run beside it
+    yield f"tftp-max={MAX_TRANSFERS}"
     yield f"tftp-root={places.tftp}"
     yield "dhcp-no-override"  # the BOOTP fields stay what they are
     if section.port != 67:
         yield f"dhcp-alternate-port={section.port},{section.port + 1}"
     if section.mode == "full":
         yield "dhcp-authoritative"
+        yield f"dhcp-lease-max={MAX_LEASES}"
         yield f"dhcp-leasefile={places.leases}"
         yield f"dhcp-hostsfile={places.reservations}"
     elif section.mode == "proxy":

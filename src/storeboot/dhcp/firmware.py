@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,11 @@ FIRMWARE = (
 )
 
 
+def is_there(program: Path) -> bool:
+    """Whether it can be read; not where a directory on the way is closed to this user."""
+    return os.access(program, os.R_OK) and program.is_file()
+
+
 def find_programs(given: dict[str, Path]) -> dict[str, Path]:
     """The iPXE of each kind that there is one for, by the name it is handed out under.
 
@@ -57,7 +63,7 @@ def find_programs(given: dict[str, Path]) -> dict[str, Path]:
         if firmware.http:
             continue
         if firmware.name in given:
-            if not given[firmware.name].is_file():
+            if not is_there(given[firmware.name]):
                 raise ConfigError(
                     f"dhcp.ipxe.{firmware.name}: {given[firmware.name]} is not a file",
                     "correct the path, or leave it out to use the distribution's",
@@ -65,7 +71,7 @@ def find_programs(given: dict[str, Path]) -> dict[str, Path]:
             found[firmware.program] = given[firmware.name]
             continue
         places = (place / name for name in firmware.files for place in PLACES)
-        program = next((place for place in places if place.is_file()), None)
+        program = next((place for place in places if is_there(place)), None)
         if program is not None:
             found[firmware.program] = program
     return found

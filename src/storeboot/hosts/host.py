@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from storeboot.config import (
-    MAC,
     SERIAL,
     Config,
     HostSection,
@@ -60,6 +59,7 @@ class Host:
     name: str
     system: StorePath | None = None  # what the configuration gives it
     matchers: frozenset[str] = field(default_factory=frozenset)
+    macs: tuple[str, ...] = ()  # of its boot NICs, the first one first
     addresses: tuple[str, ...] = ()
     hostname: str = ""
     kernel_params: tuple[str, ...] = ()
@@ -101,6 +101,7 @@ class Host:
             name=name,
             system=StorePath.from_arg(system) if system else None,
             matchers=frozenset(section.matchers),
+            macs=section.mac,
             addresses=section.address,
             hostname=section.hostname or name,
             kernel_params=(
@@ -134,10 +135,6 @@ class Host:
             self, name=name, hostname=name, matchers=frozenset({mac}), ssh_host_key=False,
             like=self.name, declared=False,
         )  # fmt: skip
-
-    @property
-    def macs(self) -> tuple[str, ...]:
-        return tuple(sorted(filter(MAC.fullmatch, self.matchers)))
 
     @property
     def serials(self) -> tuple[str, ...]:

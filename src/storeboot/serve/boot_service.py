@@ -23,7 +23,7 @@ from storeboot.deploy.systems import Assignment
 from storeboot.dhcp.journal import Seen
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots, Event
-from storeboot.hosts.host import Host, Machine
+from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
@@ -256,7 +256,7 @@ class BootService:
         """Events are few and small; waiters are told of each."""
         if event.stage in (UP, FAILED, DOWN):
             self.scripts.leaves(event.host)
-        else:
+        elif event.source != "dhcp":  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
         self.boots.record(event)
         if event.boot is not None:
@@ -274,7 +274,10 @@ class BootService:
 
     async def saw(self, seen: Seen) -> None:
         """dnsmasq has seen a machine on its way to iPXE."""
-        host = self.registry.find(Machine(mac=seen.mac))
+        try:
+            host = self.registry.find(Machine(mac=seen.mac))
+        except AmbiguousMachineError:
+            return
         if host is not None:
             await self.record(
                 Event(host.name, "dhcp", seen.stage, self.clock(), detail=seen.detail)

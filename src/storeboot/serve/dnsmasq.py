@@ -10,17 +10,18 @@ import shutil
 import signal
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
 from storeboot.dhcp.dnsmasq import Places, Reservation, configuration, reservations, reserved
 from storeboot.dhcp.firmware import find_programs
-from storeboot.dhcp.journal import STARTED, Journal, Seen
+from storeboot.dhcp.journal import ADDRESS, STARTED, Journal, Seen
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.host import Host
 from storeboot.process import Child, find_program
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 START_SECONDS = 10.0
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
+QUIET_SECONDS = 30.0  # in which a machine that says the same again is not news
+MAX_HEARD = 4096
 STEADY = 60.0  # seconds after which a start counts as one that went well
 TFTP_PORT, PXE_PORT = 69, 4011
 _INSTALL = "install dnsmasq (on Debian: apt-get install dnsmasq-base)"
@@ -54,6 +57,7 @@ class Dnsmasq:
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._words: deque[str] = deque(maxlen=5)
+        self._heard: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self.starts = 0
         self.programs: dict[str, Path] = {}
 
@@ -66,6 +70,7 @@ class Dnsmasq:
     async def start(self, hosts: Iterable[Host]) -> None:
         """Ready to answer; StorebootError with the reason where it cannot."""
         await asyncio.to_thread(self._prepare, list(hosts))
+        await asyncio.to_thread(end_orphan, self._state, self._file)
         await asyncio.to_thread(require_ports, self._config)
         await self._start()
         self._keeper = asyncio.create_task(self._keep())
@@ -73,8 +78,7 @@ class Dnsmasq:
     async def stop(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.gather(self._keeper, return_exceptions=True)
         if self._child is not None:
             await self._child.stop()
         self._state.unlink(missing_ok=True)
@@ -89,7 +93,7 @@ class Dnsmasq:
             self._child.send(signal.SIGHUP)
 
     def _reserved(self, hosts: Iterable[Host]) -> Iterable[Reservation]:
-        said = ((host.hostname, host.macs, host.addresses) for host in hosts)
+        said = ((host.macs, host.addresses) for host in hosts)
         return reserved(said, self._config.networks.values())
 
     def _prepare(self, hosts: list[Host]) -> None:
@@ -140,9 +144,9 @@ class Dnsmasq:
             failures = 0 if time.monotonic() - since > STEADY else failures + 1
             pause = PAUSES[min(failures, len(PAUSES)) - 1] if failures else 0.0
             log.error("dhcp.ended", words=self._last_words(), again_in=pause)
-            self._tell(None)
             await asyncio.sleep(pause)
             try:
+                self._tell(None)
                 await self._start()
             except (StorebootError, OSError) as error:
                 log.error("dhcp.not_started", reason=str(error))
@@ -154,9 +158,29 @@ class Dnsmasq:
             self._words.append(line)
             log.debug("dhcp.line", line=line)
             seen = journal.line(line)
-            if seen is not None:
-                await self._witness(seen)
+            if seen is not None and self._is_news(seen):
+                await self._tell_of(seen)
+            # Lines that wait already are read without a pause, and others want to be heard.
+            await asyncio.sleep(0)
         await self._child.wait()
+
+    def _is_news(self, seen: Seen) -> bool:
+        """Whoever repeats itself is heard once in a while: each time costs the database a row."""
+        key = (seen.mac, seen.stage, seen.detail if seen.stage == ADDRESS else "")
+        now = time.monotonic()
+        last = self._heard.pop(key, -QUIET_SECONDS)
+        self._heard[key] = now if now - last >= QUIET_SECONDS else last
+        while len(self._heard) > MAX_HEARD:
+            self._heard.popitem(last=False)
+        return now - last >= QUIET_SECONDS
+
+    async def _tell_of(self, seen: Seen) -> None:
+        """Nothing that goes wrong with it may keep dnsmasq from being listened to: it would stand
+        still with the pipe full."""
+        try:
+            await self._witness(seen)
+        except (SQLAlchemyError, StorebootError, OSError) as error:
+            log.error("dhcp.not_recorded", mac=seen.mac, stage=seen.stage, reason=str(error))
 
     def _tell(self, pid: int | None) -> None:
         """For `storeboot status`, which is another process."""
@@ -167,6 +191,24 @@ class Dnsmasq:
         said = [line for line in self._words if "FAILED to start up" not in line]
         words = said[-1] if said else "no word from it"
         return words.partition(": ")[2] or words
+
+
+def end_orphan(state: Path, file: Path) -> None:
+    """Of a server that was killed dnsmasq is left, with the ports that are needed. Blocking."""
+    try:
+        pid = int(json.loads(state.read_text())["pid"] or 0)
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError, KeyError):
+        return
+    if f"--conf-file={file}".encode() not in words:
+        return
+    log.warning("dhcp.orphan", pid=pid)
+    deadline = time.monotonic() + START_SECONDS
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.05)  # it is not our child, and tells us nothing
 
 
 def require_ports(config: Config) -> None:

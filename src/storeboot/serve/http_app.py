@@ -182,8 +182,8 @@ async def database(request: web.Request) -> web.StreamResponse:
     view = (await _assignment(request)).view
     try:
         file = await asyncio.to_thread(request.app[SERVICE].state.database, view)
-    except StorebootError as error:
-        log.error("nix.no_database", view=view.view_id, reason=error.message, hint=error.hint)
+    except (StorebootError, OSError) as error:
+        log.error("nix.no_database", view=view.view_id, reason=str(error))
         raise web.HTTPServiceUnavailable(reason="the server cannot make the database") from None
     return web.FileResponse(file)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 # A board that has read config.txt goes on with what that has named, for this long at least.
 KEPT_SECONDS = 600.0
+_NAME = re.compile(r"[0-9a-f]{8}")
 _LEFT, _SHARED = ".left", ".shared"
 
 
@@ -31,21 +33,39 @@ class Boards:
     inventory: Inventory
     root: Path
     firmware: Path
+    _faults: dict[str, str] = field(default_factory=dict)  # by host, as they were told
 
     def update(self, hosts: Iterable[Host], now: float) -> None:
         """Blocking. A host that cannot boot keeps what it had."""
+        names = set()
         for host in hosts:
             name = directory(host.serials)
             if name is None:
                 continue
+            names.add(name)
             try:
                 self._update(host, self.root / name, now)
-            except (StorebootError, OSError) as error:
-                log.error("raspberry.not_updated", host=host.name, reason=str(error))
+            except (StorebootError, OSError, ValueError) as error:
+                self._complain(host.name, str(error))
+            else:
+                self._faults.pop(host.name, None)
+        self._remove_others(names)
         shared = self.root / _SHARED
         for copy in shared.iterdir() if shared.is_dir() else ():
             if copy.stat().st_nlink == 1:
                 copy.unlink()
+
+    def _complain(self, host: str, reason: str) -> None:
+        """Once, and again when it is another reason."""
+        if self._faults.get(host) != reason:
+            self._faults[host] = reason
+            log.error("raspberry.not_updated", host=host, reason=reason)
+
+    def _remove_others(self, names: set[str]) -> None:
+        """Boards that are nobody's any more."""
+        for place in self.root.iterdir():
+            if _NAME.fullmatch(place.name) and place.is_dir() and place.name not in names:
+                shutil.rmtree(place)
 
     def _update(self, host: Host, place: Path, now: float) -> None:
         inventory = self.inventory
@@ -85,8 +105,10 @@ class Boards:
     def _link_firmware(self, place: Path) -> None:
         for file in self.firmware.iterdir():
             link = place / file.name
-            if file.name != "config.txt" and not link.exists():
-                link.symlink_to(file)
+            if file.name == "config.txt" or (link.is_symlink() and link.readlink() == file):
+                continue
+            link.unlink(missing_ok=True)
+            link.symlink_to(file)
 
     def _fill(self, place: Path, assignment: Assignment, line: str) -> None:
         """Whole under its name, and never changed again."""
@@ -95,7 +117,7 @@ class Boards:
         partial.mkdir()
         self._share(assignment.system.kernel, partial / KERNEL)
         self._share(assignment.initrd.path, partial / INITRD)
-        (partial / COMMAND_LINE).write_text(line + "\n")
+        _replace(partial / COMMAND_LINE, line + "\n")
         trees = assignment.system.device_trees
         for file in sorted(trees.rglob("*.dtb*")) if trees is not None else ():
             goal = partial / ("overlays" if file.parent.name == "overlays" else "") / file.name
@@ -132,4 +154,5 @@ def _forget(place: Path, prefix: str, now: float) -> None:
 def _replace(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.partial")
     partial.write_text(text)
+    partial.chmod(0o644)  # dnsmasq shows nothing else as root
     partial.replace(file)

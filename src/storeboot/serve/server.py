@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -92,6 +92,10 @@ async def running(
             asyncio.create_task(_renew_leases(service, nfs)),
             asyncio.create_task(_carry_on(service, dnsmasq)),
         ]
+        firmware = config.dhcp.raspberry_firmware
+        if dnsmasq is not None and firmware is not None:
+            boards = Boards(service.inventory, dnsmasq.places.tftp, firmware.absolute())
+            chores.append(asyncio.create_task(_keep_boards(service, boards)))
         try:
             yield Server(service, nfs, runner, dnsmasq)
         finally:
@@ -99,17 +103,21 @@ async def running(
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
     finally:
-        if dnsmasq is not None:
-            await dnsmasq.stop()
-        await runner.cleanup()
-        await nfs.stop()
-        engine.dispose()
+        async with AsyncExitStack() as stack:  # each of them, whatever another one says
+            stack.callback(engine.dispose)
+            stack.push_async_callback(nfs.stop)
+            stack.push_async_callback(runner.cleanup)
+            if dnsmasq is not None:
+                stack.push_async_callback(dnsmasq.stop)
 
 
 async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
     """Last of all: who gets an address finds everything else ready."""
     if service.config.dhcp.mode == "off":
-        service.programs = await asyncio.to_thread(find_programs, service.config.dhcp.ipxe)
+        try:
+            service.programs = await asyncio.to_thread(find_programs, service.config.dhcp.ipxe)
+        except StorebootError as error:
+            log.error("dhcp.no_programs", reason=error.message, hint=error.hint)
         return None
     dnsmasq = Dnsmasq(service.config, service.state.path / "dhcp", service.saw)
     await dnsmasq.start(service.registry.all())
@@ -134,25 +142,25 @@ def _renew(service: BootService, peers: list[str], now: float) -> None:
 async def _carry_on(service: BootService, dnsmasq: Dnsmasq | None) -> None:
     while True:
         if dnsmasq is not None:
-            await _bravely(asyncio.to_thread(_keep_up, service, dnsmasq))
+            await _bravely(asyncio.to_thread(dnsmasq.reserve, service.registry.all()))
         await _bravely(service.settle_tests())
         await _bravely(service.carry_on())
         await asyncio.sleep(TEST_SECONDS)
 
 
-def _keep_up(service: BootService, dnsmasq: Dnsmasq) -> None:
-    """With hosts that were added and systems that were deployed."""
-    hosts, firmware = service.registry.all(), service.config.dhcp.raspberry_firmware
-    dnsmasq.reserve(hosts)
-    if firmware is not None:
-        Boards(service.inventory, dnsmasq.places.tftp, firmware).update(hosts, service.clock())
+async def _keep_boards(service: BootService, boards: Boards) -> None:
+    """Apart from the other chores: to make a system ready may take minutes."""
+    while True:
+        hosts = await asyncio.to_thread(service.registry.all)
+        await _bravely(asyncio.to_thread(boards.update, hosts, service.clock()))
+        await asyncio.sleep(TEST_SECONDS)
 
 
 async def _bravely(chore: Awaitable[object]) -> None:
     """What fails once, because the database was away for a moment, is tried again."""
     try:
         await chore
-    except (SQLAlchemyError, StorebootError, OSError) as error:
+    except (SQLAlchemyError, StorebootError, OSError, ValueError) as error:
         log.error("serve.chore_failed", reason=str(error))
 
 
@@ -214,7 +222,8 @@ async def _listen_http(runner: web.AppRunner, config: Config, given: socket.sock
         except OSError as error:
             raise StorebootError(
                 f"cannot listen for HTTP on {address} port {port}: {error.strerror}",
-                "stop what uses the port, or set http.port or http.listen",
+                "stop what uses the port, or set http.port; set http.listen if the address is not "
+                "this machine's, or not yet",
             ) from None
 
 

@@ -75,7 +75,7 @@ keep_address() {
 
 ask_for_address() {
     nic=$1
-    # A switch with spanning tree drops everything for 30-60 s after link-up: be patient.
+    say "$nic has a link, asking for an address (a switch with spanning tree may take a minute)"
     udhcpc -q -n -f -i "$nic" -t 30 -T 3 -s /storeboot/dhcp.sh -V storeboot >>"$SB/log" 2>&1 ||
         fail "$nic has a link, but no DHCP server answered in 90 s"
     [ -n "$(fact ip)" ] || fail "the DHCP server of $nic gave no address"

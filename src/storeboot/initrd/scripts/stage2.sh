@@ -57,7 +57,8 @@ write_host_key() {
 
 # Fetched while the store is mounted.
 fetch_database() {
-    timeout 60 wget -q -O "$SB/database.gz" "$(fact url)/views/$(fact view)/database" 2>/dev/null
+    [ "$(fact nix_store)" = local ] || return 0
+    timeout 20 wget -q -O "$SB/database.gz" "$(fact url)/views/$(fact view)/database" 2>/dev/null
 }
 
 # The machine's own Nix knows the store's paths from its start, and need not run for it. A database
