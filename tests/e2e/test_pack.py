@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from aiohttp import web
@@ -108,6 +109,45 @@ async def test_a_boot_goes_on_without_a_pack_that_never_comes(
     trial_spec = with_pack(system(), tmp_path / "trial")
     async with started(trial_spec, print) as trial:
         await goes_on_plainly(trial_spec, trial, "it could not be fetched: nothing came")
+
+
+class Cut(web.FileResponse):
+    """A server whose connection breaks in the middle of the first pack that it gives."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if "/pack/" not in request.path or request.path.endswith("/hot"):
+            return await super().prepare(request)
+        self.asked.append(request.headers.get("Range"))
+        if len(self.asked) > 1:
+            return await super().prepare(request)
+        data = await asyncio.to_thread(self._path.read_bytes)
+        self.headers["Content-Length"] = str(len(data))
+        writer = await web.StreamResponse.prepare(self, request)
+        await self.write(data[: len(data) // 2])
+        assert writer is not None
+        await writer.drain()
+        assert request.transport is not None
+        request.transport.close()
+        return writer
+
+
+async def test_a_pack_that_was_cut_is_fetched_from_where_it_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "FileResponse", Cut)
+    trial_spec = with_pack(system(), tmp_path / "trial")
+    async with started(trial_spec, print) as trial:
+        boot = await trial.reach("multi-user")
+        assert "pack" in [step.stage for step in trial.stages()]
+        await trial.power_off(boot)
+    first, second, *_ = Cut.asked
+    assert first is None
+    assert second is not None
+    assert second.startswith("bytes=")
+    assert int(second.removeprefix("bytes=").rstrip("-")) > 100_000
 
 
 async def test_a_kernel_without_squashfs_boots_plainly(

@@ -148,3 +148,18 @@ def test_a_store_path_that_vanishes_leaves_no_pack(
     with pytest.raises(OSError, match="gone"):
         build(store, VIEW, (path.text, gone.text), frozenset(), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_inodes_make_a_small_pack(store: Store, tmp_path: Path) -> None:
+    for number in range(10):
+        tree = tmp_path / f"package-{number}"
+        for directory in range(100):
+            (tree / str(directory)).mkdir(parents=True)
+            for file in range(100):
+                (tree / str(directory) / f"file-{file}").write_bytes(b"%d" % file * 3000)
+    paths = [add(store, tmp_path / f"package-{number}").text for number in range(10)]
+    pack = build(store, VIEW, tuple(paths), frozenset(), tmp_path / "cache")
+    assert pack.inodes > 100_000
+    assert pack.size < 5 << 20
