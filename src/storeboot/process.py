@@ -29,8 +29,12 @@ def run(
     environment: dict[str, str] | None = None,
     stdin: bytes | None = None,
     hint: str | None = None,
+    seconds: float | None = None,
 ) -> str:
-    """Standard output of a program that must succeed; its stdin is closed unless given."""
+    """Standard output of a program that must succeed; its stdin is closed unless given.
+
+    `seconds` is how long it may take.
+    """
     words = [os.fspath(word) for word in argv]
     log.debug("process.run", command=shlex.join(words))
     try:
@@ -41,7 +45,11 @@ def run(
             input=stdin if stdin is not None else b"",
             capture_output=True,
             check=False,
+            timeout=seconds,
         )
+    except subprocess.TimeoutExpired:
+        message = f"`{shlex.join(words)}` did not end within {seconds:.0f} s"
+        raise CommandError(message, hint) from None
     except FileNotFoundError:
         raise CommandError(
             f"program {words[0]!r} is not installed", hint or f"install {words[0]} and try again"

@@ -13,7 +13,7 @@ from storeboot.dhcp.dnsmasq import Places, Reservation, configuration, reservati
 from storeboot.dhcp.firmware import find_programs
 from storeboot.dhcp.journal import Journal, Seen
 from storeboot.errors import ConfigError
-from storeboot.hosts.boots import Event
+from storeboot.hosts.boots import Boot, Event
 
 MAC = "52:54:00:00:00:01"
 LAB = NetworkSection(interface="eth1", address="10.1.0.1/24", range=("10.1.0.100", "10.1.0.199"))
@@ -107,6 +107,18 @@ def test_what_firmware_does_belongs_to_the_boot_that_follows() -> None:
     assert state(last_boot(events(*before), None)).stage == "address"
     boot = last_boot(events(*before, "script", "kernel"), None)
     assert [event.stage for event in boot] == [*before[2:], "script", "kernel"]
+
+
+def test_a_boot_without_a_script_begins_with_its_own_first_word() -> None:
+    boot = Boot("b2", "pi", "v", "s", "n", "m", "10.1.0.9", began_at=5.0, seen_at=6.0)
+    events = [
+        Event("pi", "dhcp", "firmware", 1.0),
+        Event("pi", "agent", "multi-user", 2.0, boot="b1"),
+        Event("pi", "dhcp", "address", 3.0),
+        Event("pi", "dhcp", "firmware", 4.0),
+        Event("pi", "initrd", "begin", 5.0, boot="b2"),
+    ]
+    assert [event.at for event in last_boot(events, boot)] == [3.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,10 @@ def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:
     for its script meanwhile.
     """
     own = [event for event in events if not _is_strangers(event, boot)]
-    start = max((at for at, event in enumerate(own) if event.stage == "script"), default=0)
+    scripts = [at for at, event in enumerate(own) if event.stage == "script"]
+    # A Raspberry Pi is given none: there the boot's own first word counts.
+    begun = (at for at, event in enumerate(own) if boot is not None and event.boot == boot.id)
+    start = scripts[-1] if scripts else next(begun, 0)
     while start > 0 and own[start - 1].stage in FIRMWARE:
         start -= 1
     return own[start:]

@@ -10,6 +10,7 @@ from storeboot.process import run
 
 # What a machine's Nix finds beside it; it has been 10 since Nix 1.11.
 SCHEMA = "10"
+SECONDS = 120.0
 _INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin)"
 
 
@@ -20,7 +21,7 @@ def database(registration: str) -> bytes:
     """
     with TemporaryDirectory(prefix="storeboot-") as place:
         argv = ["nix-store", "--store", place, "--load-db"]
-        run(argv, stdin=registration.encode(), hint=_INSTALL_NIX)
+        run(argv, stdin=registration.encode(), hint=_INSTALL_NIX, seconds=SECONDS)
         directory = Path(place, "nix", "var", "nix", "db")
         schema = (directory / "schema").read_text().strip()
         if schema != SCHEMA:
