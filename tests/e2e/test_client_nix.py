@@ -35,6 +35,7 @@ OVERLAY = (
     [
         ("plain", "local", "", ""),
         ("pack", "local", "", ""),
+        ("plain", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
         ("pack", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
     ],
 )

@@ -211,6 +211,16 @@ def test_nothing_listens_where_no_network_was_named(small: What, tmp_path: Path)
         assert all("%br0:" in place for place in others)
 
 
+def test_with_tftp_alone_it_answers_no_dhcp_request(small: What, tmp_path: Path) -> None:
+    toml = settings(tmp_path, small, mode="tftp")
+    with bridged("10.77.0.1/24") as server, served(server, toml), attached(server) as client:
+        assert client.ask("eth0", options=TABLE["BIOS"][0], seconds=3) is None
+        client.ip("addr add 10.77.0.92/24 dev eth0")
+        program = small.ipxe["arm64"]
+        answer = client.ask("eth0", server="10.77.0.1", get="arm64.efi")
+        assert answer["sha256"] == hashlib.sha256(program.read_bytes()).hexdigest()
+
+
 def test_a_server_that_was_killed_leaves_nothing_in_the_way(small: What, tmp_path: Path) -> None:
     toml = settings(tmp_path, small, mode="full")
     with bridged("10.77.0.1/24") as server:

@@ -42,6 +42,12 @@ def test_only_full_gives_addresses() -> None:
     assert not [line for line in lines("tftp", lab=LAB) if line.startswith("dhcp-range")]
 
 
+def test_another_port_is_the_server_s_and_the_next_one_the_clients() -> None:
+    section = DhcpSection(mode="full", port=1067)
+    text = configuration(section, {"lab": LAB}, ["bios.0"], PLACES, 8080)
+    assert "dhcp-alternate-port=1067,1068\n" in text
+
+
 def test_a_network_without_router_and_names_is_told_of_none() -> None:
     """Without a word dnsmasq would name itself."""
     assert "dhcp-option=tag:lab,option:router" in lines("full", lab=LAB)

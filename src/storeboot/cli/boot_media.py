@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from storeboot import config
-from storeboot.cli.options import config_option, say
+from storeboot.cli.options import config_option, network_option, own_address, say
 from storeboot.deploy.inventory import boot_url
 from storeboot.dhcp.firmware import PLACES, find_programs, is_there
 from storeboot.dhcp.media import files
@@ -25,7 +25,7 @@ _ROOM = 4 << 20  # bytes beside the files
 @click.command(short_help="Write what a USB stick needs to boot machines from this server.")
 @click.argument("place", type=click.Path(path_type=Path))
 @click.option("--image", is_flag=True, help="Write a file system image to the file PLACE.")
-@click.option("--network", help="A network of the configuration: its address of this server.")
+@network_option
 @config_option
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 def boot_media(
@@ -38,10 +38,7 @@ def boot_media(
     SYSLINUX is installed: here for an image, on the stick for files.
     """
     loaded = config.load(config_path)
-    if network is not None and network not in loaded.networks:
-        known = ", ".join(sorted(loaded.networks)) or "none"
-        raise click.UsageError(f"no network {network!r}; networks are: {known}")
-    local = loaded.networks[network].own if network is not None else ""
+    local = own_address(loaded, network)
     bios = next((at / "ipxe.lkrn" for at in PLACES if is_there(at / "ipxe.lkrn")), None)
     made = files(find_programs(loaded.dhcp.ipxe), bios, boot_url(loaded, local))
     if not dry_run:

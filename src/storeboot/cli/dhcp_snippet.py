@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from storeboot import config
-from storeboot.cli.options import config_option, say
+from storeboot.cli.options import config_option, network_option, own_address, say
 from storeboot.deploy.inventory import boot_url
 from storeboot.dhcp.firmware import find_programs
 from storeboot.dhcp.snippets import KINDS, lines
@@ -15,7 +15,7 @@ from storeboot.dhcp.snippets import KINDS, lines
 
 @click.command(short_help="Print lines for a DHCP server that somebody else runs.")
 @click.argument("kind", type=click.Choice(sorted(KINDS)))
-@click.option("--network", help="A network of the configuration: its address of this server.")
+@network_option
 @click.option("--tftp", help="Address of the TFTP server; by default this server.")
 @config_option
 def dhcp_snippet(kind: str, network: str | None, tftp: str | None, config_path: Path) -> None:
@@ -25,10 +25,7 @@ def dhcp_snippet(kind: str, network: str | None, tftp: str | None, config_path: 
     dhcp.mode = "tftp"; by HTTP it always does.
     """
     loaded = config.load(config_path)
-    if network is not None and network not in loaded.networks:
-        known = ", ".join(sorted(loaded.networks)) or "none"
-        raise click.UsageError(f"no network {network!r}; networks are: {known}")
-    local = loaded.networks[network].own if network is not None else ""
+    local = own_address(loaded, network)
     server = loaded.address_towards(local)
     programs = find_programs(loaded.dhcp.ipxe)
     if not programs:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from storeboot.config import DEFAULT_PATH
+from storeboot.config import DEFAULT_PATH, Config
 
 config_option = click.option(
     "-c",
@@ -23,3 +23,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def say(text: str) -> None:
     """Progress, on stderr."""
     click.echo(text, err=True)
+
+
+network_option = click.option(
+    "--network", help="A network of the configuration: its address of this server."
+)
+
+
+def own_address(loaded: Config, network: str | None) -> str:
+    """The server's address on that network, "" for none; a usage error where there is no such."""
+    if network is None:
+        return ""
+    if network not in loaded.networks:
+        known = ", ".join(sorted(loaded.networks)) or "none"
+        raise click.UsageError(f"no network {network!r}; networks are: {known}")
+    return loaded.networks[network].own

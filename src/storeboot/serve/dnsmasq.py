@@ -61,12 +61,6 @@ class Dnsmasq:
         self.starts = 0
         self.programs: dict[str, Path] = {}
 
-    @property
-    def pid(self) -> int | None:
-        """Of the process that runs."""
-        running = self._child is not None and self._child.status is None
-        return self._child.pid if running and self._child is not None else None
-
     async def start(self, hosts: Iterable[Host]) -> None:
         """Ready to answer; StorebootError with the reason where it cannot."""
         await asyncio.to_thread(self._prepare, list(hosts))
@@ -236,7 +230,7 @@ def _refused(error: OSError, network: str, interface: str, port: int) -> Storebo
     if error.errno == errno.EADDRINUSE:
         return StorebootError(
             f"{where} is taken: another DHCP server runs on this machine",
-            "stop it, or set dhcp.mode to off and give it the lines of `storeboot dhcp-snippet`; "
+            "stop it, or set dhcp.mode to tftp and give it the lines of `storeboot dhcp-snippet`; "
             f"`ss -lunp 'sport = :{port}'` shows which it is",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
