@@ -48,7 +48,7 @@ _LISTEN = (
 )
 Port = Annotated[int, Field(ge=1, le=65535)]
 NfsVersion = Literal["3", "4.1", "4.2"]
-Mode = Literal["plain", "pack"]
+Mode = Literal["plain", "pack", "native"]
 
 
 class _Section(BaseModel):
@@ -280,8 +280,9 @@ class SettingsSection(_Section):
     )
     mode: Mode | None = Field(
         default=None,
-        description="How the store comes: all of it over NFS, or its names and what boots read in "
-        "one file above NFS. pack if nobody says.",
+        description="How the store comes: all of it over NFS; or its names and what boots read in "
+        "one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias "
+        "and the host's address. pack if nobody says.",
     )
     overlay_size: str | None = Field(
         default=None,

@@ -49,7 +49,11 @@ def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
     params = system.kernel_params
     if any(entry.is_swap for entry in system.masked):
         params = (*params, "systemd.swap=no")  # systemd-fstab-generator(8)
-    return Plan(host, view, system.init, params, machine_id(host.name, key))
+    identity = machine_id(host.name, key)
+    if host.mode == "native":
+        # Machines with one host name must not be one NFSv4 client; kmod reads this line.
+        params = (*params, f"nfs.nfs4_unique_id=storeboot-{identity}")
+    return Plan(host, view, system.init, params, identity)
 
 
 def ticket(host: str, mac: str, key: bytes) -> str:

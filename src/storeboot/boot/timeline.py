@@ -22,11 +22,13 @@ STAGES = {
     "overlay": "the store can be written to (initrd)",
     "prepare": "stage 2 is prepared (initrd)",
     "switch-root": "stage 2 starts (initrd)",
+    "stage-2": "stage 2 reads the store (nfs)",
     "agent": "the agent runs (agent)",
     "multi-user": "the machine is up (agent)",
     "shutdown": "the machine goes down (agent)",
 }
 FAILED = "failed"
+SILENT = "silent"  # a machine whose own initrd boots it, and that says nothing itself
 REFUSED = "refused"  # what the machine was asked for; it goes on as before
 PLAIN = "plain"  # its pack; it goes on without
 FIRMWARE = frozenset({"address", "firmware"})  # before the script
@@ -75,7 +77,7 @@ def state(events: Iterable[Event]) -> State:
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
-    failure = last.detail.partition("\n")[0] if last.stage == FAILED else ""
+    failure = last.detail.partition("\n")[0] if last.stage in (FAILED, SILENT) else ""
     return State(last.stage, last.at, failure)
 
 

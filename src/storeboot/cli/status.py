@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from storeboot import config
-from storeboot.boot.timeline import FAILED, State, last_boot, state, steps
+from storeboot.boot.timeline import State, last_boot, state, steps
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, print_table
@@ -127,7 +127,7 @@ def _since(each: State) -> str:
 
 
 def _words(each: _Machine) -> str:
-    words = each.state.failure if each.state.stage == FAILED else each.state.meaning
+    words = each.state.failure or each.state.meaning
     return f"{words} (held: {each.held})" if each.held else words
 
 

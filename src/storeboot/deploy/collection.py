@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import structlog
 
 from storeboot import faults
-from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
 from storeboot.errors import CommandError
@@ -83,7 +82,8 @@ def plan_collection(
     """
     state = deployments.systems.state
     known = {host.name: host for host in hosts}
-    aliased = _aliased(deployments.systems.config)
+    alias = deployments.systems.config.nfs.alias
+    aliased = {host.name for host in known.values() if alias and host.addresses}
     removals: list[Removal] = []
     declared = (host.system for host in known.values() if host.system is not None)
     generation_views: set[str] = set()
@@ -158,10 +158,6 @@ def delete_paths(
 
 def _there(store: Store, paths: Iterable[str]) -> set[str]:
     return {path for path in paths if os.path.lexists(store.physical(StorePath(path)))}
-
-
-def _aliased(config: Config) -> set[str]:
-    return {name for name, host in config.hosts.items() if config.nfs.alias and host.address}
 
 
 def _paths(state: StateDirectory, views: Iterable[str]) -> dict[str, Registered]:

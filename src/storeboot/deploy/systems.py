@@ -15,7 +15,7 @@ from storeboot.deploy.packs import Packs
 from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
-from storeboot.initrd.builder import Initrd, build
+from storeboot.initrd.builder import Initrd, build, own
 from storeboot.initrd.busybox import find_busybox
 from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
@@ -42,7 +42,7 @@ class Systems:
     state: StateDirectory
     store: Store
     key: bytes
-    ready: dict[tuple[StorePath, Needs], Assignment] = field(default_factory=dict)
+    ready: dict[tuple[StorePath, Needs | None], Assignment] = field(default_factory=dict)
     packs: Packs = field(init=False)
     making: dict[StorePath, threading.Lock] = field(default_factory=dict)
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -50,9 +50,11 @@ class Systems:
     def __post_init__(self) -> None:
         self.packs = Packs(self.config.packs, self.state, self.store)
 
-    def needs(self, host: Host | None) -> Needs:
-        """What the host's initrd must have."""
+    def needs(self, host: Host | None) -> Needs | None:
+        """What the host's initrd must have; None where it is the system's own."""
         drivers = self.config.initrd.drivers
+        if host is not None and host.mode == "native":
+            return None
         if host is None:
             return Needs(drivers)
         disk = host.overlay_label is not None or host.persist_label is not None
@@ -82,24 +84,22 @@ class Systems:
             self._pack_for(host, found.view, progress)
             return found
         system = read_system(self.store, toplevel)
-        initrds = self.config.initrd
-        busybox = find_busybox(system.machine, initrds.busybox, initrds.busyboxes)
         for trait in system.traits:
             log.info("system.trait", system=str(toplevel), name=trait.name,
                      treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
         with self.state.lock():
             view = self.state.add_view(self.store, toplevel)
-        initrd = build(
-            system,
-            busybox=busybox,
-            needs=needs,
-            cache=self.state.initrds,
-            progress=progress,
-        )
+        initrd = own(system) if needs is None else self._build(system, needs, progress)
         self._pack_for(host, view, progress)
         self._database_for(view)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def _build(self, system: System, needs: Needs, progress: Callable[[str], None]) -> Initrd:
+        initrds = self.config.initrd
+        busybox = find_busybox(system.machine, initrds.busybox, initrds.busyboxes)
+        cache = self.state.initrds
+        return build(system, busybox=busybox, needs=needs, cache=cache, progress=progress)
 
     def _pack_for(
         self, host: Host | None, view: ViewRecord, progress: Callable[[str], None]
@@ -123,7 +123,7 @@ class Systems:
         found = self._still(toplevel, self.needs(host))
         return None if found is not None and self._lacks_pack(host, found.view) else found
 
-    def _still(self, toplevel: StorePath, needs: Needs) -> Assignment | None:
+    def _still(self, toplevel: StorePath, needs: Needs | None) -> Assignment | None:
         found = self.ready.get((toplevel, needs))
         if found is None:
             return None

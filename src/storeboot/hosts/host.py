@@ -91,6 +91,12 @@ class Host:
             return next((word for layer in layers if (word := of(layer)) not in (None, ())), None)
 
         system = said(lambda layer: layer.system)
+        mode: Mode = said(lambda layer: layer.mode) or "pack"
+        if mode == "native" and not (config.nfs.alias and section.address):
+            raise ConfigError(
+                f"host {name}: mode native needs nfs.alias = true and the host's address",
+                "its own initrd mounts the store by that name, and is known by its address only",
+            )
         label, directories = said(lambda layer: layer.persist_label), _directories(layers)
         if (label is None) != (not directories):
             raise ConfigError(
@@ -109,7 +115,7 @@ class Host:
                 *group.kernel_params,
                 *section.kernel_params,
             ),
-            mode=said(lambda layer: layer.mode) or "pack",
+            mode=mode,
             overlay_size=said(lambda layer: layer.overlay_size) or OVERLAY_SIZE,
             overlay_label=said(lambda layer: layer.overlay_label),
             persist_label=label,

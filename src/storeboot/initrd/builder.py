@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 import zstandard
 
+from storeboot.errors import UnbootableError
 from storeboot.initrd import cpio, modules
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.system import System
@@ -20,7 +21,7 @@ from storeboot.nix.system import System
 log = structlog.get_logger()
 
 FORMAT = 1  # part of every cache key; raise it when the layout below changes
-_SCRIPTS = ("init", "common.sh", "network.sh", "local.sh", "pack.sh", "store.sh", "stage2.sh",
+_SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh", "resident.sh", "stage2.sh",
             "agent.sh", "report.sh", "dhcp.sh", "shutdown.sh", "watchdog.sh")  # fmt: skip
 Progress = Callable[[str], None]
 
@@ -71,6 +72,16 @@ def build(
     _write_whole(facts, json.dumps(found).encode())
     log.info("initrd.built", bytes=image.stat().st_size, **found)
     return _from_facts(image, found)
+
+
+def own(system: System) -> Initrd:
+    """The initrd that the system brings, for mode native."""
+    if system.initrd is None or not system.initrd.is_file():
+        raise UnbootableError(
+            f"{system.toplevel} has no initrd of its own, which mode native boots",
+            "set boot.initrd.enable = true and build again, or take another mode",
+        )
+    return Initrd(system.initrd, system.initrd.stat().st_size, 0, 0, ())
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:

@@ -59,6 +59,7 @@ class System:
     modules: Path  # physical; the directory lib/modules/<version>
     firmware: Path | None  # physical
     device_trees: Path | None  # physical; hardware.deviceTree
+    initrd: Path | None  # physical; of the system's own stage 1
     masked: tuple[FstabEntry, ...]
     traits: tuple[Trait, ...]
 
@@ -102,6 +103,7 @@ def read_system(store: Store, toplevel: StorePath) -> System:
         modules=reader.modules(),
         firmware=store.follow(toplevel, "firmware"),
         device_trees=store.follow(toplevel, "dtbs"),
+        initrd=store.follow(toplevel, "initrd"),
         masked=masked,
         traits=traits,
     )

@@ -29,6 +29,7 @@ from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.serve.host_keys import host_key
+from storeboot.serve.native import NativeBoots
 from storeboot.serve.scripts import RefusedError, Scripts
 
 log = structlog.get_logger()
@@ -47,9 +48,14 @@ class BootService:
     scripts: Scripts = field(init=False)
     programs: dict[str, Path] = field(default_factory=dict)  # iPXE, by its name for firmware
     reads: Callable[[str], Awaitable[set[bytes]]] | None = None  # of an address, over NFS
+    native: NativeBoots = field(init=False)
 
     def __post_init__(self) -> None:
         self.scripts = Scripts(self.inventory, self.faults)
+        self.native = NativeBoots(self.record, self._read_by)
+
+    async def _read_by(self, address: str) -> set[bytes]:
+        return await self.reads(address) if self.reads is not None else set()
 
     @property
     def config(self) -> Config:
@@ -124,10 +130,9 @@ class BootService:
         """
         if not self.config.nfs.alias:
             return None
-        for name, section in self.config.hosts.items():
-            if address in section.address:
-                declared = self.registry.require(name).system
-                system = self.inventory.deployments.current(name) or declared
+        for host in self.registry.all():
+            if address in host.addresses:
+                system = self.inventory.deployments.current(host.name) or host.system
                 return view_id([system.text]) if system is not None else None
         return None
 
@@ -259,6 +264,7 @@ class BootService:
         elif event.source != "dhcp":  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
         self.boots.record(event)
+        await self._watch(event)
         if event.boot is not None:
             if event.stage == DOWN:
                 self.boots.end(event.boot, event.at)
@@ -271,6 +277,15 @@ class BootService:
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
+
+    async def _watch(self, event: Event) -> None:
+        """A boot of mode native says nothing of itself until its agent runs, if it has one."""
+        if event.source == "agent":
+            await self.native.end(event.host)
+        elif event.stage == "initrd" and event.source == "server":
+            host = self.registry.get(event.host)
+            if host is not None and host.mode == "native":
+                self.native.begin(host, event.at)
 
     async def saw(self, seen: Seen) -> None:
         """dnsmasq has seen a machine on its way to iPXE."""

@@ -43,10 +43,15 @@ class NfsListener:
         self,
         make_backend: Callable[[Callable[[Peer], None]], Backend],
         alias_of: Callable[[str], bytes | None] = lambda _address: None,
+        on_alias: Callable[[str], None] = lambda _address: None,
     ) -> None:
-        """`alias_of` is the view that an address may mount without a token."""
+        """`alias_of` is the view that an address may mount without a token.
+
+        `on_alias` is told of each connection of such an address.
+        """
         self.backend = make_backend(self.left)
         self._alias_of = alias_of
+        self._on_alias = on_alias
         self._sockets: list[socket.socket] = []
         self._by_address: Counter[str] = Counter()
         self._refused: set[str] = set()
@@ -116,6 +121,8 @@ class NfsListener:
         peer = Peer(address, self._alias_of(address))
         self._by_address[address] += 1
         self.backend.adopt(connection, peer)
+        if peer.alias is not None:
+            self._on_alias(address)
 
 
 def _bind(address: str, port: int) -> socket.socket:

@@ -40,6 +40,7 @@ log = structlog.get_logger()
 NFS_PORT = 2049
 RENEW_SECONDS = 300.0
 TEST_SECONDS = 5.0  # between two looks at tests and rollouts
+NATIVE_SECONDS = 2.0  # between two looks at boots that say nothing themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,11 @@ async def running(
     StateDirectory(config.server.state_directory)  # SQLite needs the directory
     engine = open_database(database_url(config))
     service = BootService(make_inventory(config, engine), time.time)
-    nfs = NfsListener(lambda on_closed: _backend(service, on_closed), service.alias_of)
+    nfs = NfsListener(
+        lambda on_closed: _backend(service, on_closed),
+        service.alias_of,
+        lambda address: service.native.connected(address, service.clock()),
+    )
     service.reads = lambda address: nfs.backend.reads(address)
     app = make_app(service)
     dnsmasq: Dnsmasq | None = None
@@ -91,6 +96,7 @@ async def running(
         chores = [
             asyncio.create_task(_renew_leases(service, nfs)),
             asyncio.create_task(_carry_on(service, dnsmasq)),
+            asyncio.create_task(_look_at_native(service)),
         ]
         firmware = config.dhcp.raspberry_firmware
         if dnsmasq is not None and firmware is not None:
@@ -146,6 +152,12 @@ async def _carry_on(service: BootService, dnsmasq: Dnsmasq | None) -> None:
         await _bravely(service.settle_tests())
         await _bravely(service.carry_on())
         await asyncio.sleep(TEST_SECONDS)
+
+
+async def _look_at_native(service: BootService) -> None:
+    while True:
+        await _bravely(service.native.look(service.clock()))
+        await asyncio.sleep(NATIVE_SECONDS)
 
 
 async def _keep_boards(service: BootService, boards: Boards) -> None:

@@ -258,7 +258,8 @@ run) ;;
 esac
 
 report agent
-keep_lease &
+# In mode native it is the system's own.
+[ "$(fact lease_owner)" = system ] || keep_lease &
 # Opened for reading and writing, so that nobody who writes ever waits for a reader.
 exec 3<>"$SB/events"
 while :; do

@@ -35,8 +35,6 @@ nic_is_there() {
 
 find_nic() {
     modprobe -a -q af_packet
-    # BOOTIF=01-<mac>, as PXELINUX and iPXE write it: 01 is Ethernet.
-    fact mac "$(param BOOTIF | sed 's/^01-//; s/-/:/g' | tr 'A-F' 'a-f')"
     if ! wait_for 30 nic_is_there; then
         fail "no network card with address '$(fact mac)' after 30 s; found: $(cat \
             /sys/class/net/*/address | tr '\n' ' ') (is its driver among the initrd's?)"

@@ -11,7 +11,7 @@ prepare_stage2() {
     keep_nic_name
     write_network_manager
     write_units
-    keep_in_ram
+    keep_in_ram /bin/busybox /storeboot
     # From here on the initrd itself reaches these through the new root.
     for name in dev proc sys run; do
         mkdir -p "$SYSROOT/$name"
@@ -170,30 +170,6 @@ ExecStartPre=+$SB/bin/sh $SB/agent.sh nic-env
 ExecStart=
 ExecStart=$command --background --denyinterfaces \${STOREBOOT_NIC}
 END
-}
-
-# Agent and shutdown need neither the store nor the server: they live in RAM.
-keep_in_ram() {
-    mkdir -p "$SB/bin" "$SB/@bin" /run/initramfs/bin
-    cp /bin/busybox "$SB/bin/busybox"
-    "$SB/bin/busybox" --install -s "$SB/bin"
-    # systemd-shutdown spares processes whose command line starts with @ (ROOT_STORAGE_DAEMONS).
-    ln "$SB/bin/busybox" "$SB/@bin/busybox"
-    for name in nc sh sleep timeout; do
-        ln -s busybox "$SB/@bin/$name"
-    done
-    ln "$SB/bin/busybox" /run/initramfs/bin/busybox 2>/dev/null ||
-        cp "$SB/bin/busybox" /run/initramfs/bin/busybox
-    for file in common.sh agent.sh report.sh watchdog.sh; do
-        cp "/storeboot/$file" "$SB/$file"
-    done
-    # /bin/sh of stage 2 is in the store.
-    sed "1s,.*,#!$SB/bin/sh," /storeboot/dhcp.sh >"$SB/dhcp.sh"
-    chmod +x "$SB/dhcp.sh"
-    # NixOS would fill /run/initramfs from the store at shutdown; it leaves one with `shutdown` alone.
-    cp /storeboot/shutdown.sh /run/initramfs/shutdown
-    ln -s busybox /run/initramfs/bin/sh
-    mkfifo "$SB/events"
 }
 
 start_agent() {

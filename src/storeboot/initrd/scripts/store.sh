@@ -1,44 +1,10 @@
 # shellcheck shell=sh
 # Begin the boot, mount the store, lay the overlay above it.
 
-answer() {
-    sed -n "s/^$1=//p" "$SB/answer"
-}
-
-post_boot() {
-    http_post 10 /boots "$SB/request" "$SB/answer" && return 0
-    case "$(http_error)" in
-    4??\ *) fail "the server refuses this boot: $(http_error)" ;;
-    esac
-    return 1
-}
-
-# By SMBIOS, or by the device tree that a Raspberry Pi's firmware hands over.
-board_serial() {
-    cat /sys/class/dmi/id/product_serial 2>/dev/null ||
-        tr -d '\0' </proc/device-tree/serial-number 2>/dev/null
-}
-
 begin_boot() {
-    # The nonce makes a request that is sent twice one boot.
-    {
-        echo "host=$(fact host)"
-        echo "view=$(fact view)"
-        echo "ticket=$(param storeboot.ticket)"
-        echo "nonce=$(head -c 16 /dev/urandom | xxd -p)"
-        echo "mac=$(fact mac)"
-        echo "uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
-        echo "serial=$(board_serial)"
-        echo "address=$(fact ip)"
-        echo "uptime=$(uptime_seconds)"
-        cat "$SB/early"
-    } >"$SB/request"
+    boot_request >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
-    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version pack pack_sha256 learn_seconds \
-        overlay_size overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
-        fact "$name" "$(answer $name)"
-    done
-    [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
+    read_answer
     date -s "@$(answer time)" >/dev/null || say "could not set the clock"
     hostname "$(fact hostname)"
     say "boot $(fact boot) as $(fact hostname) has begun"
