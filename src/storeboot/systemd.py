@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def sd_notify(message: str) -> None:
@@ -14,6 +15,19 @@ def sd_notify(message: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
         notify.sendto(message.encode(), address)
+
+
+def reloading() -> None:
+    """A reload begins; READY=1 ends it (Type=notify-reload)."""
+    sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+def watchdog_seconds() -> float | None:
+    """Within which systemd wants a sign of life (sd_watchdog_enabled(3)); None if it wants none."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
+    return microseconds / 1e6 if microseconds > 0 else None
 
 
 _FIRST_FD = 3

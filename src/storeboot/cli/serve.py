@@ -8,7 +8,7 @@ import click
 
 from storeboot import config
 from storeboot.cli.options import config_option, say
-from storeboot.serve import loop, server
+from storeboot.serve import daemon, loop, server
 
 
 @click.command(short_help="Serve the hosts of a configuration until stopped.")
@@ -17,10 +17,12 @@ from storeboot.serve import loop, server
 def serve(config_path: Path, dry_run: bool) -> None:
     """Serve boot scripts, kernels, initrds and the store to the hosts of the configuration.
 
-    Ends cleanly on Ctrl-C and SIGTERM. Machines that are running wait for the next start.
+    Ends cleanly on Ctrl-C and SIGTERM. Machines that are running wait for the next start. SIGHUP
+    reads the configuration again; what only a restart can change is said and stays as it was.
     """
     loaded = config.load(config_path)
     if dry_run:
         say(f"{config_path} is right: {len(loaded.hosts)} hosts")
         return
-    loop.run(server.serve(loaded, say), nfs=server.worker_count(loaded) == 0)
+    serving = daemon.serve(lambda: config.load(config_path), say)
+    loop.run(serving, nfs=server.worker_count(loaded) == 0)

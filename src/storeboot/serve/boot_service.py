@@ -54,6 +54,17 @@ class BootService:
         self.scripts = Scripts(self.inventory, self.faults)
         self.native = NativeBoots(self.record, self._read_by)
 
+    def use(self, inventory: Inventory) -> None:
+        """Another configuration's hosts, settings and systems from here on; blocking."""
+        faults = self.faults
+        self.inventory, self.faults = inventory, {}
+        try:
+            self.assign()
+        except StorebootError as error:  # none of them can boot, which was logged of each
+            log.error("reload.no_host_can_boot", reason=error.message)
+        self.scripts = Scripts(self.inventory, self.faults, self.scripts)
+        faults.clear()
+
     async def _read_by(self, address: str) -> set[bytes]:
         return await self.reads(address) if self.reads is not None else set()
 

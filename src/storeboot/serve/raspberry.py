@@ -26,7 +26,7 @@ _NAME = re.compile(r"[0-9a-f]{8}")
 _LEFT, _SHARED = ".left", ".shared"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Boards:
     """`root` is the directory that TFTP shows; `firmware` what every board's directory has."""
 

@@ -60,12 +60,21 @@ class Answer:
 class Scripts:
     """Asking changes nothing but whose turn it is."""
 
-    def __init__(self, inventory: Inventory, faults: dict[str, StorebootError]) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        faults: dict[str, StorebootError],
+        before: Scripts | None = None,
+    ) -> None:
+        """`before` are those of another configuration, whose boots on their way go on."""
         self._inventory = inventory
         self._faults = faults
         # Made-up machines that boot like a host take no place from those that are known.
         self.start_up = StartUp(inventory.config.boots.at_once)
         self._guests = StartUp(inventory.config.boots.at_once)
+        if before is not None:
+            self.start_up.heard |= before.start_up.heard
+            self._guests.heard |= before._guests.heard
 
     async def answer(self, asked: Asked, now: float) -> Answer:
         """Of GET /boot."""

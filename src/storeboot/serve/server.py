@@ -1,10 +1,9 @@
-"""`storeboot serve`: every listener bound, then ready; a signal, then everything closed."""
+"""A running server: every listener bound, then ready; at its end everything closed."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
@@ -32,7 +32,6 @@ from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
 from storeboot.serve.raspberry import Boards
 from storeboot.serve.store_tree import StoreTree
-from storeboot.systemd import listen_fds, sd_notify
 
 log = structlog.get_logger()
 
@@ -50,7 +49,13 @@ class Server:
     service: BootService
     nfs: NfsListener
     runner: web.AppRunner
+    engine: Engine
     dnsmasq: Dnsmasq | None = None
+
+    async def use(self, config: Config) -> None:
+        """Another configuration, with the same sockets."""
+        await asyncio.to_thread(self.service.use, make_inventory(config, self.engine))
+        await self.service.notify()
 
     async def stop(self) -> None:
         """Close every listener and connection."""
@@ -103,7 +108,7 @@ async def running(
             boards = Boards(service.inventory, dnsmasq.places.tftp, firmware.absolute())
             chores.append(asyncio.create_task(_keep_boards(service, boards)))
         try:
-            yield Server(service, nfs, runner, dnsmasq)
+            yield Server(service, nfs, runner, engine, dnsmasq)
         finally:
             for chore in chores:
                 chore.cancel()
@@ -163,6 +168,7 @@ async def _look_at_native(service: BootService) -> None:
 async def _keep_boards(service: BootService, boards: Boards) -> None:
     """Apart from the other chores: to make a system ready may take minutes."""
     while True:
+        boards.inventory = service.inventory  # another one after a reload
         hosts = await asyncio.to_thread(service.registry.all)
         await _bravely(asyncio.to_thread(boards.update, hosts, service.clock()))
         await asyncio.sleep(TEST_SECONDS)
@@ -237,15 +243,3 @@ async def _listen_http(runner: web.AppRunner, config: Config, given: socket.sock
                 "stop what uses the port, or set http.port; set http.listen if the address is not "
                 "this machine's, or not yet",
             ) from None
-
-
-async def serve(config: Config, progress: Callable[[str], None]) -> None:
-    """Run until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with running(config, progress, listen_fds()) as server:
-        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")
-        await stop.wait()
-    log.info("serve.stopped")

@@ -1,0 +1,62 @@
+"""A configuration that is read again while the server runs: hosts change, sockets do not."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from storeboot.config import Config
+from storeboot.errors import StorebootError
+from storeboot.serve.server import Server
+from storeboot.systemd import reloading, sd_notify
+
+log = structlog.get_logger()
+
+# What sockets, worker processes, dnsmasq and the database were opened with.
+FIXED = ("server", "store", "database", "http", "nfs", "dhcp", "networks")
+
+
+def merged(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
+    """The new configuration with what only a restart can change left as it was, and its sections.
+
+    Raises ValueError if the two do not go together.
+    """
+    differ = tuple(name for name in FIXED if getattr(old, name) != getattr(new, name))
+    kept = {name: getattr(old, name) for name in differ}
+    return Config.model_validate({**dict(new), **kept}), differ
+
+
+async def reload(server: Server, load: Callable[[], Config]) -> None:
+    """Machines that run, and boots on their way, notice nothing; a faulty file changes nothing."""
+    old = server.service.config
+    try:
+        new, left = merged(old, await asyncio.to_thread(load))
+        await server.use(new)
+    except (StorebootError, ValueError) as error:
+        log.error("reload.refused", reason=str(error))
+        return
+    if left:
+        log.warning("reload.needs_restart", sections=list(left))
+    log.info("reload.done", hosts=len(server.service.registry.all()))
+
+
+class Reloader:
+    """Reads the configuration again at every SIGHUP, one after the other."""
+
+    def __init__(self, server: Server, load: Callable[[], Config]) -> None:
+        self._server = server
+        self._load = load
+        self._asked = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            reloading()
+            await reload(self._server, self._load)
+            sd_notify("READY=1")
