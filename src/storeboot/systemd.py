@@ -33,7 +33,7 @@ def watchdog_seconds() -> float | None:
 _FIRST_FD = 3
 
 
-def listen_fds() -> dict[str, socket.socket]:
+def listen_fds() -> dict[str, list[socket.socket]]:
     """Listening sockets that systemd has bound, by their FileDescriptorName.
 
     They stay open while the process restarts, so that clients wait instead of being refused.
@@ -42,10 +42,10 @@ def listen_fds() -> dict[str, socket.socket]:
         return {}
     count = int(os.environ.get("LISTEN_FDS", "0"))
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    given = {}
+    given: dict[str, list[socket.socket]] = {}
     for number in range(count):
         descriptor = _FIRST_FD + number
         os.set_inheritable(descriptor, False)
         name = names[number] if number < len(names) else ""
-        given[name] = socket.socket(fileno=descriptor)
+        given.setdefault(name, []).append(socket.socket(fileno=descriptor))
     return given

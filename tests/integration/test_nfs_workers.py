@@ -143,14 +143,14 @@ async def test_a_socket_that_was_given_outlives_the_server(tmp_path: Path) -> No
     """While nobody serves it, clients connect and wait; the next server answers them."""
     config = make_config(tmp_path)
     with socket.create_server(("127.0.0.1", config.nfs.port)) as kept:
-        async with server.running(config, given={"nfs": kept.dup()}) as running:
+        async with server.running(config, given={"nfs": [kept.dup()]}) as running:
             path = mount_path(running)
             assert await asyncio.to_thread(read_tool, running)
         with await asyncio.to_thread(NfsClient, config.nfs.port) as client:
             waiting = asyncio.create_task(asyncio.to_thread(client.mount, path))
             await asyncio.sleep(0)
             assert not waiting.done()
-            async with server.running(config, given={"nfs": kept.dup()}):
+            async with server.running(config, given={"nfs": [kept.dup()]}):
                 assert await waiting is not None
 
 
@@ -188,7 +188,7 @@ async def test_alias_is_for_the_hosts_own_address(tmp_path: Path, workers: int) 
     config = with_alias(make_config(tmp_path, workers), "127.0.0.9")
     with socket.create_server(("127.0.0.1", 0)) as second:
         port = int(second.getsockname()[1])
-        async with server.running(config, given={"alias": second.dup()}) as running:
+        async with server.running(config, given={"alias": [second.dup()]}) as running:
             for each in (port, config.nfs.port):
                 with await asyncio.to_thread(NfsClient, each, source="127.0.0.9") as client:
                     handle = await asyncio.to_thread(client.mount, "/nixstore")
@@ -212,7 +212,7 @@ async def test_a_given_socket_may_be_one_for_ipv6_as_well(tmp_path: Path) -> Non
     """As a bare ListenStream=2049 makes it; addresses of IPv4 are told in another way there."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
-        async with server.running(config, given={"nfs": both.dup()}):
+        async with server.running(config, given={"nfs": [both.dup()]}):
             port = int(both.getsockname()[1])
             with await asyncio.to_thread(NfsClient, port, source="127.0.0.9") as client:
                 assert await asyncio.to_thread(client.mount, "/nixstore") is not None

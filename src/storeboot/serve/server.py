@@ -6,7 +6,7 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -36,6 +36,7 @@ from storeboot.serve.store_tree import StoreTree
 log = structlog.get_logger()
 
 
+Given = Mapping[str, Sequence[socket.socket]]  # by name: nfs, http, alias
 NFS_PORT = 2049
 RENEW_SECONDS = 300.0
 TEST_SECONDS = 5.0  # between two looks at tests and rollouts
@@ -67,11 +68,11 @@ class Server:
 async def running(
     config: Config,
     progress: Callable[[str], None] = lambda _text: None,
-    given: Mapping[str, socket.socket] | None = None,
+    given: Given | None = None,
 ) -> AsyncIterator[Server]:
     """A server with its systems assigned and its ports bound.
 
-    `given` has listening sockets that somebody else has bound: `nfs`, `http`, `alias`.
+    `given` has listening sockets that somebody else has bound.
     """
     _raise_file_limit()
     StateDirectory(config.server.state_directory)  # SQLite needs the directory
@@ -94,7 +95,7 @@ async def running(
         for hazard in await asyncio.to_thread(hazards):
             log.warning("store.changes_in_place", reason=hazard)
         await runner.setup()
-        await _listen_http(runner, config, (given or {}).get("http"))
+        await _listen_http(runner, config, (given or {}).get("http", ()))
         dnsmasq = await _start_dnsmasq(service)
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,
                  hosts=len(service.registry.all()))  # fmt: skip
@@ -211,15 +212,14 @@ def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend
     )
 
 
-async def _listen_nfs(nfs: NfsListener, config: Config, given: Mapping[str, socket.socket]) -> None:
+async def _listen_nfs(nfs: NfsListener, config: Config, given: Given) -> None:
     ports = {"nfs": config.nfs.port}
     if config.nfs.alias and config.nfs.port != NFS_PORT:
         ports["alias"] = NFS_PORT
     for name, port in ports.items():
-        if (passed := given.get(name)) is not None:
+        for passed in given.get(name, ()):
             await nfs.start("", port, passed)
-            continue
-        for address in config.listening(config.nfs):
+        for address in config.listening(config.nfs) if name not in given else ():
             await nfs.start(address, port)
 
 
@@ -229,9 +229,12 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _listen_http(runner: web.AppRunner, config: Config, given: socket.socket | None) -> None:
-    if given is not None:
-        await web.SockSite(runner, given).start()
+async def _listen_http(
+    runner: web.AppRunner, config: Config, given: Sequence[socket.socket]
+) -> None:
+    for passed in given:
+        await web.SockSite(runner, passed).start()
+    if given:
         return
     port = config.http.port
     for address in config.listening(config.http):

@@ -1,0 +1,467 @@
+# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml, one by one.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+in
+{
+  server = {
+    address = mkOption {
+      type = types.str;
+      description = ''IPv4 address under which the machines reach this server.'';
+    };
+    state_directory = mkOption {
+      type = types.path;
+      default = "/var/lib/storeboot";
+      description = ''Database, keys, built initrds, views and reports.'';
+    };
+  };
+  store = {
+    root = mkOption {
+      type = types.path;
+      default = "/";
+      description = ''Root of the Nix store (`nix --store`).'';
+    };
+  };
+  database = {
+    url = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''SQLAlchemy URL, such as `postgresql+psycopg://user@host/storeboot`; by default SQLite in the state directory.'';
+    };
+  };
+  http = {
+    listen = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Address to listen on. With [networks] and no word here: the addresses of these, and server.address; nothing else.'';
+    };
+    port = mkOption {
+      type = types.port;
+      default = 8080;
+      description = ''TCP port of the boot service.'';
+    };
+  };
+  nfs = {
+    listen = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Address to listen on. With [networks] and no word here: the addresses of these, and server.address; nothing else.'';
+    };
+    port = mkOption {
+      type = types.port;
+      default = 2049;
+      description = ''TCP port of NFS and MOUNT.'';
+    };
+    version = mkOption {
+      type = types.enum [ "3" "4.1" "4.2" ];
+      default = "3";
+      description = ''Protocol the machines mount with.'';
+    };
+    workers = mkOption {
+      type = types.nullOr (types.ints.between 0 64);
+      default = null;
+      description = ''Processes that answer NFS; by default one a processor. 0: the server itself.'';
+    };
+    lease = mkOption {
+      type = types.ints.between 10 86400;
+      default = 3600;
+      description = ''NFSv4 lease, in seconds.'';
+    };
+    reply_memory = mkOption {
+      type = types.ints.between 1 4096;
+      default = 16;
+      description = ''MiB of kept replies, in each process.'';
+    };
+    alias = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''Serve each host's view as `nixstore`, on port 2049 as well, to the addresses in hosts.NAME.address: for systems whose own initrd mounts the store.'';
+    };
+  };
+  dhcp = {
+    mode = mkOption {
+      type = types.enum [ "off" "tftp" "proxy" "full" ];
+      default = "off";
+      description = ''What dnsmasq does on the interfaces of [networks]: nothing; hand out iPXE by TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`); also name it, beside a DHCP server that gives the addresses (proxyDHCP); or all of it, addresses included.'';
+    };
+    lease = mkOption {
+      type = types.ints.between 120 31536000;
+      default = 3600;
+      description = ''Seconds for which an address is given (full).'';
+    };
+    port = mkOption {
+      type = types.port;
+      default = 67;
+      description = ''UDP port of DHCP; the clients' is one higher.'';
+    };
+    dnsmasq = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      description = ''dnsmasq; by default the one on PATH.'';
+    };
+    raspberry_firmware = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      description = ''Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so on, and a config.txt whose lines go before ours. With it each host whose serial is a board's gets a TFTP directory.'';
+    };
+    ipxe = mkOption {
+      type = types.attrsOf types.path;
+      default = { };
+      description = ''iPXE programs by firmware (bios, x64, ia32, arm64), where the distribution's are not to be used.'';
+    };
+  };
+  networks = mkOption {
+    type = types.attrsOf (types.submodule {
+      options = {
+        interface = mkOption {
+          type = types.str;
+          description = ''The server's interface on it.'';
+        };
+        address = mkOption {
+          type = types.str;
+          description = ''The server's own IPv4 address on it, with prefix: 10.1.0.1/24. Machines of this network are told this one.'';
+        };
+        range = mkOption {
+          type = types.nullOr (types.listOf types.str);
+          default = null;
+          description = ''First and last address for machines (dhcp.mode full).'';
+        };
+        router = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Told to machines (full).'';
+        };
+        dns = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Name servers, told to machines (full).'';
+        };
+      };
+    });
+    default = { };
+    description = ''Networks that machines are on: with them each machine is told the server's address on its own network. Machines of other networks are told server.address.'';
+  };
+  initrd = {
+    busybox = mkOption {
+      type = types.nullOr types.path;
+      default = null;
+      description = ''A static busybox; by default the one on PATH.'';
+    };
+    busyboxes = mkOption {
+      type = types.attrsOf types.path;
+      default = { };
+      description = ''Static busyboxes for machines with another processor than the server's, by its name: aarch64, x86_64.'';
+    };
+    drivers = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Network drivers to include; empty means every wired one.'';
+    };
+  };
+  agent = {
+    heartbeat = mkOption {
+      type = types.ints.between 1 3600;
+      default = 20;
+      description = ''Seconds between a running machine's signs of life.'';
+    };
+  };
+  boots = {
+    lease_days = mkOption {
+      type = types.number;
+      default = 7;
+      description = ''Days for which a machine that is not heard of any more keeps what it runs from garbage collection.'';
+    };
+    at_once = mkOption {
+      type = types.ints.between 1 100000;
+      default = 32;
+      description = ''Machines between boot script and multi-user at the same time; the next ones wait in iPXE, as after a power cut.'';
+    };
+  };
+  packs = {
+    hot_size = mkOption {
+      type = types.ints.between 0 65536;
+      default = 256;
+      description = ''MiB of file data in one pack, at most, before compression.'';
+    };
+    learn_seconds = mkOption {
+      type = types.ints.between 0 3600;
+      default = 30;
+      description = ''Seconds after multi-user for which a boot's reads count as its own, for the packs of later boots.'';
+    };
+  };
+  machines = {
+    unknown = mkOption {
+      type = types.enum [ "ignore" "register" "menu" "default" ];
+      default = "ignore";
+      description = ''What to do with a machine that is no host's: let its firmware go on; also write it down for `storeboot host list --unknown`; let somebody choose on its console which host it boots like; or have it boot like the host machines.default.'';
+    };
+    default = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''The host that unknown machines boot like, under names of their own.'';
+    };
+  };
+  defaults = {
+    system = mkOption {
+      type = types.nullOr (types.either types.package types.str);
+      default = null;
+      description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
+    };
+    kernel_params = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
+    };
+    mode = mkOption {
+      type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
+      default = null;
+      description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
+    };
+    overlay_size = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
+    };
+    overlay_label = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
+    };
+    persist_label = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
+    };
+    persist_directories = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
+    };
+    zram = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
+    };
+    nix_store = mkOption {
+      type = types.nullOr (types.enum [ "local" "local-overlay" ]);
+      default = null;
+      description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
+    };
+    drivers = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Network drivers of the initrd, instead of initrd.drivers.'';
+    };
+    specialisation = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Which specialisation of its system to boot; by default the system itself.'';
+    };
+    menu = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
+    };
+    nfs_version = mkOption {
+      type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
+      default = null;
+      description = ''Overrides nfs.version for these machines.'';
+    };
+    ssh_host_key = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
+    };
+  };
+  groups = mkOption {
+    type = types.attrsOf (types.submodule {
+      options = {
+        system = mkOption {
+          type = types.nullOr (types.either types.package types.str);
+          default = null;
+          description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
+        };
+        kernel_params = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
+        };
+        mode = mkOption {
+          type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
+          default = null;
+          description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
+        };
+        overlay_size = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
+        };
+        overlay_label = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
+        };
+        persist_label = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
+        };
+        persist_directories = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
+        };
+        zram = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
+        };
+        nix_store = mkOption {
+          type = types.nullOr (types.enum [ "local" "local-overlay" ]);
+          default = null;
+          description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
+        };
+        drivers = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Network drivers of the initrd, instead of initrd.drivers.'';
+        };
+        specialisation = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Which specialisation of its system to boot; by default the system itself.'';
+        };
+        menu = mkOption {
+          type = types.nullOr types.bool;
+          default = null;
+          description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
+        };
+        nfs_version = mkOption {
+          type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
+          default = null;
+          description = ''Overrides nfs.version for these machines.'';
+        };
+        ssh_host_key = mkOption {
+          type = types.nullOr types.bool;
+          default = null;
+          description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
+        };
+      };
+    });
+    default = { };
+    description = ''Settings that hosts share.'';
+  };
+  hosts = mkOption {
+    type = types.attrsOf (types.submodule {
+      options = {
+        system = mkOption {
+          type = types.nullOr (types.either types.package types.str);
+          default = null;
+          description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
+        };
+        kernel_params = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
+        };
+        mode = mkOption {
+          type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
+          default = null;
+          description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
+        };
+        overlay_size = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
+        };
+        overlay_label = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
+        };
+        persist_label = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
+        };
+        persist_directories = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
+        };
+        zram = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
+        };
+        nix_store = mkOption {
+          type = types.nullOr (types.enum [ "local" "local-overlay" ]);
+          default = null;
+          description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
+        };
+        drivers = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Network drivers of the initrd, instead of initrd.drivers.'';
+        };
+        specialisation = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Which specialisation of its system to boot; by default the system itself.'';
+        };
+        menu = mkOption {
+          type = types.nullOr types.bool;
+          default = null;
+          description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
+        };
+        nfs_version = mkOption {
+          type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
+          default = null;
+          description = ''Overrides nfs.version for these machines.'';
+        };
+        ssh_host_key = mkOption {
+          type = types.nullOr types.bool;
+          default = null;
+          description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
+        };
+        group = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Group whose settings it inherits.'';
+        };
+        mac = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''MAC addresses of its boot NICs.'';
+        };
+        uuid = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''SMBIOS UUIDs.'';
+        };
+        serial = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''SMBIOS serial numbers.'';
+        };
+        label = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`; NAME is one of its settings, such as asset, product or board-serial.'';
+        };
+        address = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = ''IPv4 addresses that may mount this host's view by nfs.alias; with dhcp.mode full, the first one inside a network is the host's there.'';
+        };
+        hostname = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Host name; by default the key.'';
+        };
+      };
+    });
+    default = { };
+    description = ''Machines by name.'';
+  };
+}

@@ -1,0 +1,133 @@
+"""The settings of the configuration file as options of the NixOS module, as text."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from storeboot.config import Config
+
+HEAD = """\
+# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+in
+"""
+# A system may be given as the package that it is, so that the server builds it with itself.
+TYPES = {"system": "types.nullOr (types.either types.package types.str)"}
+# What it makes a difference to say at all.
+UNSAID = frozenset({"listen"})
+
+
+def options() -> str:
+    """nix/modules/server/options.nix."""
+    return HEAD + "\n".join(_sections(Config, "")) + "\n"
+
+
+def _sections(model: type[BaseModel], indent: str) -> Iterator[str]:
+    yield indent + "{"
+    for name, field in model.model_fields.items():
+        yield from _option(name, field, indent + "  ")
+    yield indent + "}"
+
+
+def _option(name: str, field: FieldInfo, indent: str) -> Iterator[str]:
+    section = _section(field.annotation)
+    if section is not None and get_origin(field.annotation) is not dict:
+        lines = list(_sections(section, indent))
+        yield f"{indent}{name} = {lines[0].strip()}"
+        yield from lines[1:-1]
+        yield lines[-1] + ";"
+        return
+    yield f"{indent}{name} = mkOption {{"
+    if section is not None:
+        yield f"{indent}  type = types.attrsOf (types.submodule {{"
+        inner = list(_sections(section, indent + "    "))
+        yield f"{indent}    options = {inner[0].strip()}"
+        yield from inner[1:-1]
+        yield inner[-1] + ";"
+        yield f"{indent}  }});"
+        yield f"{indent}  default = {{ }};"
+    else:
+        yield f"{indent}  type = {_type(name, field)};"
+        default = _default(name, field)
+        if default is not None:
+            yield f"{indent}  default = {default};"
+    yield f"{indent}  description = {_text(field.description or '')};"
+    yield f"{indent}}};"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section, or of each value of a table of sections."""
+    if get_origin(annotation) is dict:
+        annotation = get_args(annotation)[1]
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model else None
+
+
+def _type(name: str, field: FieldInfo) -> str:
+    if name in TYPES:
+        return TYPES[name]
+    said = _of(field.annotation, field.metadata)
+    return f"types.nullOr {_argument(said)}" if name in UNSAID else said
+
+
+def _of(annotation: Any, metadata: list[Any]) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        inner = next(each for each in arguments if each is not type(None))
+        return f"types.nullOr {_argument(_of(inner, metadata))}"
+    if hasattr(annotation, "__metadata__"):
+        return _of(arguments[0], list(annotation.__metadata__))
+    if origin is Literal:
+        return f"types.enum [ {' '.join(json.dumps(each) for each in arguments)} ]"
+    if origin is tuple:
+        return f"types.listOf {_argument(_of(arguments[0], []))}"
+    if origin is dict:
+        return f"types.attrsOf {_argument(_of(arguments[1], []))}"
+    if annotation is int:
+        return _integer([*metadata, *_nested(metadata)])
+    return {str: "types.str", bool: "types.bool", float: "types.number", Path: "types.path"}[
+        annotation
+    ]
+
+
+def _nested(metadata: list[Any]) -> list[Any]:
+    """Bounds inside a Field() that is itself metadata."""
+    return [each for part in metadata if isinstance(part, FieldInfo) for each in part.metadata]
+
+
+def _integer(metadata: list[Any]) -> str:
+    low = next((each.ge for each in metadata if isinstance(each, Ge)), None)
+    high = next((each.le for each in metadata if isinstance(each, Le)), None)
+    if (low, high) == (1, 65535):
+        return "types.port"
+    return f"types.ints.between {low} {high}"
+
+
+def _argument(text: str) -> str:
+    return f"({text})" if " " in text else text
+
+
+def _default(name: str, field: FieldInfo) -> str | None:
+    value = field.get_default()
+    if value is PydanticUndefined:
+        return None
+    if value is None or name in UNSAID:
+        return "null"
+    if value == () or value == {}:
+        return "[ ]" if value == () else "{ }"
+    return json.dumps(value, default=str)
+
+
+def _text(words: str) -> str:
+    return "''" + words.replace("''", "'''").replace("${", "''${") + "''"
