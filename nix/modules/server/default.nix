@@ -56,9 +56,9 @@ in
     configFile = lib.mkOption {
       type = lib.types.path;
       readOnly = true;
-      default = pkgs.runCommand "storeboot.toml" { } ''
-        ${lib.getExe cfg.package} serve --dry-run --config ${toml}
-        cp ${toml} $out
+      default = pkgs.runCommand "storeboot.toml" { source = toml; } ''
+        ${lib.getExe cfg.package} serve --dry-run --config $source
+        cp $source $out
       '';
       defaultText = "what the other options say";
       description = ''

@@ -42,8 +42,7 @@ let
     User = "storeboot";
     Group = "storeboot";
     UMask = "0027";
-    AmbientCapabilities = capabilities;
-    CapabilityBoundingSet = if usesDhcp then capabilities else "";
+    CapabilityBoundingSet = "";
     NoNewPrivileges = true;
     ProtectSystem = "strict";
     ReadWritePaths = [ "/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
@@ -103,6 +102,8 @@ in
       reloadTriggers = [ cfg.configFile ];
       restartTriggers = [ (builtins.toJSON cfg.fixedPart) ];
       serviceConfig = hardening // {
+        AmbientCapabilities = capabilities;
+        CapabilityBoundingSet = if usesDhcp then capabilities else "";
         Type = "notify-reload";
         ExecStart = "${lib.getExe cfg.package} serve --config /etc/storeboot/storeboot.toml";
         Restart = "always";

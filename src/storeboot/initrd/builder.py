@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 FORMAT = 1  # part of every cache key; raise it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
-            "resident.sh", "stage2.sh", "agent.sh", "report.sh", "dhcp.sh", "shutdown.sh",
-            "watchdog.sh")  # fmt: skip
+            "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
+            "shutdown.sh", "watchdog.sh")  # fmt: skip
 Progress = Callable[[str], None]
 
 

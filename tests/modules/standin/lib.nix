@@ -109,7 +109,7 @@ let
     submodule = module: mkType {
       name = "submodule";
       check = value: isAttrs value || isFunction value;
-      merge = loc: values: (evaluate loc { name = elemAt loc (length loc - 1); } ([ module ] ++ values)).config;
+      merge = loc: values: (evaluate loc { name = elemAt loc (length loc - 1); } ([ module ] ++ map (value: if isFunction value then value else { config = value; }) values)).config;
       getSubOptions = loc: declared loc (optionTrees (collect { name = "‹name›"; config = { }; } [ module ]));
     };
     # Sets are merged at every depth, lists are appended to each other.

@@ -1,21 +1,18 @@
 # shellcheck shell=sh
-# native.sh BUSYBOX SCRIPTS: the agent of a system whose own initrd has mounted the store, started by
-# its stage 2. Everything is copied to RAM first.
+# The agent of a system whose own initrd has mounted the store: its stage 2 starts this twice.
+#
+# native.sh prepare BUSYBOX SCRIPTS   copy all that the agent needs to RAM
+# native.sh run                       from there, with RAM's own programs
 
-PATH=$(mktemp -d /run/storeboot-start.XXXXXX)
-export PATH
-"$1" --install -s "$PATH"
-
+export PATH=/run/storeboot/bin
 # shellcheck disable=SC2034 # read by common.sh
 CONSOLE='' SOURCE=agent
-. "$2/common.sh"
-. "$2/begin.sh"
-. "$2/resident.sh"
+. "${3:-/run/storeboot}/common.sh"
+. "${3:-/run/storeboot}/begin.sh"
 
 fail() {
     say "$1"
     echo "storeboot: $1" >&2
-    rm -r "$PATH"
     exit 1
 }
 
@@ -24,17 +21,27 @@ own_address() {
     ip -4 route get "$1" 2>/dev/null | sed -n 's/.* src \([0-9.]*\).*/\1/p' | head -n 1
 }
 
-mkdir -p "$SB"
-chmod 0700 "$SB"
-read_command_line
-fact lease_owner system
-fact ip "$(own_address "$(fact url | sed 's,^http://,,; s,:.*,,')")"
-[ -e "$SB/events" ] || keep_in_ram "$1" "$2"
-boot_request >"$SB/request"
-until post_boot; do
-    say "no answer from $(fact url): $(http_error)"
-    sleep 10
-done
-read_answer
-rm -r "$PATH"
-exec "$SB/bin/sh" "$SB/agent.sh" run
+prepare() {
+    . "$2/resident.sh"
+    umask 077
+    keep_in_ram "$1" "$2"
+    read_command_line
+    fact lease_owner system
+}
+
+run() {
+    fact ip "$(own_address "$(fact url | sed 's,^http://,,; s,:.*,,')")"
+    boot_request >"$SB/request"
+    until post_boot; do
+        say "no answer from $(fact url): $(http_error)"
+        sleep 10
+    done
+    read_answer
+    exec "$SB/bin/sh" "$SB/agent.sh" run
+}
+
+case "$1" in
+prepare) prepare "$2" "$3" ;;
+run) run ;;
+*) fail "usage: native.sh prepare BUSYBOX SCRIPTS | run" ;;
+esac

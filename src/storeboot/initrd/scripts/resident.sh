@@ -3,9 +3,10 @@
 
 # keep_in_ram BUSYBOX SCRIPTS: agent and shutdown need neither the store nor the server.
 keep_in_ram() {
-    mkdir -p "$SB/bin" "$SB/@bin" /run/initramfs/bin
-    cp "$1" "$SB/bin/busybox"
-    chmod 0755 "$SB/bin/busybox"
+    # Stage 2 may have no programs yet but these.
+    "$1" mkdir -p "$SB/bin" "$SB/@bin" /run/initramfs/bin
+    "$1" cp "$1" "$SB/bin/busybox"
+    "$1" chmod 0755 "$SB/bin/busybox"
     "$SB/bin/busybox" --install -s "$SB/bin"
     # systemd-shutdown spares processes whose command line starts with @ (ROOT_STORAGE_DAEMONS).
     ln "$SB/bin/busybox" "$SB/@bin/busybox"
@@ -14,7 +15,7 @@ keep_in_ram() {
     done
     ln "$SB/bin/busybox" /run/initramfs/bin/busybox 2>/dev/null ||
         cp "$SB/bin/busybox" /run/initramfs/bin/busybox
-    for file in common.sh agent.sh report.sh watchdog.sh; do
+    for file in common.sh begin.sh native.sh agent.sh report.sh watchdog.sh; do
         cp "$2/$file" "$SB/$file"
     done
     # /bin/sh of stage 2 is in the store.

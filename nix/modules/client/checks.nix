@@ -1,0 +1,58 @@
+# What would hang, or be refused by `storeboot deploy`, is an error before it is built.
+{ config, lib, ... }:
+let
+  cfg = config.storeboot.client;
+  native = cfg.native.enable;
+  initrd = config.boot.initrd;
+  scripted = native && !initrd.systemd.enable;
+
+  isLocal = fs: lib.any (start: lib.hasPrefix start (if fs.device == null then "" else fs.device)) [ "/dev/" "UUID=" "LABEL=" "PARTUUID=" "PARTLABEL=" ];
+  stubborn = lib.filter (fs: isLocal fs && fs.neededForBoot) (lib.attrValues config.fileSystems);
+  rootType = config.fileSystems."/".fsType;
+  hasAddress = initrd.network.udhcpc.enable || lib.any (lib.hasPrefix "ip=") config.boot.kernelParams;
+
+  check = assertion: message: { inherit assertion message; };
+in
+{
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      (check (rootType == "tmpfs") ''
+        storeboot.client: fileSystems."/" is of type ${toString rootType}, but a machine without disks has a tmpfs there.
+      '')
+      (check (stubborn == [ ]) ''
+        storeboot.client: a local disk is neededForBoot, and storeboot touches none: ${lib.concatMapStringsSep ", " (fs: "${fs.mountPoint} on ${toString fs.device}") stubborn}.
+        Keep directories with the host's persist_label and persist_directories, or drop neededForBoot.
+      '')
+      (check (initrd.luks.devices == { }) ''
+        storeboot.client: boot.initrd.luks.devices need a local disk.
+      '')
+      (check (initrd.secrets == { }) ''
+        storeboot.client: boot.initrd.secrets would be the server's own files, for the whole network to read.
+      '')
+      (check (!config.boot.loader.grub.enable && !config.boot.loader.systemd-boot.enable) ''
+        storeboot.client: a boot loader would be installed on the machine: set boot.loader.grub.enable and boot.loader.systemd-boot.enable to false.
+      '')
+      (check (!(config.nix.settings.auto-optimise-store or false) && !config.nix.optimise.automatic && !config.nix.gc.automatic) ''
+        storeboot.client: nix.settings.auto-optimise-store, nix.optimise.automatic and nix.gc.automatic copy the store of everybody into this machine's memory, or take what it runs: set them to false.
+      '')
+      (check (native -> !initrd.network.flushBeforeStage2) ''
+        storeboot.client: boot.initrd.network.flushBeforeStage2 takes the address away that the store hangs on, and stage 2 hangs without a word: set it to false.
+      '')
+      (check (native -> initrd.network.enable) ''
+        storeboot.client: the store is mounted by the initrd, which needs boot.initrd.network.enable = true.
+      '')
+      (check (scripted -> hasAddress) ''
+        storeboot.client: stage 1 asks for no address: set boot.initrd.network.udhcpc.enable = true, or ip= in boot.kernelParams.
+      '')
+      (check (native && config.networking.networkmanager.enable -> cfg.interface.macAddress != null) ''
+        storeboot.client: NetworkManager would take the boot NIC over and down: name it in storeboot.client.interface.macAddress.
+      '')
+      (check (native -> !config.systemd.network.enable || config.systemd.network.networks ? "10-storeboot" || config.networking.useNetworkd) ''
+        storeboot.client: systemd.network.enable without networking.useNetworkd: set both, so that the boot NIC keeps its address.
+      '')
+    ];
+    warnings = lib.optional (config.swapDevices != [ ]) ''
+      storeboot.client: swapDevices are left alone on a machine that storeboot boots; see storeboot.client.zram.
+    '';
+  };
+}

@@ -1,0 +1,3 @@
+final: _prev: {
+  storeboot = final.callPackage ./package.nix { };
+}

@@ -1,0 +1,75 @@
+# storeboot with the programs that it runs.
+{
+  lib,
+  python3Packages,
+  dnsmasq,
+  installShellFiles,
+  nix,
+  openssh,
+  pkgsStatic,
+  squashfs-tools-ng,
+  staticBusybox ? pkgsStatic.busybox,
+  withDhcp ? true,
+  withPostgresql ? true,
+}:
+let
+  project = builtins.fromTOML (builtins.readFile ../pyproject.toml);
+  # What the initrds of machines are made with; its other applets are nobody's business.
+  busyboxAlone = "${placeholder "out"}/libexec/storeboot";
+in
+python3Packages.buildPythonApplication {
+  pname = "storeboot";
+  inherit (project.project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [ ../src ../pyproject.toml ../README.md ../LICENSE ];
+  };
+
+  build-system = [ python3Packages.hatchling ];
+  nativeBuildInputs = [ installShellFiles ];
+  # nixpkgs may lag a minor version behind what the lock was made with.
+  pythonRelaxDeps = true;
+  dependencies = with python3Packages; [
+    aiohttp
+    alembic
+    click
+    pydantic
+    pyelftools
+    qemu-qmp
+    rich
+    sqlalchemy
+    structlog
+    typing-extensions
+    uvloop
+    zstandard
+  ]
+  ++ lib.optional withPostgresql psycopg;
+
+  postInstall = ''
+    install -D ${staticBusybox}/bin/busybox $out/libexec/storeboot/busybox
+  '';
+
+  postFixup = ''
+    for shell in bash zsh fish; do
+      $out/bin/storeboot completion $shell >storeboot.$shell
+      installShellCompletion --cmd storeboot --$shell storeboot.$shell
+    done
+  '';
+
+  makeWrapperArgs = [
+    "--suffix PATH : ${lib.makeBinPath ([ nix openssh squashfs-tools-ng ] ++ lib.optional withDhcp dnsmasq)}:${busyboxAlone}"
+  ];
+
+  # The tests boot virtual machines made of Debian's packages; `make test` runs them.
+  doCheck = false;
+  pythonImportsCheck = [ "storeboot.cli.main" ];
+
+  meta = {
+    description = project.project.description;
+    license = lib.licenses.mit;
+    mainProgram = "storeboot";
+    platforms = [ "x86_64-linux" "aarch64-linux" ];
+  };
+}

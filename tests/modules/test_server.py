@@ -1,0 +1,149 @@
+"""The server module: the same TOML file, a unit without rights, the firewall."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from modules.worlds import World, complaints
+from storeboot.config import Config
+
+HOST = 'hosts.lab1 = { mac = [ "52:54:00:12:34:56" ]; };'
+SERVER = 'services.storeboot = { enable = true; server.address = "10.1.0.1"; %s };'
+LAB = """
+  networks.lab = {
+    interface = "br0"; address = "10.1.0.1/24"; range = [ "10.1.0.100" "10.1.0.200" ];
+  };
+"""
+FULL = SERVER % (LAB + 'dhcp.mode = "full";')
+CAPABILITIES = ["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_NET_RAW"]
+
+
+def configuration(world: World, more: str) -> Config:
+    return Config.model_validate(tomllib.loads(world(SERVER % more)["toml"]))
+
+
+def test_the_least(world: World) -> None:
+    config = configuration(world, "")
+    assert config.server.address == "10.1.0.1"
+    assert config.listening(config.nfs) == ("0.0.0.0",)
+    assert config.initrd.busybox is not None
+    assert config.dhcp.ipxe.keys() == {"bios", "x64"}
+    # What nobody has said is not said in the file either.
+    assert '"group"' not in world(SERVER % HOST)["toml"]
+
+
+def test_hosts_and_groups(world: World) -> None:
+    config = configuration(
+        world,
+        """
+        groups.lab = { mode = "plain"; kernel_params = [ "quiet" ]; };
+        defaults.overlay_size = "4G";
+        hosts.lab1 = {
+          group = "lab"; mac = [ "52:54:00:12:34:56" ]; address = [ "10.1.0.21" ];
+          system = "/nix/store/00000000000000000000000000000000-nixos-system-lab1";
+        };
+        hosts.lab2 = {
+          serial = [ "10000000abcdef01" ]; zram = "1G"; persist_label = "data";
+          persist_directories = [ "/var/lib/postgresql" ]; menu = true;
+        };
+        """,
+    )
+    lab1, lab2 = config.hosts["lab1"], config.hosts["lab2"]
+    assert (lab1.group, lab1.mac) == ("lab", ("52:54:00:12:34:56",))
+    assert lab1.system is not None
+    assert lab2.persist_directories == ("/var/lib/postgresql",)
+    assert lab2.menu is True
+    assert config.groups["lab"].mode == "plain"
+    assert config.defaults.overlay_size == "4G"
+
+
+def test_a_system_may_be_a_package(world: World) -> None:
+    """`hosts.lab1.system = inputs.self.nixosConfigurations.lab1.config.system.build.toplevel`."""
+    package = '{ type = "derivation"; name = "s"; outPath = "/nix/store/' + "0" * 32 + '-s"; }'
+    host = 'hosts.lab1 = { mac = [ "52:54:00:12:34:56" ]; system = %s; };'
+    config = configuration(world, host % package)
+    assert config.hosts["lab1"].system == f"/nix/store/{'0' * 32}-s"
+
+
+def test_networks_and_dhcp(world: World) -> None:
+    config = configuration(world, HOST + LAB + 'dhcp.mode = "full";')
+    assert config.dhcp.mode == "full"
+    assert config.networks["lab"].range == ("10.1.0.100", "10.1.0.200")
+    assert config.listening(config.http) == ("10.1.0.1",)
+
+
+def test_the_unit_has_no_rights(world: World) -> None:
+    unit = world(SERVER % HOST)["services"]["storeboot"]["serviceConfig"]
+    assert unit["User"] == "storeboot"
+    assert not unit["AmbientCapabilities"]
+    assert unit["CapabilityBoundingSet"] == ""
+    assert unit["ProtectSystem"] == "strict"
+    assert unit["StateDirectory"] == "storeboot"
+    assert (unit["Type"], unit["WatchdogSec"]) == ("notify-reload", 60)
+
+
+def test_dhcp_needs_three_capabilities(world: World) -> None:
+    services = world(SERVER % (HOST + LAB + 'dhcp.mode = "proxy";'))["services"]
+    unit = services["storeboot"]["serviceConfig"]
+    assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == CAPABILITIES
+    assert "AmbientCapabilities" not in services["storeboot-gc"]["serviceConfig"]
+
+
+def test_sockets_outlive_the_server(world: World) -> None:
+    sockets = world(SERVER % (HOST + LAB + "nfs.alias = true; nfs.port = 2050;"))["sockets"]
+    assert {name: each["ListenStream"] for name, each in sockets.items()} == {
+        "storeboot-nfs": ["10.1.0.1:2050"],
+        "storeboot-http": ["10.1.0.1:8080"],
+        "storeboot-alias": ["10.1.0.1:2049"],
+    }
+    assert {each["Service"] for each in sockets.values()} == {"storeboot.service"}
+    assert sockets["storeboot-nfs"]["FileDescriptorName"] == "nfs"
+
+
+def test_another_state_directory(world: World) -> None:
+    unit = world(SERVER % 'server.state_directory = "/data/boot";')["services"]["storeboot"]
+    assert "/data/boot" in unit["serviceConfig"]["ReadWritePaths"]
+    assert "StateDirectory" not in unit["serviceConfig"]
+
+
+def test_retention(world: World) -> None:
+    services = world(SERVER % "retention.keep = 2;")["services"]
+    assert "gc --keep 2" in services["storeboot-gc"]["serviceConfig"]["ExecStart"]
+    assert "storeboot-gc" not in world(SERVER % "retention.dates = null;")["services"]
+
+
+def test_firewall(world: World) -> None:
+    assert world(SERVER % HOST)["firewall"]["allowedTCPPorts"] == []
+    opened = world(SERVER % (HOST + "openFirewall = true; nfs.alias = true;"))["firewall"]
+    assert opened["allowedTCPPorts"] == [8080, 2049]
+    opened = world(SERVER % (HOST + LAB + 'openFirewall = true; dhcp.mode = "full";'))["firewall"]
+    assert opened["allowedTCPPorts"] == []
+    assert sorted(opened["interfaces"]["br0"]["allowedUDPPorts"]) == [67, 69, 4011]
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (SERVER % "" + "services.nfs.server.enable = true;", "services.nfs.server"),
+        (FULL + "services.dnsmasq.enable = true;", "services.dnsmasq"),
+        (FULL + "services.kea.dhcp4.enable = true;", "kea.dhcp4"),
+    ],
+)
+def test_contradictions(world: World, module: str, words: str) -> None:
+    (message,) = complaints(world(module))
+    assert words in message
+    assert "services.storeboot" in message
+
+
+def test_a_store_that_is_changed_in_place_is_warned_of(world: World) -> None:
+    found = world(SERVER % "" + "nix.settings.auto-optimise-store = true;")
+    assert [each for each in found["warnings"] if "services.storeboot serves" in each]
+
+
+@pytest.mark.parametrize(
+    "fault", ["hosts.lab1.mak = [ ];", 'nfs.version = "4";', "http.port = 70000;"]
+)
+def test_what_the_file_cannot_have_is_no_option(world: World, fault: str) -> None:
+    assert "services.storeboot." in world.fault(SERVER % fault)
