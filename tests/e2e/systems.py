@@ -11,6 +11,7 @@ from storeboot.vm.demo.build import (
     EtcOverlay,
     Flavour,
     Kind,
+    Native,
     NetworkManager,
     build_demo,
 )
@@ -29,10 +30,11 @@ def system(
     etc_overlay: EtcOverlay | None = None,
     edition: int = 1,
     machine: Machine = "x86_64",
+    native: Native | None = None,
 ) -> DemoSystem:
     return build_demo(
         CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay,
-        edition=edition, machine=machine,
+        edition=edition, machine=machine, native=native,
     )  # fmt: skip
 
 

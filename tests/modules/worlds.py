@@ -74,5 +74,5 @@ class World:
 
 
 def complaints(found: dict[str, Any]) -> list[str]:
-    """Assertions of ours that do not hold; NixOS has some about a system of which little is said."""
+    """Assertions of ours that do not hold; NixOS has others."""
     return [message for message in found["failed"] if "storeboot" in message]

@@ -104,6 +104,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
             version=spec.nfs_version,
             lease=spec.nfs_lease,
             workers=0,
+            alias=spec.mode == "native",
         ),
         initrd=InitrdSection(drivers=spec.drivers),
         agent=AgentSection(heartbeat=3),
@@ -114,6 +115,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config
                     "system": spec.system.text if spec.declared else None,
                     "mac": (mac,),
                     "mode": spec.mode,
+                    "address": ("127.0.0.1",) if spec.mode == "native" else (),
                     "kernel_params": spec.kernel_params,
                     **spec.settings,
                 }

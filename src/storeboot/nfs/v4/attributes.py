@@ -39,6 +39,8 @@ Encoder = Callable[[Writer, Subject], None]
 
 
 def supported(minor: int) -> frozenset[int]:
+    if minor == 0:
+        return _OLDEST
     if minor < _OPEN_ARGUMENTS_MINOR:
         return _ALL - {Attr.OPEN_ARGUMENTS}
     return _ALL
@@ -175,3 +177,4 @@ ENCODERS: dict[Attr, Encoder] = {
     Attr.OPEN_ARGUMENTS: _open_arguments,
 }
 _ALL: frozenset[int] = frozenset(ENCODERS)
+_OLDEST = frozenset(number for number in _ALL if number <= Attr.MOUNTED_ON_FILEID)  # RFC 7530

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from storeboot.nfs.limits import MAX_CACHED_REPLY
 from storeboot.nfs.rpc import HEADER_SIZE, Call
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4 import changes, files, opens, sessions
+from storeboot.nfs.v4 import changes, files, minor0, opens, sessions
 from storeboot.nfs.v4.clients import MAX_OPERATIONS, Clients, Peer
 from storeboot.nfs.v4.constants import MAX_TAG, Op
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.views import Catalogue
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
-MINOR_VERSIONS = (1, 2)
+MINOR_VERSIONS = (0, 1, 2)
 Operation = Callable[[Compound, Reader, Writer], None]
 
 
@@ -93,6 +93,14 @@ OPERATIONS: dict[Op, Operation] = {
     Op.WANT_DELEGATION: NOTSUPP,
     Op.DESTROY_CLIENTID: sessions.op_destroy_clientid,
     Op.RECLAIM_COMPLETE: sessions.op_reclaim_complete,
+}
+# Of NFSv4.0 these (RFC 7530); what came with 4.1 is unknown to it.
+OPERATIONS_40 = {op: run for op, run in OPERATIONS.items() if op <= Op.RELEASE_LOCKOWNER} | {
+    Op.OPEN_CONFIRM: minor0.op_open_confirm,
+    Op.RENEW: minor0.op_renew,
+    Op.SETCLIENTID: minor0.op_setclientid,
+    Op.SETCLIENTID_CONFIRM: minor0.op_setclientid_confirm,
+    Op.RELEASE_LOCKOWNER: minor0.op_release_lockowner,
 }
 # Linux falls back to READ for good when READ_PLUS is NOTSUPP; the others are for writers.
 OPERATIONS_42 = {op: NOTSUPP for op in Op if Op.ALLOCATE <= op <= Op.REMOVEXATTR}
@@ -181,12 +189,12 @@ def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) ->
 
 
 def _operation(number: int, minor: int) -> tuple[Op, Operation]:
-    """Unknown numbers, and 4.2's in a 4.1 compound, are OP_ILLEGAL (section 18.52)."""
+    """Unknown numbers, and those of a later minor version, are OP_ILLEGAL (section 18.52)."""
     try:
         op = Op(number)
     except ValueError:
         return Op.ILLEGAL, _refuse(Status.OP_ILLEGAL)
-    operation = OPERATIONS.get(op)
+    operation = (OPERATIONS if minor else OPERATIONS_40).get(op)
     if operation is None and minor == 2:
         operation = OPERATIONS_42.get(op)
     if operation is None:
@@ -195,6 +203,8 @@ def _operation(number: int, minor: int) -> tuple[Op, Operation]:
 
 
 def _check_order(state: Compound, op: Op) -> None:
+    if not state.minor:
+        return  # there are no sessions
     if op is Op.SEQUENCE:
         if state.position:
             raise NfsError(Status.SEQUENCE_POS)

@@ -49,6 +49,10 @@ class IdentityCodec:
         if not hmac.compare_digest(client_id[4:], self._client_proof(client_id[:4], address)):
             raise NfsError(Status.STALE_CLIENTID)
 
+    def confirmation(self, client_id: bytes) -> bytes:
+        """What a client of NFSv4.0 repeats to show that it was told its id."""
+        return self._mac(b"sb-confirm", client_id, 8)
+
     def session_id(self, client_id: bytes, address: str, number: int) -> bytes:
         """Client id, 16 bits that tell its sessions apart, six bytes of proof."""
         name = client_id + (number & 0xFFFF).to_bytes(2, "big")

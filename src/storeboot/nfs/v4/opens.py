@@ -44,6 +44,8 @@ def _claimed(compound: Compound, arguments: Reader) -> Entry:
         claim = Claim(number)
     except ValueError:
         raise XdrError(f"{number} is not an open_claim_type4") from None
+    if not compound.minor and claim > Claim.DELEGATE_PREV:
+        raise XdrError(f"{number} is not an open_claim_type4 of NFSv4.0")
     match claim:
         case Claim.FH | Claim.DELEG_PREV_FH:
             return compound.current
@@ -62,7 +64,8 @@ def _claimed(compound: Compound, arguments: Reader) -> Entry:
 
 def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAccess) -> None:
     handle = compound.catalogue.raw(entry)
-    delegated = access & ShareAccess.WANT_MASK != ShareAccess.WANT_NO_DELEG
+    # Without sessions a delegation would want a way to call the client back.
+    delegated = compound.minor > 0 and (access & ShareAccess.WANT_MASK != ShareAccess.WANT_NO_DELEG)
     flags = OpenResult.LOCKTYPE_POSIX
     stateid = compound.clients.identities.stateid(b"o", handle)
     if delegated and access & ShareAccess.WANT_OPEN_XOR_DELEGATION and compound.minor > 1:
@@ -81,6 +84,8 @@ def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAcces
         for _ in range(3):  # nfsace4 that grants nothing by itself: ask with ACCESS
             results.uint32(0)
         results.opaque(b"")
+    elif not compound.minor:
+        results.uint32(Delegation.NONE)
     else:
         results.uint32(Delegation.NONE_EXT)
         results.uint32(_WND4_NOT_WANTED)

@@ -46,6 +46,15 @@ class EtcOverlay:
 
 
 @dataclass(frozen=True, slots=True)
+class Native:
+    """What a system brings that mounts its store itself: an initrd, and its agent's units."""
+
+    initrd: Tree
+    units: Tree | None = None  # @busybox@ and @agent@ in them are filled in
+    agent: Tree | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DemoSystem:
     """A built system and the store it is in."""
 
@@ -65,6 +74,7 @@ def build_demo(
     etc_overlay: EtcOverlay | None = None,
     edition: int = 1,
     machine: Machine = "x86_64",
+    native: Native | None = None,
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
@@ -84,9 +94,10 @@ def build_demo(
         return _build_foreign(directory, store, trees, suite, machine)
     progress(f"building the {kind} system with Nix in {store.root}")
     if kind == "micro":
-        text = _build_micro(store, trees, trees, suite, work, etc_overlay, edition)
+        extras = _extras(etc_overlay, native)
+        text = _build_micro(store, trees, trees, suite, work, extras, edition)
     else:
-        spec = _spec(trees, suite, edition)
+        spec = _spec(trees, suite, edition, native)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
     return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES[kind], has_nix=kind == "demo")
 
@@ -105,13 +116,22 @@ class Spec:
     kernelVersion: str  # noqa: N815
     systemdVersion: str  # noqa: N815
     kernelParams: tuple[str, ...]  # noqa: N815
+    native: Native | None
 
     def json(self) -> str:
         """Return the specification as the expression reads it."""
         return json.dumps(asdict(self), default=str, sort_keys=True)
 
 
-def _spec(trees: Trees, suite: Suite, edition: int) -> Spec:
+def _extras(etc_overlay: EtcOverlay | None, native: Native | None) -> dict[str, object]:
+    """What a micro system may have beyond kernel and busybox."""
+    return {
+        "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
+        "native": asdict(native) if native else None,
+    }
+
+
+def _spec(trees: Trees, suite: Suite, edition: int, native: Native | None) -> Spec:
     """Describe a system made of a suite's packages."""
     package = next(tree for tree in trees.packages if re.match(r"systemd-\d", tree.name))
     version = package.name.removeprefix("systemd-").split("-")[0]
@@ -126,6 +146,7 @@ def _spec(trees: Trees, suite: Suite, edition: int) -> Spec:
         kernelVersion=trees.kernel_version,
         systemdVersion=version,
         kernelParams=KERNEL_PARAMS,
+        native=native,
     )
 
 
@@ -142,7 +163,7 @@ def _build_foreign(
     work = directory / f"{suite}-{machine}"
     debs = fetch(FOREIGN[machine], suite, work, ARCHITECTURES[machine])
     trees = unpack(debs, work / "trees")
-    text = _build_micro(store, trees, builders, suite, work, None, 1, machine)
+    text = _build_micro(store, trees, builders, suite, work, _extras(None, None), 1, machine)
     return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES["micro"], has_nix=False)
 
 
@@ -152,7 +173,7 @@ def _build_micro(
     builders: Trees,
     suite: Suite,
     work: Path,
-    etc_overlay: EtcOverlay | None,
+    extras: dict[str, object],
     edition: int,
     machine: Machine = "x86_64",
 ) -> str:
@@ -164,7 +185,7 @@ def _build_micro(
         "kernel": asdict(trees.kernel),
         "modules": asdict(trees.modules),
         "hostname": "micro",
-        "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
+        **extras,
         "label": f"{suite}-micro" + (f"-{edition}" if edition > 1 else ""),
         "kernelVersion": trees.kernel_version,
         "kernelParams": (f"console={_CONSOLES[machine]}", *KERNEL_PARAMS[1:]),

@@ -12,6 +12,15 @@ for layer in "$common" "$variant"; do
         sed "s|@dhcpcdConf@|$dhcpcdConf|g" "$layer/$name" >"$name"
     done
 done
+# Each unit with the targets that want it, in a line of its own that systemd does not read.
+for unit in ${units:+"$units"/*}; do
+    name=$(basename "$unit")
+    sed "s|@busybox@|$busybox|g; s|@agent@|$agent|g" "$unit" >"systemd/system/$name"
+    for target in $(sed -n 's/^# wanted by //p' "$unit"); do
+        mkdir -p "systemd/system/$target.wants"
+        ln -s "../$name" "systemd/system/$target.wants/$name"
+    done
+done
 # Symbolic links are kept as text, a line each: name and target.
 cat "$commonLinks" "$variantLinks" | while read -r name target; do
     mkdir -p "$(dirname "$name")"

@@ -13,6 +13,8 @@ let
     etcBase = add spec.etcOverlay.base;
   };
   etc = builtins.path { name = "micro-etc"; path = ./micro; };
+  # An initrd of its own, likewise.
+  native = if spec.native == null then { } else { initrd = add spec.native.initrd; };
   build = name: script: env: derivation ({
     inherit name busybox etc;
     system = "x86_64-linux";
@@ -22,7 +24,7 @@ let
     machine = "${spec.machine}-linux";
   } // env);
 in
-build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (overlay // {
+build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (overlay // native // {
   flavour = "scripted";
   inherit kernel modules;
   inherit (spec) label kernelVersion;

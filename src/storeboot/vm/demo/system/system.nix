@@ -24,15 +24,21 @@ let
 
   systemPath = build "system-path" ./forest.sh { inherit packages; part = "usr"; };
   packagesEtc = build "packages-etc" ./forest.sh { inherit packages; part = "etc"; };
-  etc = build "etc" ./etc.sh {
+  # An initrd of its own and the units of storeboot's agent, where a test gives them.
+  native = if spec.native == null then { } else { initrd = add spec.native.initrd; };
+  agent = if spec.native == null || spec.native.units == null then { } else {
+    units = add spec.native.units;
+    agent = add spec.native.agent;
+  };
+  etc = build "etc" ./etc.sh (agent // {
     inherit packagesEtc common dhcpcdConf;
     variant = data "etc-${network}" (./etc + "/${network}");
     commonLinks = data "common.links" ./etc/common.links;
     variantLinks = data "${network}.links" (./etc + "/${network}.links");
-  };
+  });
   activate = build "activate" ./substitute.sh { src = ./activate.sh; inherit etc systemPath; nssUsers = data "users" ./etc/users; };
 in
-build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
+build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (native // {
   inherit flavour kernel modules systemd systemPath etc activate;
   inherit (spec) label kernelVersion;
   machine = "x86_64-linux";
@@ -41,4 +47,4 @@ build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh {
   kernelParams = builtins.concatStringsSep " " spec.kernelParams;
   stage2 = ./stage2.sh;
   kernelParamsJson = builtins.toJSON spec.kernelParams;
-}
+})

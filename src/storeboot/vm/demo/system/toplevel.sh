@@ -4,6 +4,7 @@ cd "$out"
 ln -s "$kernel/bzImage" kernel
 ln -s "$modules" kernel-modules
 mkdir firmware
+[ -z "${initrd:-}" ] || ln -s "$initrd" initrd
 ln -s "$etc" etc
 ln -s "$systemPath" sw
 if [ -n "${etcImage:-}" ]; then

@@ -1,0 +1,44 @@
+"""Systems whose own initrd mounts the store, in machines without disks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2e import native_initrd
+from e2e.systems import spec, system
+from modules.worlds import SEED, World
+from storeboot.vm.demo.build import Native
+from storeboot.vm.qemu import HOST_ADDRESS
+from storeboot.vm.trial import Trial, started
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+async def seen(trial: Trial, stage: str, seconds: float = 300) -> str:
+    """Until the server has seen a stage; what it says of it."""
+    await trial.until(lambda: any(step.stage == stage for step in trial.stages()), seconds, stage)
+    return next(step.detail for step in trial.stages() if step.stage == stage)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
+    """Mounted by a scripted stage 1 from its `fileSystems`, word for word."""
+    file_systems = World("scripted", None)(SEED % {"server": HOST_ADDRESS})["fileSystems"]
+    plain = system("micro", flavour="scripted")
+    initrd = native_initrd.scripted(plain, tmp_path, file_systems, flush=flush)
+    built = system("micro", native=Native(initrd))
+    async with started(spec(built, tmp_path, mode="native"), print) as trial:
+        await seen(trial, "mount")
+        if flush:
+            said = await seen(trial, "silent")
+            assert said.startswith(
+                "mount: stage 1 has mounted the store, then the network went silent"
+            )
+            assert "flushBeforeStage2 must be false" in said
+        else:
+            await seen(trial, "stage-2")
+            await trial.machine.says("<<< NixOS stand-in stage 2 >>>", 60)
+    stages = [step.stage for step in trial.stages()]
+    assert stages == ["script", "kernel", "initrd", "mount", "silent" if flush else "stage-2"]

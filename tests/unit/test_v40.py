@@ -1,0 +1,92 @@
+"""NFSv4.0 (RFC 7530): what an initrd speaks that is told `nfs4` and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from storeboot.nfs.status import Status
+from storeboot.nfs.v4.constants import Attr, Op
+from unit.nfs_tree import HELLO, opaque, token
+from unit.test_v4 import Reply, compound, op, open_arguments, words
+
+
+def setclientid(name: bytes = b"Linux NFSv4.0 lab1", verifier: int = 1) -> bytes:
+    callback = words(0x40000000) + opaque(b"tcp") + opaque(b"10.0.2.15.180.1") + words(1)
+    return op(Op.SETCLIENTID, words(0, verifier) + opaque(name) + callback)
+
+
+def client(**arguments: int) -> tuple[bytes, bytes]:
+    """An id, and what it is confirmed with."""
+    reply = compound(setclientid(**arguments), minor=0)  # type: ignore[arg-type]
+    reply.skip(Op.SETCLIENTID)
+    return reply.results.take(8), reply.results.take(8)
+
+
+def after_walk(*names: bytes, then: bytes) -> Reply:
+    path = [b"view", token().encode(), *names]
+    steps = [op(Op.PUTROOTFH), *(op(Op.LOOKUP, opaque(name)) for name in path)]
+    reply = compound(*steps, then, minor=0)
+    reply.skip(Op.PUTROOTFH)
+    for _ in path:
+        reply.skip(Op.LOOKUP)
+    assert reply.results.uint32() == int.from_bytes(then[:4])
+    return reply
+
+
+def test_a_client_is_confirmed_as_often_as_it_likes() -> None:
+    identity, confirmation = client()
+    for _ in range(2):  # Linux does it twice
+        reply = compound(op(Op.SETCLIENTID_CONFIRM, identity + confirmation), minor=0)
+        assert reply.status == Status.OK
+    assert compound(op(Op.RENEW, identity), minor=0).status == Status.OK
+    assert client() == (identity, confirmation)
+    assert client(verifier=2) != (identity, confirmation)
+
+
+@pytest.mark.parametrize("number", [Op.RENEW, Op.SETCLIENTID_CONFIRM])
+def test_made_up_ids_are_stale(number: Op) -> None:
+    assert compound(op(number, bytes(16)), minor=0).status == Status.STALE_CLIENTID
+
+
+def test_a_wrong_confirmation_is_stale() -> None:
+    identity, _ = client()
+    reply = compound(op(Op.SETCLIENTID_CONFIRM, identity + bytes(8)), minor=0)
+    assert reply.status == Status.STALE_CLIENTID
+
+
+def test_a_file_is_opened_read_and_closed_without_a_session() -> None:
+    reply = after_walk(HELLO, b"bin", then=open_arguments(1, b"hello"))
+    assert reply.results.uint32() == Status.OK
+    stateid = reply.results.take(16)
+    reply.results.take(4 + 16)
+    assert not reply.results.uint32() & 2  # OPEN4_RESULT_CONFIRM
+    assert reply.results.bitmap() == frozenset()
+    assert reply.results.uint32() == 0  # OPEN_DELEGATE_NONE: NONE_EXT came with 4.1
+    reply.results.end()
+    file = (HELLO, b"bin", b"hello")
+    read = after_walk(*file, then=op(Op.READ, stateid + words(0, 0, 100)))
+    assert read.status == Status.OK
+    assert after_walk(*file, then=op(Op.CLOSE, words(2) + stateid)).status == Status.OK
+    confirmed = after_walk(*file, then=op(Op.OPEN_CONFIRM, stateid + words(1)))
+    assert confirmed.status == Status.OK
+
+
+def test_attributes_of_later_versions_are_not_there() -> None:
+    reply = after_walk(then=op(Op.GETATTR, words(1, 1 << Attr.SUPPORTED_ATTRS)))
+    assert reply.results.uint32() == Status.OK
+    reply.results.bitmap()
+    reply.results.uint32()
+    assert max(reply.results.bitmap()) == Attr.MOUNTED_ON_FILEID
+
+
+@pytest.mark.parametrize("number", [Op.SEQUENCE, Op.EXCHANGE_ID, Op.RECLAIM_COMPLETE, Op.SEEK])
+def test_what_came_later_is_illegal(number: Op) -> None:
+    reply = compound(op(number, bytes(64)), minor=0)
+    assert reply.status == Status.OP_ILLEGAL
+
+
+def test_nothing_is_written() -> None:
+    assert after_walk(then=op(Op.REMOVE, opaque(HELLO))).status == Status.ROFS
+    for access in (2, 3):
+        reply = after_walk(HELLO, b"bin", then=open_arguments(access, b"hello"))
+        assert reply.status == Status.ROFS
