@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself; .venv/bin/storeboot exists after any of them.
 
-.PHONY: setup demo check test test-all bench pynfs lock
+.PHONY: setup demo check test test-all test-nixpkgs bench pynfs lock
 
 setup:
 	@scripts/setup
@@ -22,6 +22,12 @@ test: setup
 test-all: setup
 	@scripts/setup-tests
 	.venv/bin/pytest -m "long or not long"
+
+# The NixOS modules in the real module system, and NixOS' own stage-1 and stage-2 scripts in a
+# machine, from a checkout of nixpkgs: make test-nixpkgs NIXPKGS=/path/to/nixpkgs
+test-nixpkgs: setup
+	@[ -e "$(NIXPKGS)/lib/default.nix" ] || { echo "error: NIXPKGS=$(NIXPKGS) is no checkout of nixpkgs" >&2; exit 1; }
+	STOREBOOT_NIXPKGS="$(abspath $(NIXPKGS))" .venv/bin/pytest tests/modules tests/nixpkgs
 
 # make bench GROUP=nfs; all groups without it.
 bench: setup

@@ -14,7 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from storeboot.config import Config
+from storeboot.process import run
 
+MODULES = Path(__file__).parents[1] / "tests/modules/options.nix"
 HEAD = """\
 # Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
 { lib }:
@@ -31,6 +33,33 @@ UNSAID = frozenset({"listen"})
 def options() -> str:
     """nix/modules/server/options.nix."""
     return HEAD + "\n".join(_sections(Config, "")) + "\n"
+
+
+def reference() -> str:
+    """docs/reference/nixos.md, from the modules themselves."""
+    words = ["nix-instantiate", "--eval", "--strict", "--json", str(MODULES)]
+    found: list[dict[str, str]] = json.loads(run(words, hint="install Nix"))
+    parts = ["# NixOS options", "", "Settings of `services.storeboot` are those of the",
+             "[configuration file](configuration.md), one by one; what is null is not said in it.",
+             ""]  # fmt: skip
+    for prefix, title in (
+        ("services.storeboot.", "The server: `nixosModules.server`"),
+        ("storeboot.client.", "Machines: `nixosModules.client`"),
+    ):
+        parts += [f"## {title}", ""]
+        for option in sorted(found, key=lambda each: each["name"]):
+            if option["name"].startswith(prefix):
+                parts += _described(option)
+    return "\n".join(parts)
+
+
+def _described(option: dict[str, str]) -> list[str]:
+    facts = [option["type"]]
+    facts.append(f"default `{option['default']}`" if "default" in option else "required")
+    if "example" in option:
+        facts.append(f"for example `{option['example']}`")
+    words = " ".join(option["description"].split())
+    return [f"**`{option['name']}`**", f"({'; '.join(facts)})", "", words, ""]
 
 
 def _sections(model: type[BaseModel], indent: str) -> Iterator[str]:

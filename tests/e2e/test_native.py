@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e import native_initrd
-from e2e.systems import spec, system
+from e2e import native_initrd, native_units, systemd_initrd
+from e2e.systems import CACHE, spec, system
 from modules.worlds import SEED, World
-from storeboot.vm.demo.build import Native
+from storeboot.vm.demo.build import Native, packages
 from storeboot.vm.qemu import HOST_ADDRESS
-from storeboot.vm.trial import Trial, started
+from storeboot.vm.trial import Trial, run_trial, started
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -42,3 +42,28 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
             await trial.machine.says("<<< NixOS stand-in stage 2 >>>", 60)
     stages = [step.stage for step in trial.stages()]
     assert stages == ["script", "kernel", "initrd", "mount", "silent" if flush else "stage-2"]
+
+
+async def test_the_client_module_with_a_systemd_stage_1(tmp_path: Path) -> None:
+    """Debian's systemd in the initrd, networkd in both stages, the agent as the module has it."""
+    found = World("systemd", None)(
+        f"""
+        storeboot.client.enable = true;
+        storeboot.client.native = {{ enable = true; server = "{HOST_ADDRESS}"; }};
+        networking.useNetworkd = true;
+        """
+    )
+    assert found["failed"] == []
+    plain = system("demo")
+    trees = [tree.path for tree in packages(CACHE, "trixie").packages]
+    initrd = systemd_initrd.make(plain, trees, tmp_path, found)
+    units, agent = native_units.write(tmp_path / "units", found)
+    built = system("demo", native=Native(initrd, units, agent))
+    outcome = await run_trial(spec(built, tmp_path, mode="native"), print)
+    stages = [step.stage for step in outcome.steps]
+    assert stages[:4] == ["script", "kernel", "initrd", "mount"]
+    assert [each for each in stages if each in ("agent", "multi-user", "shutdown")] == [
+        "agent", "multi-user", "shutdown",
+    ]  # fmt: skip
+    assert "silent" not in stages
+    assert outcome.report.facts["failed_units"].split() == []

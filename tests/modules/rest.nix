@@ -12,6 +12,7 @@ in
       initrd.systemd.groups = set;
       initrd.systemd.users = set;
       isContainer = any false;
+      isNspawnContainer = any false;
       kernel.sysctl = set;
       loader.grub = any { enable = true; };
       loader.systemd-boot.enable = any false;
@@ -25,6 +26,7 @@ in
       variables = set;
     };
     hardware = set;
+    ids = any { gids = { tty = 3; keys = 96; }; };
     lib = set;
     meta = set;
     networking = {
@@ -32,6 +34,7 @@ in
       firewall.allowedTCPPorts = any [ ];
       firewall.allowedUDPPorts = any [ ];
       firewall.interfaces = set;
+      hostId = any null;
       hostName = any "nixos";
       interfaces = set;
       iproute2 = set;
@@ -47,7 +50,8 @@ in
     };
     nix.gc.automatic = any false;
     nix.optimise.automatic = any false;
-    powerManagement = set;
+    powerManagement.powerUpCommands = any "";
+    powerManagement.resumeCommands = any "";
     security = set;
     services = {
       dbus = set;
@@ -69,6 +73,7 @@ in
       activationScripts = set;
       boot.loader = any { kernelFile = "bzImage"; initrdFile = "initrd"; };
       build = lib.mkOption { type = lib.types.lazyAttrsOf lib.types.raw; default = { }; };
+      nixos.distroName = any "NixOS";
       nssDatabases = set;
       nssModules = set;
       systemBuilderArgs = set;

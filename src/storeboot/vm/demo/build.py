@@ -50,8 +50,11 @@ class Native:
     """What a system brings that mounts its store itself: an initrd, and its agent's units."""
 
     initrd: Tree
-    units: Tree | None = None  # @busybox@ and @agent@ in them are filled in
+    units: Tree | None = (
+        None  # fstab and networks as well; @busybox@ and @agent@ in them are filled in
+    )
     agent: Tree | None = None
+    stage2: Tree | None = None  # instead of the stand-in; @bash@ and the like are filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,7 @@ def build_demo(
     work = directory / suite
     store = Store(directory / "store")
     store.root.mkdir(parents=True, exist_ok=True)
-    progress(f"packages of Debian {suite}")
-    debs = fetch(PACKAGES, suite, work)
-    progress(f"unpacking {len(debs)} packages")
-    trees = unpack(debs, work / "trees")
+    trees = packages(directory, suite, progress)
     if machine != "x86_64":
         return _build_foreign(directory, store, trees, suite, machine)
     progress(f"building the {kind} system with Nix in {store.root}")
@@ -100,6 +100,15 @@ def build_demo(
         spec = _spec(trees, suite, edition, native)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
     return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES[kind], has_nix=kind == "demo")
+
+
+def packages(directory: Path, suite: Suite, progress: Progress = lambda _text: None) -> Trees:
+    """Download and unpack what a suite's systems are made of."""
+    work = directory / suite
+    progress(f"packages of Debian {suite}")
+    debs = fetch(PACKAGES, suite, work)
+    progress(f"unpacking {len(debs)} packages")
+    return unpack(debs, work / "trees")
 
 
 @dataclass(frozen=True)

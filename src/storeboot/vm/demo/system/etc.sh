@@ -12,8 +12,13 @@ for layer in "$common" "$variant"; do
         sed "s|@dhcpcdConf@|$dhcpcdConf|g" "$layer/$name" >"$name"
     done
 done
-# Each unit with the targets that want it, in a line of its own that systemd does not read.
-for unit in ${units:+"$units"/*}; do
+# Such a system mounts nothing but its store. Each unit says which targets want it, in a comment.
+if [ -n "${units:-}" ]; then
+    cp "$units/fstab" fstab
+    mkdir -p systemd/network
+    cp "$units"/*.network systemd/network/
+fi
+for unit in ${units:+"$units"/*.service}; do
     name=$(basename "$unit")
     sed "s|@busybox@|$busybox|g; s|@agent@|$agent|g" "$unit" >"systemd/system/$name"
     for target in $(sed -n 's/^# wanted by //p' "$unit"); do

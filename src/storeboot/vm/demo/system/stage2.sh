@@ -4,6 +4,8 @@ export systemConfig=@systemConfig@
 export HOME=/root PATH=@busybox@/bin
 
 special_mount() { # device, directory, options, type
+    # A systemd stage 1 has bound its own /run there.
+    if [ "${IN_NIXOS_SYSTEMD_STAGE1:-}" = true ] && [ "$2" = /run ]; then return; fi
     mkdir -m 0755 -p "$2"
     mount -n -t "$4" -o "$3" "$1" "$2"
 }

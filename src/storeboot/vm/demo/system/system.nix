@@ -45,6 +45,7 @@ build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (native // {
   initInterface = "systemd ${spec.systemdVersion}";
   initProgram = "${systemd}/lib/systemd/systemd";
   kernelParams = builtins.concatStringsSep " " spec.kernelParams;
-  stage2 = ./stage2.sh;
+  stage2 = if spec.native == null || spec.native.stage2 == null then ./stage2.sh else add spec.native.stage2;
+  bash = builtins.head (builtins.filter (path: builtins.match ".*-bash-static-.*" path != null) packages);
   kernelParamsJson = builtins.toJSON spec.kernelParams;
 })

@@ -20,7 +20,8 @@ printf %s "$machine" >system
 printf %s "$initInterface" >init-interface-version
 
 stage2() {
-    sed -e "s|@busybox@|$busybox|g" -e "s|@systemConfig@|$out|g" -e "s|@initProgram@|$initProgram|g" "$stage2" >"$1"
+    sed -e "s|@busybox@|$busybox|g" -e "s|@systemConfig@|$out|g" -e "s|@initProgram@|$initProgram|g" \
+        -e "s|@bash@|${bash:-}/usr/bin/bash-static|g" "$stage2" >"$1"
     chmod 0755 "$1"
 }
 case $flavour in
