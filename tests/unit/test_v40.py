@@ -90,3 +90,9 @@ def test_nothing_is_written() -> None:
     for access in (2, 3):
         reply = after_walk(HELLO, b"bin", then=open_arguments(access, b"hello"))
         assert reply.status == Status.ROFS
+
+
+def test_errors_of_later_versions_are_told_in_older_words() -> None:
+    reply = after_walk(HELLO, then=op(Op.READLINK))
+    assert reply.status == Status.INVAL
+    assert compound(*[op(Op.PUTROOTFH)] * 65, minor=0).status == Status.RESOURCE

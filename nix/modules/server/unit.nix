@@ -6,8 +6,15 @@ let
   stateDirectory = toString cfg.server.state_directory;
   isUsual = stateDirectory == "/var/lib/storeboot";
 
-  # The server's own user owns its state, so that is who commands are run as.
+  # The server's own user owns its state, so that is who commands are run as. ./result is a link in a
+  # directory that it may not see.
   command = pkgs.writeShellScriptBin "storeboot" ''
+    words=()
+    for word in "$@"; do
+      if [ -L "$word" ]; then word=$(readlink -f -- "$word"); fi
+      words+=("$word")
+    done
+    set -- "''${words[@]}"
     if [ "$(id -un)" = storeboot ]; then
       exec ${lib.getExe cfg.package} "$@"
     elif [ "$(id -u)" = 0 ]; then
@@ -45,7 +52,7 @@ let
     CapabilityBoundingSet = "";
     NoNewPrivileges = true;
     ProtectSystem = "strict";
-    ReadWritePaths = [ "/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
+    ReadWritePaths = [ "-/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
     ProtectHome = true;
     PrivateTmp = true;
     PrivateDevices = true;

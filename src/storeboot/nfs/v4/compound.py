@@ -147,7 +147,7 @@ def compound(server: Server, call: Call, results: Writer, peer: Peer, size: int)
     if minor not in MINOR_VERSIONS:
         status, count = Status.MINOR_VERS_MISMATCH, 0
     elif count > MAX_OPERATIONS:
-        status, count = Status.TOO_MANY_OPS, 0
+        status, count = _in_minor(Status.TOO_MANY_OPS, minor), 0
     overhead = HEADER_SIZE + 12 + len(tag)
     while state.position < count and status is Status.OK and state.replay is None:
         status = _run_one(state, arguments, body, overhead)
@@ -182,10 +182,23 @@ def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) ->
         status, result = Status.BADXDR, Writer()
     if overhead + len(body) + 8 + len(result) > state.room:
         status, result, state.pure = state.too_big, Writer(), False
+    status = _in_minor(status, state.minor)
     body.uint32(op)
     body.uint32(status)
     body.extend(result)
     return status
+
+
+# What NFSv4.0 says instead of errors that came later (RFC 7530 section 13.1).
+_OLDER = {
+    Status.TOO_MANY_OPS: Status.RESOURCE,
+    Status.REP_TOO_BIG: Status.RESOURCE,
+    Status.WRONG_TYPE: Status.INVAL,
+}
+
+
+def _in_minor(status: Status, minor: int) -> Status:
+    return status if minor else _OLDER.get(status, status)
 
 
 def _operation(number: int, minor: int) -> tuple[Op, Operation]:
