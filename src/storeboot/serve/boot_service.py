@@ -6,12 +6,13 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id, ticket
@@ -141,11 +142,22 @@ class BootService:
         """
         if not self.config.nfs.alias:
             return None
-        for host in self.registry.all():
-            if address in host.addresses:
-                system = self.inventory.deployments.current(host.name) or host.system
-                return view_id([system.text]) if system is not None else None
+        for host in self._hosts_at(address):
+            system = self.inventory.deployments.current(host.name) or host.system
+            return view_id([system.text]) if system is not None else None
         return None
+
+    def _hosts_at(self, address: str) -> Iterator[Host]:
+        """Declared ones first: a database that is away keeps no machine of theirs waiting."""
+        for name, section in self.config.hosts.items():
+            if address in section.address:
+                yield self.registry.require(name)
+        try:
+            added = self.registry.all()
+        except SQLAlchemyError as error:
+            log.error("nfs.alias_unknown", address=address, reason=str(error))
+            return
+        yield from (host for host in added if address in host.addresses)
 
     async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
         """What a machine that runs needs for its next boot without firmware, by kexec(8)."""

@@ -22,8 +22,9 @@ async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    reloader = Reloader(load)
     async with running(load(), progress, listen_fds()) as server, asyncio.TaskGroup() as chores:
-        tasks = [chores.create_task(Reloader(server, load).run())]
+        tasks = [chores.create_task(reloader.run(server))]
         if (seconds := watchdog_seconds()) is not None:
             tasks.append(chores.create_task(_stay_awake(seconds / 3)))
         sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")

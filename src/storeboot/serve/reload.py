@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
 from storeboot.errors import StorebootError
@@ -35,28 +36,28 @@ async def reload(server: Server, load: Callable[[], Config]) -> None:
     try:
         new, left = merged(old, await asyncio.to_thread(load))
         await server.use(new)
-    except (StorebootError, ValueError) as error:
+    except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))
         return
     if left:
         log.warning("reload.needs_restart", sections=list(left))
-    log.info("reload.done", hosts=len(server.service.registry.all()))
+    log.info("reload.done", declared=len(new.hosts))
 
 
 class Reloader:
     """Reads the configuration again at every SIGHUP, one after the other."""
 
-    def __init__(self, server: Server, load: Callable[[], Config]) -> None:
-        self._server = server
+    def __init__(self, load: Callable[[], Config]) -> None:
+        """From here on SIGHUP does not end the process, also while the server starts."""
         self._load = load
         self._asked = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
 
-    async def run(self) -> None:
+    async def run(self, server: Server) -> None:
         """Until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
             reloading()
-            await reload(self._server, self._load)
+            await reload(server, self._load)
             sd_notify("READY=1")
