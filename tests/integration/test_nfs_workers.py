@@ -207,6 +207,17 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
         assert service.alias_of("127.0.0.8") is None
 
 
+def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
+    config = with_alias(make_config(tmp_path), "127.0.0.9")
+    system = config.hosts["lab1"].system
+    added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
+    with opened(config) as inventory:
+        service = BootService(inventory, time.time)
+        assert service.alias_of("127.0.0.7") is None
+        inventory.registry.add_all({"lab7": added}, 0)
+        assert service.alias_of("127.0.0.7") == view_id([str(system)])
+
+
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 async def test_a_given_socket_may_be_one_for_ipv6_as_well(tmp_path: Path) -> None:
     """As a bare ListenStream=2049 makes it; addresses of IPv4 are told in another way there."""

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storeboot.config import Config, HostSection, ServerSection, SettingsSection
-from storeboot.errors import StorebootError
+from storeboot.config import Config, HostSection, NfsSection, ServerSection, SettingsSection
+from storeboot.errors import ConfigError, StorebootError
 from storeboot.hosts.database import open_database, sqlite_url
-from storeboot.hosts.host import AmbiguousMachineError, Machine
+from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import Registry, read_section
 
 MAC = "52:54:00:00:00:01"
@@ -124,3 +124,14 @@ def test_a_dry_run_finds_the_same_faults_and_adds_nothing(registry: Registry) ->
     assert registry.get("lab1") is None
     with pytest.raises(StorebootError, match="belongs to both"):
         registry.add_all({"lab1": section, "lab2": section}, 1.0, dry_run=True)
+
+
+def test_mode_native_needs_an_address_and_the_alias() -> None:
+    section = HostSection(mac=("52:54:00:00:00:01",), mode="native")
+    known = section.model_copy(update={"address": ("10.0.0.21",)})
+    plain = Config(server=ServerSection(address="10.0.0.1"))
+    alias = plain.model_copy(update={"nfs": NfsSection(alias=True)})
+    assert Host.from_config("lab1", known, alias).mode == "native"
+    for host, config in ((section, alias), (known, plain)):
+        with pytest.raises(ConfigError, match=r"nfs\.alias = true and the host's address"):
+            Host.from_config("lab1", host, config)

@@ -11,6 +11,7 @@ import pytest
 from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
 from storeboot.hosts.host import Host
+from storeboot.initrd.builder import own
 from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import Stage1, System, Treatment, kernel_machine, read_system
 
@@ -112,6 +113,20 @@ def test_a_path_that_is_no_system_is_refused(toplevel: Toplevel, name: str) -> N
     (toplevel.path / name).unlink()
     with pytest.raises(UnbootableError):
         toplevel.read()
+
+
+def test_mode_native_boots_the_systems_own_initrd(toplevel: Toplevel) -> None:
+    with pytest.raises(UnbootableError, match="no initrd of its own"):
+        own(toplevel.read())
+    toplevel.write("initrd", "an archive")
+    system = toplevel.read()
+    assert own(system).path.read_text() == "an archive"
+    native = make_plan(Host("lab1", mode="native"), system, "0" * 32, b"key")
+    line = native.command_line("http://192.168.1.1:8080")
+    # The host name is nobody's in an initrd, so this is what tells NFSv4 clients apart.
+    assert f"nfs.nfs4_unique_id=storeboot-{native.machine_id}" in line.split()
+    packed = make_plan(Host("lab1"), system, "0" * 32, b"key")
+    assert "nfs4_unique_id" not in packed.command_line("http://192.168.1.1:8080")
 
 
 def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:
