@@ -30,6 +30,11 @@ let
     units = add spec.native.units;
     agent = add spec.native.agent;
   };
+  # A script for bash, which only a suite with bash-static has for a root without libraries.
+  stage2 = if spec.native == null || spec.native.stage2 == null then { stage2 = ./stage2.sh; } else {
+    stage2 = add spec.native.stage2;
+    bash = builtins.head (builtins.filter (path: builtins.match ".*-bash-static-.*" path != null) packages);
+  };
   etc = build "etc" ./etc.sh (agent // {
     inherit packagesEtc common dhcpcdConf;
     variant = data "etc-${network}" (./etc + "/${network}");
@@ -38,14 +43,12 @@ let
   });
   activate = build "activate" ./substitute.sh { src = ./activate.sh; inherit etc systemPath; nssUsers = data "users" ./etc/users; };
 in
-build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (native // {
+build "nixos-system-${spec.hostname}-${spec.label}" ./toplevel.sh (native // stage2 // {
   inherit flavour kernel modules systemd systemPath etc activate;
   inherit (spec) label kernelVersion;
   machine = "x86_64-linux";
   initInterface = "systemd ${spec.systemdVersion}";
   initProgram = "${systemd}/lib/systemd/systemd";
   kernelParams = builtins.concatStringsSep " " spec.kernelParams;
-  stage2 = if spec.native == null || spec.native.stage2 == null then ./stage2.sh else add spec.native.stage2;
-  bash = builtins.head (builtins.filter (path: builtins.match ".*-bash-static-.*" path != null) packages);
   kernelParamsJson = builtins.toJSON spec.kernelParams;
 })
