@@ -18,6 +18,8 @@
       });
       checks = forAll (pkgs: {
         inherit (self.packages.${pkgs.stdenv.hostPlatform.system}) storeboot;
+      } // nixpkgs.lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
+        # Machines of other processors boot from UEFI firmware that QEMU has to be given.
         boot = pkgs.testers.runNixOSTest ./nix/tests/boot.nix;
       });
       devShells = forAll (pkgs: { default = import ./shell.nix { inherit pkgs; }; });

@@ -29,7 +29,7 @@ python3Packages.buildPythonApplication {
 
   build-system = [ python3Packages.hatchling ];
   nativeBuildInputs = [ installShellFiles ];
-  # nixpkgs may lag a minor version behind what the lock was made with.
+  # A release of nixpkgs may lag behind what the lock was made with.
   pythonRelaxDeps = true;
   dependencies = with python3Packages; [
     aiohttp
@@ -59,7 +59,10 @@ python3Packages.buildPythonApplication {
   '';
 
   makeWrapperArgs = [
-    "--suffix PATH : ${lib.makeBinPath ([ nix openssh squashfs-tools-ng ] ++ lib.optional withDhcp dnsmasq)}:${busyboxAlone}"
+    "--suffix"
+    "PATH"
+    ":"
+    "${lib.makeBinPath ([ nix openssh squashfs-tools-ng ] ++ lib.optional withDhcp dnsmasq)}:${busyboxAlone}"
   ];
 
   # The tests boot virtual machines made of Debian's packages; `make test` runs them.

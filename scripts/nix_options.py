@@ -25,7 +25,7 @@ let
 in
 """
 # A system may be given as the package that it is, so that the server builds it with itself.
-TYPES = {"system": "types.nullOr (types.either types.package types.str)"}
+TYPES = {"system": "types.nullOr (types.either types.str types.package)"}
 # What it makes a difference to say at all.
 UNSAID = frozenset({"listen"})
 

@@ -23,6 +23,8 @@ in
 
   nodes.server = {
     imports = [ ../modules/server ];
+    specialisation.host.configuration.services.storeboot.hosts.lab2.mac = [ "52:54:00:12:01:02" ];
+    specialisation.lease.configuration.services.storeboot.nfs.lease = 7200;
     virtualisation.memorySize = 2048;
     virtualisation.writableStore = true;
     virtualisation.additionalPaths = [ diskless ];
@@ -65,15 +67,15 @@ in
     server.wait_for_open_port(2049, "192.168.1.2")
     client.start()
 
-    def stage():
-        return json.loads(server.succeed("storeboot status --json"))["lab1"]["stage"]
-
     with subtest("the machine boots from the server's store"):
         server.wait_until_succeeds("storeboot status --json | grep -q '\"stage\": \"multi-user\"'", 300)
 
-    with subtest("a reload and a restart are not noticed by the machine"):
+    with subtest("a switch with another host, and one with another setting, are not noticed by the machine"):
         before = json.loads(server.succeed("storeboot status --json"))["lab1"]["boot"]
-        server.succeed("systemctl reload storeboot.service")
+        switch = "/run/booted-system/specialisation/{}/bin/switch-to-configuration test"
+        server.succeed(switch.format("host"))
+        server.succeed("storeboot host list | grep -q lab2")
+        server.succeed(switch.format("lease"))
         server.succeed("systemctl restart storeboot.service")
         server.wait_for_unit("storeboot.service")
         server.sleep(30)

@@ -75,6 +75,14 @@ async def test_serve__configuration_faults(config: Config, tmp_path: Path) -> No
     assert "server.address" in said
 
 
+async def test_serve__a_host_that_is_wrong_with_its_group(config: Config, tmp_path: Path) -> None:
+    """Found by --dry-run as well, which is how NixOS checks the file when it is built."""
+    path = write(tmp_path, as_toml(config) + 'mode = "native"\n')
+    for words in (("--dry-run",), ()):
+        said = await fails(tmp_path, "serve", "-c", path, *words)
+        assert "error: host lab1: mode native needs nfs.alias = true" in said
+
+
 async def test_serve__a_command_line_that_is_too_long(config: Config, tmp_path: Path) -> None:
     text = as_toml(config) + f'kernel_params = ["{"x" * 2000}"]\n'
     said = await fails(tmp_path, "serve", "-c", write(tmp_path, text))

@@ -46,7 +46,7 @@ class Daemon:
         self.file.write_text(text)
         os.kill(self.child.pid, signal.SIGHUP)
         await self.told(lambda words: words.startswith("RELOADING=1\nMONOTONIC_USEC="))
-        await self.told(lambda words: words == "READY=1")
+        await self.told(lambda words: words.startswith("READY=1\nSTATUS="))
 
     async def script(self, mac: str) -> str:
         url = f"http://127.0.0.1:{self.config.http.port}/boot?mac={mac}"

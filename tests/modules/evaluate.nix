@@ -39,7 +39,7 @@ in
   dhcpcd = { inherit (config.networking.dhcpcd) persistent extraConfig; };
   unmanaged = config.networking.networkmanager.unmanaged;
   nix = { settings = lib.filterAttrs (name: _: lib.elem name [ "store" "auto-optimise-store" ]) config.nix.settings; gc = config.nix.gc.automatic; };
-  services = lib.mapAttrs (_: each: { inherit (each) wantedBy after before conflicts unitConfig serviceConfig; }) (client config.systemd.services);
+  services = lib.mapAttrs (_: each: { inherit (each) wantedBy after before requires conflicts stopIfChanged unitConfig serviceConfig; }) (client config.systemd.services);
   sockets = lib.mapAttrs (_: each: each.socketConfig) (client config.systemd.sockets);
   firewall = { inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts interfaces; };
   toml = if config.services.storeboot.enable then config.services.storeboot.configFile.source.text else null;

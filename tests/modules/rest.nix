@@ -57,6 +57,7 @@ in
       dbus = set;
       displayManager = set;
       dnsmasq.enable = any false;
+      dnsmasq.settings = set;
       firewalld = set;
       journald.storage = any "persistent";
       kea.dhcp4.enable = any false;

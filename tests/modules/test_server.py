@@ -17,6 +17,7 @@ LAB = """
   };
 """
 FULL = SERVER % (LAB + 'dhcp.mode = "full";')
+DNSMASQ = 'services.dnsmasq = { enable = true; settings.dhcp-range = [ "10.1.0.2,10.1.0.9" ]; };'
 CAPABILITIES = ["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_NET_RAW"]
 
 
@@ -92,14 +93,26 @@ def test_dhcp_needs_three_capabilities(world: World) -> None:
 
 
 def test_sockets_outlive_the_server(world: World) -> None:
-    sockets = world(SERVER % (HOST + LAB + "nfs.alias = true; nfs.port = 2050;"))["sockets"]
-    assert {name: each["ListenStream"] for name, each in sockets.items()} == {
+    found = world(SERVER % (HOST + LAB + "nfs.alias = true; nfs.port = 2050;"))
+    sockets = found["sockets"]
+    streams = {name.rpartition("-")[0]: each["ListenStream"] for name, each in sockets.items()}
+    assert streams == {
         "storeboot-nfs": ["10.1.0.1:2050"],
         "storeboot-http": ["10.1.0.1:8080"],
         "storeboot-alias": ["10.1.0.1:2049"],
     }
     assert {each["Service"] for each in sockets.values()} == {"storeboot.service"}
-    assert sockets["storeboot-nfs"]["FileDescriptorName"] == "nfs"
+    assert {each["FileDescriptorName"] for each in sockets.values()} == {"nfs", "http", "alias"}
+    unit = found["services"]["storeboot"]
+    assert {f"{name}.socket" for name in sockets} == set(unit["requires"])
+    # Stopped before the switch it would be started again, as it was, by the next question.
+    assert unit["stopIfChanged"] is False
+
+
+def test_a_socket_that_listens_elsewhere_is_another_unit(world: World) -> None:
+    """switch-to-configuration leaves sockets that have changed as they were."""
+    names = [set(world(SERVER % more)["sockets"]) for more in ("", "http.port = 8081;")]
+    assert len(names[0] & names[1]) == 1
 
 
 def test_another_state_directory(world: World) -> None:
@@ -127,7 +140,7 @@ def test_firewall(world: World) -> None:
     ("module", "words"),
     [
         (SERVER % "" + "services.nfs.server.enable = true;", "services.nfs.server"),
-        (FULL + "services.dnsmasq.enable = true;", "services.dnsmasq"),
+        (FULL + DNSMASQ, "services.dnsmasq"),
         (FULL + "services.kea.dhcp4.enable = true;", "kea.dhcp4"),
     ],
 )
@@ -140,6 +153,21 @@ def test_contradictions(world: World, module: str, words: str) -> None:
 def test_a_store_that_is_changed_in_place_is_warned_of(world: World) -> None:
     found = world(SERVER % "" + "nix.settings.auto-optimise-store = true;")
     assert [each for each in found["warnings"] if "services.storeboot serves" in each]
+
+
+def test_a_name_server_beside_dhcp_is_fine(world: World) -> None:
+    assert complaints(world(FULL + "services.dnsmasq.enable = true;")) == []
+
+
+def test_who_may_not_use_nix_is_warned_of(world: World) -> None:
+    found = world(SERVER % "" + 'nix.settings.allowed-users = [ "@wheel" ];')
+    assert [each for each in found["warnings"] if "allowed-users" in each]
+    assert not [each for each in world(SERVER % "")["warnings"] if "allowed-users" in each]
+
+
+def test_places_of_the_server_are_not_copied_to_its_store(world: World) -> None:
+    config = configuration(world, "server.state_directory = /srv/storeboot;")
+    assert str(config.server.state_directory) == "/srv/storeboot"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from storeboot.hosts.boots import Event
 from storeboot.hosts.host import Host
-from storeboot.serve.native import NO_MOUNT, NO_READ, NativeBoots
+from storeboot.serve.native import FORGOTTEN, NO_MOUNT, NO_READ, NativeBoots
 
 ADDRESS = "192.168.1.21"
 HOST = Host("lab1", addresses=(ADDRESS,), mode="native")
@@ -88,3 +88,32 @@ async def test_a_machine_that_speaks_is_not_watched() -> None:
     await native.end("lab1")
     await native.look(200)
     assert seen.stages == [("mount", 105)]
+
+
+async def test_a_machine_that_runs_is_not_hung_because_somebody_fetched_its_initrd() -> None:
+    seen = Seen()
+    native = NativeBoots(seen.record, seen.reads, lambda _host, since: since == 41 + NO_MOUNT)
+    native.begin(HOST, 100)
+    await native.look(101 + NO_MOUNT)
+    assert seen.stages == []
+
+
+async def test_nobody_is_watched_for_ever() -> None:
+    seen = Seen()
+    native = NativeBoots(seen.record, seen.reads)
+    native.begin(HOST, 100)
+    await native.look(101 + NO_MOUNT)
+    await native.look(101 + NO_MOUNT + FORGOTTEN)
+    seen.files.add(b"a/init")
+    await native.look(102 + NO_MOUNT + FORGOTTEN)
+    assert [stage for stage, _ in seen.stages] == ["silent"]
+    assert seen.files  # nobody looks any more
+
+
+async def test_a_host_that_boots_in_another_way_is_not_watched() -> None:
+    seen = Seen()
+    native = NativeBoots(seen.record, seen.reads)
+    native.begin(HOST, 100)
+    native.forget("lab1")
+    await native.look(101 + NO_MOUNT)
+    assert seen.stages == []

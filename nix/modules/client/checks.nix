@@ -6,8 +6,12 @@ let
   initrd = config.boot.initrd;
   scripted = native && !initrd.systemd.enable;
 
-  isLocal = fs: lib.any (start: lib.hasPrefix start (if fs.device == null then "" else fs.device)) [ "/dev/" "UUID=" "LABEL=" "PARTUUID=" "PARTLABEL=" ];
-  stubborn = lib.filter (fs: isLocal fs && fs.neededForBoot) (lib.attrValues config.fileSystems);
+  isLocal = fs: lib.any (start: lib.hasPrefix start (if fs.device == null then "" else fs.device)) [ "/dev/" "UUID=" "LABEL=" "PARTUUID=" "PARTLABEL=" "ID=" ];
+  # nixos/lib/utils.nix, pathsNeededForBoot, without those that storeboot mounts itself.
+  early = [ "/var" "/var/log" "/var/lib" "/var/lib/nixos" "/etc" "/usr" ];
+  stubborn = lib.filter
+    (fs: isLocal fs && (fs.neededForBoot || lib.elem fs.mountPoint early))
+    (lib.attrValues config.fileSystems);
   rootType = config.fileSystems."/".fsType;
   hasAddress = initrd.network.udhcpc.enable || lib.any (lib.hasPrefix "ip=") config.boot.kernelParams;
 

@@ -93,8 +93,15 @@
 
       drivers = lib.mkOption {
         type = lib.types.listOf lib.types.str;
-        default = [ "8139cp" "atlantic" "bnx2" "bnxt_en" "e1000" "e1000e" "i40e" "igb" "igc" "ixgbe" "mlx4_en" "mlx5_core" "r8169" "r8152" "tg3" "virtio_net" "virtio_pci" "vmxnet3" ];
-        description = "Modules of network cards for the initrd, loaded where there is such a card.";
+        default = [ "virtio_net" "virtio_pci" ] ++ lib.optionals pkgs.stdenv.hostPlatform.isx86_64 [
+          "8139cp" "atlantic" "bnx2" "bnxt_en" "e1000" "e1000e" "i40e" "igb" "igc" "ixgbe" "mlx4_en"
+          "mlx5_core" "r8169" "r8152" "tg3" "vmxnet3"
+        ];
+        defaultText = "wired cards of PCs on x86_64, virtio elsewhere";
+        description = ''
+          Modules of network cards for the initrd, loaded where there is such a card. The kernel must
+          have each of them.
+        '';
       };
 
       busybox = lib.mkOption {

@@ -6,8 +6,12 @@ let
   givesAddresses = cfg.dhcp.mode == "full";
   anotherDhcpServer = lib.filter (each: each.enable) [
     { name = "services.kea.dhcp4"; inherit (config.services.kea.dhcp4) enable; }
-    { name = "services.dnsmasq"; inherit (config.services.dnsmasq) enable; }
+    {
+      name = "services.dnsmasq";
+      enable = config.services.dnsmasq.enable && config.services.dnsmasq.settings ? dhcp-range;
+    }
   ];
+  users = config.nix.settings.allowed-users or [ "*" ];
   port = if cfg.nfs.alias then "2049" else toString cfg.nfs.port;
 in
 {
@@ -28,9 +32,13 @@ in
         '';
       }
     ];
-    warnings = lib.optional (config.nix.settings.auto-optimise-store or false) ''
-      nix.settings.auto-optimise-store replaces files of this store by links to others, under the
-      machines that services.storeboot serves. `nix.optimise.automatic` does the same.
-    '';
+    warnings =
+      lib.optional (config.nix.settings.auto-optimise-store or false || config.nix.optimise.automatic) ''
+        nix.settings.auto-optimise-store and nix.optimise.automatic replace files of this store by links
+        to others, under the machines that services.storeboot serves: set them to false.
+      ''
+      ++ lib.optional (!lib.any (user: lib.elem user users) [ "*" "storeboot" "@storeboot" ]) ''
+        nix.settings.allowed-users keeps services.storeboot from Nix: add "storeboot" to it.
+      '';
   };
 }

@@ -10,7 +10,12 @@ let
     else if lib.isList value then map plain value
     else if lib.isAttrs value then lib.mapAttrs (_: plain) (lib.filterAttrs (_: each: each != null) value)
     else value;
-  document = plain (lib.mapAttrs (name: _: cfg.${name}) settings);
+  # Places of this machine stay what they are; files that are served or run come along with it.
+  places = lib.mapAttrs (_: value: if builtins.isPath value then toString value else value);
+  document = plain (lib.mapAttrs (name: _: cfg.${name}) settings // {
+    server = places cfg.server;
+    store = places cfg.store;
+  });
 
   toml = (pkgs.formats.toml { }).generate "storeboot.toml" document;
 in

@@ -203,7 +203,7 @@ in
   };
   defaults = {
     system = mkOption {
-      type = types.nullOr (types.either types.package types.str);
+      type = types.nullOr (types.either types.str types.package);
       default = null;
       description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
     };
@@ -277,7 +277,7 @@ in
     type = types.attrsOf (types.submodule {
       options = {
         system = mkOption {
-          type = types.nullOr (types.either types.package types.str);
+          type = types.nullOr (types.either types.str types.package);
           default = null;
           description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
         };
@@ -355,7 +355,7 @@ in
     type = types.attrsOf (types.submodule {
       options = {
         system = mkOption {
-          type = types.nullOr (types.either types.package types.str);
+          type = types.nullOr (types.either types.str types.package);
           default = null;
           description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
         };

@@ -29,18 +29,25 @@ let
     else if cfg.networks == { } then [ "0.0.0.0" ]
     else lib.unique (own ++ [ cfg.server.address ]);
 
-  socket = name: ports: section: {
-    description = "storeboot's ${name} port";
-    wantedBy = [ "sockets.target" ];
-    socketConfig = {
-      ListenStream = lib.concatMap (port: map (address: "${address}:${toString port}") (addresses section)) ports;
-      FileDescriptorName = name;
-      Service = "storeboot.service";
-      # An address that comes later is none the worse.
-      FreeBind = true;
-      Backlog = 1024;
+  # A switch leaves a socket that has changed as it was; one of another name it stops and starts.
+  socket = name: port: section:
+    let streams = map (address: "${address}:${toString port}") (addresses section); in
+    lib.nameValuePair "storeboot-${name}-${builtins.substring 0 8 (builtins.hashString "sha256" (toString streams))}" {
+      description = "storeboot's ${name} port";
+      wantedBy = [ "sockets.target" ];
+      socketConfig = {
+        ListenStream = streams;
+        FileDescriptorName = name;
+        Service = "storeboot.service";
+        # An address that comes later is none the worse.
+        FreeBind = true;
+        Backlog = 1024;
+      };
     };
-  };
+  sockets = lib.listToAttrs (
+    [ (socket "nfs" cfg.nfs.port cfg.nfs) (socket "http" cfg.http.port cfg.http) ]
+    ++ lib.optional (cfg.nfs.alias && cfg.nfs.port != 2049) (socket "alias" 2049 cfg.nfs)
+  );
 
   # DHCP and TFTP need ports below 1024 and raw packets; without them there is nothing to be allowed.
   capabilities = lib.optionals usesDhcp [ "CAP_NET_BIND_SERVICE" "CAP_NET_ADMIN" "CAP_NET_RAW" ];
@@ -84,28 +91,30 @@ in
       home = stateDirectory;
     };
     users.groups.storeboot = { };
-    environment.systemPackages = [ command ];
+    environment.systemPackages = [
+      command
+      (pkgs.runCommand "storeboot-completion" { } ''
+        mkdir $out
+        ln -s ${cfg.package}/share $out/share
+      '')
+    ];
 
-    systemd.sockets = {
-      storeboot-nfs = socket "nfs" [ cfg.nfs.port ] cfg.nfs;
-      storeboot-http = socket "http" [ cfg.http.port ] cfg.http;
-    } // lib.optionalAttrs (cfg.nfs.alias && cfg.nfs.port != 2049) {
-      storeboot-alias = socket "alias" [ 2049 ] cfg.nfs;
-    };
+    systemd.sockets = sockets;
 
     systemd.tmpfiles.rules = lib.optional (!isUsual) "d ${stateDirectory} 0750 storeboot storeboot -";
 
     systemd.services.storeboot = {
       description = "Boot server for diskless machines";
-      documentation = [ "man:storeboot(1)" ];
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       after = [ "network-online.target" "nix-daemon.socket" ];
-      requires = map (name: "${name}.socket") (lib.attrNames (lib.filterAttrs (name: _: lib.hasPrefix "storeboot-" name) config.systemd.sockets));
+      requires = map (name: "${name}.socket") (lib.attrNames sockets);
       path = [ config.nix.package ];
       environment.NIX_REMOTE = "daemon";
       # Hosts and settings are taken over by a reload; what sockets, dnsmasq and database were opened
       # with needs a restart, for which machines wait: the sockets stay.
+      # Not stopped first: a machine's next question would start the old one again.
+      stopIfChanged = false;
       reloadTriggers = [ cfg.configFile ];
       restartTriggers = [ (builtins.toJSON cfg.fixedPart) ];
       serviceConfig = hardening // {

@@ -8,6 +8,7 @@ import click
 
 from storeboot import config
 from storeboot.cli.options import config_option, say
+from storeboot.hosts.host import Host
 from storeboot.serve import daemon, loop, server
 
 
@@ -21,6 +22,8 @@ def serve(config_path: Path, dry_run: bool) -> None:
     reads the configuration again; what only a restart can change is said and stays as it was.
     """
     loaded = config.load(config_path)
+    for name, section in loaded.hosts.items():
+        Host.from_config(name, section, loaded)  # with its group and the defaults it may be wrong
     if dry_run:
         say(f"{config_path} is right: {len(loaded.hosts)} hosts")
         return

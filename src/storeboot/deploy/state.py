@@ -74,7 +74,7 @@ class StateDirectory:
         """The secret behind filehandles, tokens and agent keys; made at the first start."""
         file = self.path / "server.key"
         if not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}")
+            partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(secrets.token_bytes(KEY_SIZE))
@@ -143,7 +143,7 @@ class StateDirectory:
             "registration": registration(closure),
         }
         file = self._view_file(identity)
-        partial = file.with_suffix(f".{os.getpid()}")
+        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         partial.write_text(json.dumps(document))
         partial.replace(file)
         return self._record(identity, document)
@@ -195,7 +195,7 @@ class StateDirectory:
         if not paths:
             file.unlink(missing_ok=True)
             return
-        partial = file.with_suffix(f".{os.getpid()}")
+        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         document = {path: (each.size, each.references) for path, each in paths.items()}
         partial.write_text(json.dumps(document))
         partial.replace(file)
@@ -252,7 +252,7 @@ class StateDirectory:
     def set_hot(self, view: str, hot: HotList) -> None:
         file = self.path / "hot" / f"{view}.json"
         file.parent.mkdir(exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
+        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         document = {os.fsdecode(path): round(share, 3) for path, share in sorted(hot.files.items())}
         partial.write_text(json.dumps(document))
         partial.replace(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -199,7 +200,7 @@ class _Contents:
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:
     """Zstandard, which every kernel since 5.9 unpacks (CONFIG_RD_ZSTD)."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     compressor = zstandard.ZstdCompressor(level=12, threads=-1)
     with partial.open("wb") as stream, compressor.stream_writer(stream) as writer:
         for piece in pieces:
@@ -208,6 +209,6 @@ def _write(path: Path, pieces: Iterator[bytes]) -> None:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     partial.write_bytes(data)
     partial.replace(path)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id, ticket
-from storeboot.boot.timeline import DOWN, FAILED, REFUSED, UP
+from storeboot.boot.timeline import DOWN, FAILED, REFUSED, SILENT, UP
 from storeboot.config import Config
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
@@ -35,6 +35,8 @@ from storeboot.serve.scripts import RefusedError, Scripts
 
 log = structlog.get_logger()
 MAX_GUEST_BOOTS = 5000  # that are remembered of unknown machines, for each host
+# A boot that waits for nobody's turn any more: it is up, over, hung, or far enough to say no more.
+_ON_ITS_OWN = frozenset({UP, FAILED, DOWN, SILENT, "stage-2"})
 _VIEW = re.compile(r"[0-9a-f]{32}")
 
 
@@ -53,18 +55,17 @@ class BootService:
 
     def __post_init__(self) -> None:
         self.scripts = Scripts(self.inventory, self.faults)
-        self.native = NativeBoots(self.record, self._read_by)
+        self.native = NativeBoots(self.record, self._read_by, self._has_spoken)
 
     def use(self, inventory: Inventory) -> None:
         """Another configuration's hosts, settings and systems from here on; blocking."""
-        faults = self.faults
-        self.inventory, self.faults = inventory, {}
+        other = BootService(inventory, self.clock)
         try:
-            self.assign()
+            other.assign()
         except StorebootError as error:  # none of them can boot, which was logged of each
             log.error("reload.no_host_can_boot", reason=error.message)
-        self.scripts = Scripts(self.inventory, self.faults, self.scripts)
-        faults.clear()
+        scripts = Scripts(inventory, other.faults, self.scripts)
+        self.inventory, self.faults, self.scripts = inventory, other.faults, scripts
 
     async def _read_by(self, address: str) -> set[bytes]:
         return await self.reads(address) if self.reads is not None else set()
@@ -282,7 +283,7 @@ class BootService:
 
     async def record(self, event: Event) -> None:
         """Events are few and small; waiters are told of each."""
-        if event.stage in (UP, FAILED, DOWN):
+        if event.stage in _ON_ITS_OWN:
             self.scripts.leaves(event.host)
         elif event.source != "dhcp":  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
@@ -303,12 +304,19 @@ class BootService:
 
     async def _watch(self, event: Event) -> None:
         """A boot of mode native says nothing of itself until its agent runs, if it has one."""
-        if event.source == "agent":
+        if event.source == "agent" and event.stage != DOWN:
             await self.native.end(event.host)
         elif event.stage == "initrd" and event.source == "server":
             host = self.registry.get(event.host)
             if host is not None and host.mode == "native":
                 self.native.begin(host, event.at)
+            else:
+                self.native.forget(event.host)
+
+    def _has_spoken(self, host: str, since: float) -> bool:
+        """Whether a boot of the host was heard of since: its agent speaks."""
+        boot = self.boots.latest(host)
+        return boot is not None and boot.seen_at > since
 
     async def saw(self, seen: Seen) -> None:
         """dnsmasq has seen a machine on its way to iPXE."""

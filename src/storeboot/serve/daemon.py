@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -38,5 +39,6 @@ async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> 
 async def _stay_awake(seconds: float) -> None:
     """From the loop that serves: if that hangs, systemd starts the server again."""
     while True:
-        sd_notify("WATCHDOG=1")
+        with suppress(OSError):  # systemd itself is started again
+            sd_notify("WATCHDOG=1")
         await asyncio.sleep(seconds)

@@ -22,8 +22,10 @@ NEVER_MOUNTED = (
 )
 WENT_SILENT = (
     "mount: stage 1 has mounted the store, then the network went silent: "
-    "boot.initrd.network.flushBeforeStage2 must be false"
+    "boot.initrd.network.flushBeforeStage2 must be false, unless stage 1 waits for somebody"
 )
+HEARD_OF = 60.0  # seconds: a few heartbeats
+FORGOTTEN = 600.0  # seconds after the complaint: whoever goes on after that is not waited for
 
 
 @dataclass(slots=True)
@@ -45,14 +47,21 @@ class NativeBoots:
         self,
         record: Callable[[Event], Awaitable[None]],
         reads: Callable[[str], Awaitable[set[bytes]]],
+        has_spoken: Callable[[str, float], bool] = lambda _host, _since: False,
     ) -> None:
+        """`has_spoken`: whether a host's machine said something itself since then."""
         self._record = record
         self._reads = reads
+        self._has_spoken = has_spoken
         self._watches: dict[str, _Watch] = {}
 
     def begin(self, host: Host, now: float) -> None:
         """Its initrd was fetched."""
         self._watches[host.name] = _Watch(host.name, host.addresses, "initrd", now)
+
+    def forget(self, host: str) -> None:
+        """It boots in another way."""
+        self._watches.pop(host, None)
 
     async def end(self, host: str) -> None:
         """It speaks for itself from here on."""
@@ -70,6 +79,9 @@ class NativeBoots:
     async def look(self, now: float) -> None:
         """Has anything come of what has begun?"""
         for watch in list(self._watches.values()):
+            if now - watch.since > NO_MOUNT + FORGOTTEN:
+                self.forget(watch.host)
+                continue
             read = [file for address in watch.addresses for file in await self._reads(address)]
             await self._tell(watch)
             if watch.stage == "initrd":  # what was read is of the boot before
@@ -86,6 +98,9 @@ class NativeBoots:
             await self._record(Event(watch.host, "nfs", watch.stage, watch.since))
 
     async def _complain(self, watch: _Watch, now: float, after: float, words: str) -> None:
-        if not watch.complained and now - watch.since > after:
-            watch.complained = True
-            await self._record(Event(watch.host, "nfs", SILENT, now, detail=words))
+        if watch.complained or now - watch.since <= after:
+            return
+        if watch.stage == "initrd" and self._has_spoken(watch.host, now - HEARD_OF):
+            return  # it runs, and somebody else has fetched its initrd
+        watch.complained = True
+        await self._record(Event(watch.host, "nfs", SILENT, now, detail=words))

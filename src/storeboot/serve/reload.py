@@ -30,18 +30,22 @@ def merged(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
     return Config.model_validate({**dict(new), **kept}), differ
 
 
-async def reload(server: Server, load: Callable[[], Config]) -> None:
-    """Machines that run, and boots on their way, notice nothing; a faulty file changes nothing."""
+async def reload(server: Server, load: Callable[[], Config]) -> str:
+    """Machines that run, and boots on their way, notice nothing; a faulty file changes nothing.
+
+    Returns what came of it, for `systemctl status`.
+    """
     old = server.service.config
     try:
         new, left = merged(old, await asyncio.to_thread(load))
         await server.use(new)
     except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))
-        return
+        return f"the configuration is not used: {str(error).partition(chr(10))[0]}"
     if left:
         log.warning("reload.needs_restart", sections=list(left))
     log.info("reload.done", declared=len(new.hosts))
+    return f"serving, {len(new.hosts)} hosts in the configuration"
 
 
 class Reloader:
@@ -59,5 +63,5 @@ class Reloader:
             await self._asked.wait()
             self._asked.clear()
             reloading()
-            await reload(server, self._load)
-            sd_notify("READY=1")
+            status = await reload(server, self._load)
+            sd_notify(f"READY=1\nSTATUS={status}")

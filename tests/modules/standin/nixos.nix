@@ -31,6 +31,7 @@ let
       startAt = option (types.either types.str (types.listOf types.str)) [ ];
       script = lines;
       restartIfChanged = bool true;
+      stopIfChanged = bool true;
       restartTriggers = option (types.listOf types.raw) [ ];
       reloadTriggers = option (types.listOf types.raw) [ ];
     };
@@ -121,6 +122,7 @@ in
     services.journald.storage = option (types.enum [ "volatile" "persistent" "auto" "none" ]) "persistent";
     services.nfs.server.enable = bool false;
     services.dnsmasq.enable = bool false;
+    services.dnsmasq.settings = anything;
     services.kea.dhcp4.enable = bool false;
     systemd = {
       services = units;

@@ -24,12 +24,16 @@ boot_mac() {
     param BOOTIF | sed 's/^01-//; s/-/:/g' | tr 'A-F' 'a-f'
 }
 
+nonce() {
+    head -c 16 /dev/urandom | xxd -p
+}
+
 # The nonce makes a request that is sent twice one boot.
 boot_request() {
     echo "host=$(fact host)"
     echo "view=$(fact view)"
     echo "ticket=$(param storeboot.ticket)"
-    echo "nonce=$(head -c 16 /dev/urandom | xxd -p)"
+    echo "nonce=$(nonce)"
     echo "mac=$(fact mac)"
     echo "uuid=$(cat /sys/class/dmi/id/product_uuid 2>/dev/null)"
     echo "serial=$(board_serial)"

@@ -29,14 +29,23 @@ prepare() {
     fact lease_owner system
 }
 
-run() {
+# Stage 2 may still be busy with the network, and a request says when it was made.
+begin() {
     fact ip "$(own_address "$(fact url | sed 's,^http://,,; s,:.*,,')")"
-    boot_request >"$SB/request"
-    until post_boot; do
-        say "no answer from $(fact url): $(http_error)"
-        sleep 10
-    done
-    read_answer
+    boot_request | sed "s/^nonce=.*/nonce=$(fact nonce)/" >"$SB/request"
+    post_boot
+}
+
+run() {
+    # An agent that was started again goes on with its boot.
+    if [ -z "$(fact boot)" ]; then
+        [ -n "$(fact nonce)" ] || fact nonce "$(nonce)"
+        until begin; do
+            say "no answer from $(fact url): $(http_error)"
+            sleep 10
+        done
+        read_answer
+    fi
     exec "$SB/bin/sh" "$SB/agent.sh" run
 }
 
