@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from storeboot.config import Config
+from storeboot.config import Config, SettingsSection
 from storeboot.process import run
 
 MODULES = Path(__file__).parents[1] / "tests/modules/options.nix"
@@ -22,8 +22,9 @@ HEAD = """\
 { lib }:
 let
   inherit (lib) mkOption types;
-in
 """
+# What defaults, groups and hosts have in common is said once.
+SHARED = "  bootSettings = "
 # A system may be given as the package that it is, so that the server builds it with itself.
 TYPES = {"system": "types.nullOr (types.either types.str types.package)"}
 # What it makes a difference to say at all.
@@ -32,7 +33,8 @@ UNSAID = frozenset({"listen"})
 
 def options() -> str:
     """nix/modules/server/options.nix."""
-    return HEAD + "\n".join(_sections(Config, "")) + "\n"
+    shared = "\n".join(_sections(SettingsSection, "  "))
+    return f"{HEAD}{SHARED}{shared.lstrip()};\nin\n" + "\n".join(_sections(Config, "")) + "\n"
 
 
 def reference() -> str:
@@ -63,14 +65,23 @@ def _described(option: dict[str, str]) -> list[str]:
 
 
 def _sections(model: type[BaseModel], indent: str) -> Iterator[str]:
-    yield indent + "{"
-    for name, field in model.model_fields.items():
+    own = model.model_fields
+    start = "{"
+    if model is not SettingsSection and issubclass(model, SettingsSection):
+        own = {name: own[name] for name in own if name not in SettingsSection.model_fields}
+        start = "bootSettings // {"
+    yield indent + start
+    for name, field in own.items():
         yield from _option(name, field, indent + "  ")
     yield indent + "}"
 
 
 def _option(name: str, field: FieldInfo, indent: str) -> Iterator[str]:
     section = _section(field.annotation)
+    is_table = get_origin(field.annotation) is dict
+    if section is SettingsSection and not is_table:
+        yield f"{indent}{name} = bootSettings;"
+        return
     if section is not None and get_origin(field.annotation) is not dict:
         lines = list(_sections(section, indent))
         yield f"{indent}{name} = {lines[0].strip()}"
@@ -81,9 +92,11 @@ def _option(name: str, field: FieldInfo, indent: str) -> Iterator[str]:
     if section is not None:
         yield f"{indent}  type = types.attrsOf (types.submodule {{"
         inner = list(_sections(section, indent + "    "))
-        yield f"{indent}    options = {inner[0].strip()}"
-        yield from inner[1:-1]
-        yield inner[-1] + ";"
+        if section is SettingsSection:
+            inner = ["bootSettings"]
+        inner[0] = f"{indent}    options = {inner[0].strip()}"
+        inner[-1] += ";"
+        yield from inner
         yield f"{indent}  }});"
         yield f"{indent}  default = {{ }};"
     else:

@@ -43,5 +43,6 @@ in
   sockets = lib.mapAttrs (_: each: each.socketConfig) (client config.systemd.sockets);
   firewall = { inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts interfaces; };
   toml = if config.services.storeboot.enable then config.services.storeboot.configFile.source.text else null;
+  fixedPart = if config.services.storeboot.enable then lib.attrNames config.services.storeboot.fixedPart else [ ];
   grub = config.boot.loader.grub.enable;
 }

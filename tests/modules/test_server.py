@@ -8,6 +8,7 @@ import pytest
 
 from modules.worlds import World, complaints
 from storeboot.config import Config
+from storeboot.serve.reload import FIXED
 
 HOST = 'hosts.lab1 = { mac = [ "52:54:00:12:34:56" ]; };'
 SERVER = 'services.storeboot = { enable = true; server.address = "10.1.0.1"; %s };'
@@ -113,6 +114,11 @@ def test_a_socket_that_listens_elsewhere_is_another_unit(world: World) -> None:
     """switch-to-configuration leaves sockets that have changed as they were."""
     names = [set(world(SERVER % more)["sockets"]) for more in ("", "http.port = 8081;")]
     assert len(names[0] & names[1]) == 1
+
+
+def test_what_a_reload_leaves_is_what_restarts_the_unit(world: World) -> None:
+    """The same sections in both places, or a change would be lost until the next restart."""
+    assert set(world(SERVER % HOST)["fixedPart"]) == set(FIXED)
 
 
 def test_another_state_directory(world: World) -> None:

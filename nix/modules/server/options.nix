@@ -2,6 +2,78 @@
 { lib }:
 let
   inherit (lib) mkOption types;
+  bootSettings = {
+    system = mkOption {
+      type = types.nullOr (types.either types.str types.package);
+      default = null;
+      description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
+    };
+    kernel_params = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
+    };
+    mode = mkOption {
+      type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
+      default = null;
+      description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
+    };
+    overlay_size = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
+    };
+    overlay_label = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
+    };
+    persist_label = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
+    };
+    persist_directories = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
+    };
+    zram = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
+    };
+    nix_store = mkOption {
+      type = types.nullOr (types.enum [ "local" "local-overlay" ]);
+      default = null;
+      description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
+    };
+    drivers = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Network drivers of the initrd, instead of initrd.drivers.'';
+    };
+    specialisation = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Which specialisation of its system to boot; by default the system itself.'';
+    };
+    menu = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
+    };
+    nfs_version = mkOption {
+      type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
+      default = null;
+      description = ''Overrides nfs.version for these machines.'';
+    };
+    ssh_host_key = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
+    };
+  };
 in
 {
   server = {
@@ -201,229 +273,17 @@ in
       description = ''The host that unknown machines boot like, under names of their own.'';
     };
   };
-  defaults = {
-    system = mkOption {
-      type = types.nullOr (types.either types.str types.package);
-      default = null;
-      description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
-    };
-    kernel_params = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
-    };
-    mode = mkOption {
-      type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
-      default = null;
-      description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
-    };
-    overlay_size = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
-    };
-    overlay_label = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
-    };
-    persist_label = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
-    };
-    persist_directories = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
-    };
-    zram = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
-    };
-    nix_store = mkOption {
-      type = types.nullOr (types.enum [ "local" "local-overlay" ]);
-      default = null;
-      description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
-    };
-    drivers = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = ''Network drivers of the initrd, instead of initrd.drivers.'';
-    };
-    specialisation = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Which specialisation of its system to boot; by default the system itself.'';
-    };
-    menu = mkOption {
-      type = types.nullOr types.bool;
-      default = null;
-      description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
-    };
-    nfs_version = mkOption {
-      type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
-      default = null;
-      description = ''Overrides nfs.version for these machines.'';
-    };
-    ssh_host_key = mkOption {
-      type = types.nullOr types.bool;
-      default = null;
-      description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
-    };
-  };
+  defaults = bootSettings;
   groups = mkOption {
     type = types.attrsOf (types.submodule {
-      options = {
-        system = mkOption {
-          type = types.nullOr (types.either types.str types.package);
-          default = null;
-          description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
-        };
-        kernel_params = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
-        };
-        mode = mkOption {
-          type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
-          default = null;
-          description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
-        };
-        overlay_size = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
-        };
-        overlay_label = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
-        };
-        persist_label = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
-        };
-        persist_directories = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
-        };
-        zram = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
-        };
-        nix_store = mkOption {
-          type = types.nullOr (types.enum [ "local" "local-overlay" ]);
-          default = null;
-          description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
-        };
-        drivers = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Network drivers of the initrd, instead of initrd.drivers.'';
-        };
-        specialisation = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Which specialisation of its system to boot; by default the system itself.'';
-        };
-        menu = mkOption {
-          type = types.nullOr types.bool;
-          default = null;
-          description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
-        };
-        nfs_version = mkOption {
-          type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
-          default = null;
-          description = ''Overrides nfs.version for these machines.'';
-        };
-        ssh_host_key = mkOption {
-          type = types.nullOr types.bool;
-          default = null;
-          description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
-        };
-      };
+      options = bootSettings;
     });
     default = { };
     description = ''Settings that hosts share.'';
   };
   hosts = mkOption {
     type = types.attrsOf (types.submodule {
-      options = {
-        system = mkOption {
-          type = types.nullOr (types.either types.str types.package);
-          default = null;
-          description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
-        };
-        kernel_params = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
-        };
-        mode = mkOption {
-          type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
-          default = null;
-          description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
-        };
-        overlay_size = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
-        };
-        overlay_label = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
-        };
-        persist_label = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
-        };
-        persist_directories = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
-        };
-        zram = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
-        };
-        nix_store = mkOption {
-          type = types.nullOr (types.enum [ "local" "local-overlay" ]);
-          default = null;
-          description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
-        };
-        drivers = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = ''Network drivers of the initrd, instead of initrd.drivers.'';
-        };
-        specialisation = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Which specialisation of its system to boot; by default the system itself.'';
-        };
-        menu = mkOption {
-          type = types.nullOr types.bool;
-          default = null;
-          description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
-        };
-        nfs_version = mkOption {
-          type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
-          default = null;
-          description = ''Overrides nfs.version for these machines.'';
-        };
-        ssh_host_key = mkOption {
-          type = types.nullOr types.bool;
-          default = null;
-          description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
-        };
+      options = bootSettings // {
         group = mkOption {
           type = types.nullOr types.str;
           default = null;

@@ -143,10 +143,11 @@ class BootService:
         """
         if not self.config.nfs.alias:
             return None
-        for host in self._hosts_at(address):
-            system = self.inventory.deployments.current(host.name) or host.system
-            return view_id([system.text]) if system is not None else None
-        return None
+        host = next(self._hosts_at(address), None)
+        if host is None:
+            return None
+        system = self.inventory.deployments.current(host.name) or host.system
+        return view_id([system.text]) if system is not None else None
 
     def _hosts_at(self, address: str) -> Iterator[Host]:
         """Declared ones first: a database that is away keeps no machine of theirs waiting."""
