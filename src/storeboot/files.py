@@ -15,6 +15,7 @@ knows those that a killed process has left behind. Errors are OSErrors, and noth
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -23,15 +24,18 @@ import secrets
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from storeboot.errors import StorebootError
 
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 SECRET_MODE = 0o600
 _SUFFIX = ".partial"
-_REMEMBERED = 1024  # files whose checksum was right
+_REMEMBERED = 4096  # files that were found right
+_LIBC = ctypes.CDLL(None, use_errno=True)  # os has no syncfs
 
 
 def write(path: Path, data: bytes | str, mode: int = FILE_MODE, *, durable: bool = True) -> None:
@@ -77,9 +81,8 @@ def link_new(path: Path, data: bytes | str, mode: int = SECRET_MODE) -> bool:
 
 def copy(source: Path, path: Path, mode: int = FILE_MODE, *, durable: bool = False) -> None:
     """Copy a file, unless its copy is there and the same. Copies can be made again."""
-    with suppress(FileNotFoundError):
-        if path.stat().st_size == source.stat().st_size and sha256(path) == sha256(source):
-            return
+    if path.exists() and checked.same(path, source):
+        return
     with publish(path, mode, durable=durable) as place:
         shutil.copyfile(source, place)
 
@@ -149,6 +152,28 @@ def sync_directory(path: Path) -> None:
             raise
 
 
+def sync_file_system(path: Path) -> None:
+    """Wait until all that was written to a file system is on disk (syncfs(2)); `path` is in it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reported(what: str, hint: str | None = None) -> Iterator[None]:
+    """What a disk refuses becomes an error that an operator can act on."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        place = f"{error.filename}: " if error.filename else ""
+        raise StorebootError(f"{what}: {place}{reason}", hint) from None
+
+
 def sweep(directory: Path) -> list[Path]:
     """Remove what killed processes have left half written in a directory; returns their names."""
     swept = []
@@ -177,11 +202,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class Checksums:
-    """Tells whether files are what they were when they were made.
+class Checked:
+    """Remembers which files are what they were when they were made.
 
-    A file is read once by a process, and again when its inode, size or modification time is not the
-    one that was found right: damage that leaves all three alone is found at the next start.
+    A process reads a file once to check it, and again when its inode, size or modification time is
+    not the one that was found right: damage that leaves all three alone is found at the next start.
     """
 
     def __init__(self) -> None:
@@ -191,17 +216,30 @@ class Checksums:
     def match(self, path: Path, size: int, checksum: str) -> bool:
         """Whether the file is there with this size and this SHA-256 in hexadecimal digits."""
         try:
-            state = path.stat()
-            if state.st_size != size:
+            if path.stat().st_size != size:
                 return False
-            seen = (str(path), state.st_ino, state.st_mtime_ns, size, checksum)
+        except OSError:
+            return False
+        return self.holds(path, checksum, lambda file: sha256(file) == checksum)
+
+    def same(self, copy: Path, source: Path) -> bool:
+        """Whether a copy is there, and is what its source is."""
+        state = source.stat()
+        what = f"{source} {state.st_ino} {state.st_size} {state.st_mtime_ns}"
+        return self.holds(copy, what, lambda file: sha256(file) == sha256(source))
+
+    def holds(self, path: Path, what: str, check: Callable[[Path], bool]) -> bool:
+        """Whether the file is there and `check`, which reads it, says yes. `what` is its name."""
+        try:
+            state = path.stat()
+            seen = (what, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
             with self._guard:
                 if seen in self._right:
                     self._right.move_to_end(seen)
                     return True
-            if sha256(path) != checksum:
+            if not check(path):
                 return False
-        except OSError:  # a disk that cannot read it
+        except OSError:  # it is not there, or the disk cannot read it
             return False
         with self._guard:
             self._right[seen] = None
@@ -210,7 +248,7 @@ class Checksums:
         return True
 
 
-checksums = Checksums()  # of this process
+checked = Checked()  # by this process
 
 
 @contextmanager

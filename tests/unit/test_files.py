@@ -146,7 +146,7 @@ def test_a_copy_is_made_again_when_it_differs(tmp_path: Path) -> None:
 def test_checksums_find_what_was_changed_cut_off_or_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, sums = tmp_path / "file", files.Checksums()
+    file, sums = tmp_path / "file", files.Checked()
     file.write_bytes(b"whole")
     right = files.sha256(file)
     assert sums.match(file, 5, right)
