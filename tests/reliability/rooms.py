@@ -222,7 +222,7 @@ class Room:
         """What `status` calls damaged."""
         argv: list[str | Path] = [STOREBOOT, "status", "--json", "--config", self.file]
         rows = json.loads(await asyncio.to_thread(run, argv, seconds=60))
-        return {name: row["damaged"] for name, row in rows.items() if row["damaged"]}
+        return {name: row["damaged"] for name, row in rows.items() if row.get("damaged")}
 
     def forget_everything(self) -> None:
         """The server has never run here; its store stays."""
