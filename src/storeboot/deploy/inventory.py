@@ -93,6 +93,7 @@ class Inventory:
 
 def make_inventory(config: Config, engine: Engine) -> Inventory:
     state = StateDirectory(config.server.state_directory)
+    state.restrict_database()
     systems = Systems(config, state, Store(config.store.root), state.key())
     deployments = Deployments(systems, engine)
     registry, boots = Registry(config, engine), Boots(engine)
