@@ -9,8 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import nullcontext, suppress
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import structlog
@@ -59,8 +60,14 @@ def run(
     return done.stdout.decode(errors="surrogateescape")
 
 
-def feed(argv: Sequence[Argument], pieces: Iterable[bytes], *, hint: str | None = None) -> None:
-    """Write to a program that must succeed."""
+def feed(
+    argv: Sequence[Argument],
+    pieces: Iterable[bytes],
+    *,
+    hint: str | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Write to a program that must succeed; `seconds` is how long all of it may take."""
     words = [os.fspath(word) for word in argv]
     log.debug("process.feed", command=shlex.join(words))
     try:
@@ -69,7 +76,10 @@ def feed(argv: Sequence[Argument], pieces: Iterable[bytes], *, hint: str | None 
         )
     except FileNotFoundError:
         raise CommandError(f"program {words[0]!r} is not installed", hint) from None
-    with child:
+    killer = threading.Timer(seconds, child.kill) if seconds is not None else None
+    if killer is not None:
+        killer.start()
+    with child, _cancelled(killer):
         assert child.stdin is not None
         assert child.stderr is not None
         with suppress(BrokenPipeError):  # its status says why it has ended
@@ -79,6 +89,15 @@ def feed(argv: Sequence[Argument], pieces: Iterable[bytes], *, hint: str | None 
         words_said = child.stderr.read()
     if child.returncode:
         raise CommandError(_failure(words, child.returncode, words_said), hint)
+
+
+@contextmanager
+def _cancelled(timer: threading.Timer | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _failure(words: list[str], status: int, stderr: bytes) -> str:

@@ -132,13 +132,13 @@ class Room:
             listener.setblocking(False)
             child = await self.command("serve", NOTIFY_SOCKET=os.fspath(place))
             await self._ready(listener, child)
-        try:
-            timeout = aiohttp.ClientTimeout(total=60)
-            url = f"http://127.0.0.1:{self.config.http.port}"
-            async with aiohttp.ClientSession(url, timeout=timeout) as http:
-                yield http
-        finally:
-            await child.stop()
+            try:
+                timeout = aiohttp.ClientTimeout(total=60)
+                url = f"http://127.0.0.1:{self.config.http.port}"
+                async with aiohttp.ClientSession(url, timeout=timeout) as http:
+                    yield http
+            finally:
+                await child.stop()
 
     async def _ready(self, listener: socket.socket, child: Child) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from storeboot.deploy.inventory import boot_url
 from storeboot.dhcp.firmware import PLACES, find_programs, is_there
 from storeboot.dhcp.media import files
 from storeboot.errors import StorebootError
+from storeboot.files import publish
 from storeboot.process import run
 
 _MTOOLS = "install mtools (on Debian: apt-get install mtools)"
@@ -60,8 +60,7 @@ def _write_files(place: Path, made: Mapping[str, bytes]) -> None:
 def _write_image(place: Path, made: Mapping[str, bytes]) -> None:
     """FAT over the whole image, which sticks have as well; whole under its name."""
     size = sum(map(len, made.values())) + _ROOM
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
-    try:
+    with publish(place, 0o644) as partial:
         with TemporaryDirectory(prefix="storeboot-") as directory:
             _write_files(Path(directory), made)
             with partial.open("wb") as stream:
@@ -73,6 +72,3 @@ def _write_image(place: Path, made: Mapping[str, bytes]) -> None:
             run(["syslinux", "--install", partial])
         elif "syslinux.cfg" in made:
             say("SYSLINUX is not installed here: the image starts with UEFI only")
-        partial.replace(place)
-    finally:
-        partial.unlink(missing_ok=True)

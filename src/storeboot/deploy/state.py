@@ -30,7 +30,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import structlog
@@ -314,4 +314,6 @@ def _hot_list(file: Path) -> HotList | None:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("pack.hot_list_lost", file=str(file), reason=str(error))
+        with suppress(OSError):  # said once; it is learned anew
+            files.remove(file, durable=False)
         return None

@@ -33,6 +33,7 @@ _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
 )  # fmt: skip
 _INSTALL = "install squashfs-tools-ng (on Debian: apt-get install squashfs-tools-ng)"
+SECONDS = 1800.0  # that a pack may take; a large system's takes a minute
 _PIECE = 1 << 20
 _IMAGE, _HOT, _FACTS = ".squashfs", ".hot", ".json"
 _NAME = re.compile(r"[0-9a-f]{32}\.squashfs")
@@ -81,7 +82,8 @@ def build(
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
     writer = _Writer(store, hot)
     with files.publish(image) as partial:
-        feed([*_TAR2SQFS, partial], writer.stream(map(StorePath, paths)), hint=_INSTALL)
+        inodes = writer.stream(map(StorePath, paths))
+        feed([*_TAR2SQFS, partial], inodes, hint=_INSTALL, seconds=SECONDS)
         pack = Pack(
             path=image,
             size=partial.stat().st_size,
