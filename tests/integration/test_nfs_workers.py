@@ -27,7 +27,7 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import nfs_connection, nfs_workers, server
+from storeboot.serve import file_data, nfs_workers, server
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
@@ -308,15 +308,15 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
 ) -> None:
     """Every thread busy, more calls than threads, and then nobody wants the answers any more."""
     gate = threading.Event()
-    read_through = nfs_connection._read_through
+    read_through = file_data._read_through
 
-    def held(descriptor: int, data: FileSlice) -> int:
+    def held(descriptor: int, data: FileSlice) -> None:
         gate.wait(20)
-        return read_through(descriptor, data)
+        read_through(descriptor, data)
 
     readers = ThreadPoolExecutor(2)
-    monkeypatch.setattr(nfs_connection, "_readers", readers)
-    monkeypatch.setattr(nfs_connection, "_read_through", held)
+    monkeypatch.setattr(file_data, "_readers", readers)
+    monkeypatch.setattr(file_data, "_read_through", held)
     monkeypatch.setattr(os, "preadv", lambda *_arguments: -1)
     async with server.running(make_config(tmp_path)) as running:
         backend = running.nfs.backend
@@ -329,7 +329,7 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
         crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(20)]
         for each in crowd:
             each.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
-        while sum(each._on_disk is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
+        while sum(each._fetch is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await running.nfs.stop()
         gate.set()

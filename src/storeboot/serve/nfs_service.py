@@ -15,10 +15,11 @@ from storeboot.nfs.index import Index
 from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
-from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
+from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
-from storeboot.serve.nfs_connection import Connection, UnreadableError
+from storeboot.serve.file_data import FileData, UnreadableError
+from storeboot.serve.nfs_connection import Connection
 from storeboot.serve.reads import Reads
 from storeboot.serve.store_tree import OpenFiles, StoreTree
 
@@ -57,7 +58,8 @@ class NfsService:
         connection.setblocking(False)
         _set_options(connection)
         loop = asyncio.get_running_loop()
-        self.connections.add(Connection(self, connection, peer, loop))
+        disk = FileData(peer, self.descriptor)
+        self.connections.add(Connection(self, connection, peer, loop, disk))
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP, self._sweep)
 
@@ -88,29 +90,23 @@ class NfsService:
                     return self.programs.answer_unreadable(record, peer, data, status)
         return segments
 
-    async def answer_later(
-        self, record: bytes, peer: Peer, missing: NotLoadedError
-    ) -> list[Segment]:
-        """Read what is missing, and ask again; a compound can need one place an operation."""
-        for _ in range(MAX_OPERATIONS + 2):
-            if not await self._load(missing):
-                log.warning("nfs.not_in_store", view=missing.view.hex(), path=_text(missing))
-                return self.programs.answer_without(record, peer, missing)
-            try:
-                return self.answer(record, peer)
-            except NotLoadedError as another:
-                missing = another
-        raise RpcError("a call needs more of the store than is kept in memory at once")
+    def load(self, missing: NotLoadedError) -> asyncio.Task[bool]:
+        """Read what a call needs; the result is whether it is there now.
 
-    async def _load(self, missing: NotLoadedError) -> bool:
-        """Whether it is there now; what several wait for is read once."""
+        What several calls wait for is read once.
+        """
         key = (missing.view if missing.store_name is None else b"", missing.store_name)
         task = self._loads.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._read(missing))
             self._loads[key] = task
             task.add_done_callback(lambda _task: self._loads.pop(key, None))
-        return await asyncio.shield(task)
+        return task
+
+    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
+        """Return the reply to a call that needs what the store does not have."""
+        log.warning("nfs.not_in_store", view=missing.view.hex(), path=_text(missing))
+        return self.programs.answer_without(record, peer, missing)
 
     async def _read(self, missing: NotLoadedError) -> bool:
         async with self._limit:
@@ -187,7 +183,7 @@ class NfsService:
         for connection in list(self.connections):
             reason = connection.overdue(now)
             if reason is not None:
-                connection.close(RpcError(reason))
+                connection.close(reason)
         self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
 
 
