@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e import linux_tree
-from e2e.systems import CACHE, spec, system
+from e2e.systems import CACHE
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.program import Programs
@@ -20,8 +20,10 @@ from storeboot.nix.store import Store
 from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.store_tree import StoreTree
+from storeboot.vm.demo.build import packages
 from storeboot.vm.demo.packages import Suite
-from storeboot.vm.errand import run_errand
+from storeboot.vm.demo.uml_kernel import uml_kernel
+from storeboot.vm.errand import run_in_uml
 from storeboot.vm.qemu import HOST_ADDRESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -93,7 +95,8 @@ def expected(top: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("suite", ["trixie", "bookworm"])
 async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
-    built = await asyncio.to_thread(system, "micro", suite=suite)
+    await asyncio.to_thread(packages, CACHE, suite)
+    kernel = await asyncio.to_thread(uml_kernel, CACHE, suite)
     store = tmp_path / "nix" / "store"
     store.mkdir(parents=True)
     top = await asyncio.to_thread(linux_tree.make_tree, store, programs_of(suite))
@@ -107,12 +110,8 @@ async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
             "name": os.fsdecode(linux_tree.NAME),
             "samples": " ".join(str(at >> 20) for at in linux_tree.SAMPLES),
         }
-        text = await run_errand(
-            spec(built, tmp_path / "run"),
-            SCRIPT.read_text(),
-            variables,
-            seconds=900,
-            progress=print,
+        text = await run_in_uml(
+            kernel, tmp_path / "run", SCRIPT.read_text(), variables, seconds=300
         )
     results: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
