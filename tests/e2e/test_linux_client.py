@@ -46,13 +46,18 @@ def programs_of(suite: Suite) -> linux_tree.Programs:
     )
 
 
+def write_view(state: StateDirectory, name: str) -> None:
+    """Write the view VIEW, which has one store path and no system."""
+    text = f"/nix/store/{name}"
+    record = {"toplevels": [text], "paths": [text], "registration": ""}
+    (state.path / "views" / f"{VIEW.hex()}.json").write_text(json.dumps(record))
+
+
 @asynccontextmanager
 async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
     """An NFS server of one view with the tree; its port, and the path to mount."""
     state = StateDirectory(root / "state")
-    text = "/nix/store/" + os.fsdecode(linux_tree.NAME)
-    record = {"toplevels": [text], "paths": [text], "registration": ""}
-    (state.path / "views" / f"{VIEW.hex()}.json").write_text(json.dumps(record))
+    write_view(state, os.fsdecode(linux_tree.NAME))
     programs = Programs(state.key(), "everything", asyncio.get_running_loop().time)
     tree = StoreTree(Store(root), state)
     listener = NfsListener(lambda on_closed: NfsService(programs, tree, on_closed))

@@ -21,8 +21,10 @@ from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import clients
 from storeboot.serve import nfs_connection
 
-BATCH = 100  # seeds in one test
-BATCHES = 10
+pytestmark = pytest.mark.timeout(600)
+
+BATCH = 50  # seeds in one test
+BATCHES = 20
 TROUBLE = 100.0  # seconds in which things go wrong
 LARGEST_REPLY = 1 << 20
 TOO_LATE = 1500.0  # seconds: whoever is not done by then is stuck

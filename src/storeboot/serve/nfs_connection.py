@@ -317,28 +317,29 @@ class Connection:
 
     def _answer(self) -> bool:
         """Answer calls while there is room for their replies; return whether any was taken."""
+        calls, answer, peer = self._calls, self._server.answer, self.peer
         moves = False
-        while self._calls and self._has_room:
-            self._answer_one(self._calls.popleft())
+        while calls and self._queued < QUEUE and len(self._loads) < MAX_LOADS:
             moves = True
+            call = calls.popleft()
+            try:
+                segments = answer(call, peer) if type(call) is bytes else self._answer_again(call)
+            except NotLoadedError as missing:
+                load = self._server.load(missing)
+                self._loads.add(load)
+                load.add_done_callback(partial(self._guarded, self._loaded, call, missing))
+            else:
+                self._queue(segments)
         return moves
 
-    def _answer_one(self, call: bytes | _Retry) -> None:
-        try:
-            if not isinstance(call, _Retry):
-                segments = self._server.answer(call, self.peer)
-            elif call.missing is not None:
-                segments = self._server.answer_without(call.record, self.peer, call.missing)
-            elif call.tries > MAX_TRIES:
-                raise RpcError("a call needs more of the store than is kept in memory at once")
-            else:
-                segments = self._server.answer(call.record, self.peer)
-        except NotLoadedError as missing:
-            load = self._server.load(missing)
-            self._loads.add(load)
-            load.add_done_callback(partial(self._guarded, self._loaded, call, missing))
-        else:
-            self._queue(segments)
+    def _answer_again(self, call: bytes | _Retry) -> list[Segment]:
+        """Answer a call that was waiting for the store."""
+        assert isinstance(call, _Retry)
+        if call.missing is not None:
+            return self._server.answer_without(call.record, self.peer, call.missing)
+        if call.tries > MAX_TRIES:
+            raise RpcError("a call needs more of the store than is kept in memory at once")
+        return self._server.answer(call.record, self.peer)
 
     def _queue(self, segments: list[Segment]) -> None:
         for segment in segments:
