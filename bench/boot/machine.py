@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.boot import ways
@@ -100,15 +100,14 @@ def _know_nothing(config: Config, built: DemoSystem) -> None:
 
 
 def _change_initrds(running: server.Server, way: Way) -> None:
-    """Each is kept as it was built, and served with the way's changes behind it."""
-    for assignment in running.service.inventory.systems.ready.values():
-        image = assignment.initrd.path
-        original = image.with_suffix(".original")
-        if not original.exists():
-            original.write_bytes(image.read_bytes())
-        data = original.read_bytes()
+    """Each is kept as it was built, and a copy with the way's changes behind it is served."""
+    ready = running.service.inventory.systems.ready
+    for key, assignment in list(ready.items()):
+        data = assignment.initrd.path.read_bytes()
+        changed = assignment.initrd.path.with_suffix(".changed")
         # The kernel takes an archive that is not compressed at multiples of four bytes only.
-        image.write_bytes(data + bytes(-len(data) % 4) + ways.extra(way))
+        changed.write_bytes(data + bytes(-len(data) % 4) + ways.extra(way))
+        ready[key] = replace(assignment, initrd=replace(assignment.initrd, path=changed, sha256=""))
 
 
 def _seen(trial: Trial, way: Way, view: str, rtt: float) -> Seen:

@@ -30,3 +30,7 @@ class UnbootableError(StorebootError):
 
 class BootError(StorebootError):
     """A machine did not boot as it should have."""
+
+
+class DamagedError(StorebootError):
+    """A file of the state directory is not what was written there, and cannot be made again."""

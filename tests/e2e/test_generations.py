@@ -14,7 +14,14 @@ import pytest
 
 from e2e.systems import spec, system
 from integration.stores import QUIET, add
-from storeboot.deploy.collection import Outcome, carry_out, delete_paths, plan_collection
+from storeboot.deploy.collection import (
+    Decision,
+    Outcome,
+    carry_out,
+    decide,
+    delete_paths,
+    plan_collection,
+)
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boots import Boot
 from storeboot.nix.store import Store, StorePath
@@ -68,12 +75,13 @@ async def nothing(_trial: Trial, _boot: Boot) -> None:
 
 
 def collect(inventory: Inventory, keep: int) -> Outcome:
-    with inventory.state.lock(alone=True):
-        plan = plan_collection(
-            inventory.deployments, inventory.registry.all(), inventory.leases(time.time()), keep
-        )
-        carry_out(inventory.deployments, plan)
-    return delete_paths(inventory.state, inventory.systems.store, plan.candidates)
+    def decided() -> Decision:
+        leases = inventory.leases(time.time())
+        return decide(inventory.deployments, inventory.registry.all(), leases, keep)
+
+    plan = plan_collection(inventory.systems, decided())
+    plan = carry_out(inventory.deployments, plan, decided)
+    return delete_paths(inventory.state, inventory.systems.store, plan)
 
 
 async def collect_until(done: asyncio.Event, store: Store) -> None:

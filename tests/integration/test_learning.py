@@ -42,6 +42,12 @@ class Agent:
             assert response.status == 200
             return (await response.read()).splitlines()
 
+    async def comes_up(self) -> None:
+        url = f"/boots/{self.answer['boot']}/events?source=agent&stage=multi-user"
+        headers = {"Authorization": f"Bearer {self.answer['key']}"}
+        async with self.http.post(url, headers=headers) as response:
+            assert response.status == 200
+
     async def tell(self, resident: list[bytes] | None, key: str | None = None) -> int:
         query = {"pack": self.answer["pack"]} | ({} if resident is None else {"known": "1"})
         headers = {"Authorization": f"Bearer {key or self.answer['key']}"}
@@ -52,10 +58,13 @@ class Agent:
 
 
 async def begin(http: aiohttp.ClientSession, view: str, nonce: str) -> Agent:
+    """A boot that has come up."""
     body = f"host=lab1\nview={view}\nnonce={nonce * 32}\nmac={MAC}\n"
     async with http.post("/boots", data=body) as response:
         lines = (await response.text()).splitlines()
-    return Agent(http, dict(line.split("=", 1) for line in lines))
+    agent = Agent(http, dict(line.split("=", 1) for line in lines))
+    await agent.comes_up()
+    return agent
 
 
 async def test_what_the_page_cache_lacks_grows_cold(running: server.Server) -> None:
@@ -115,9 +124,10 @@ async def test_a_pack_whose_file_is_gone_is_built_again(running: server.Server) 
 
 def test_hot_lists_of_gone_views_are_few(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
-    for number in range(5):
-        state.set_hot(f"view{number}", HotList({b"file": 1.0}))
-        os.utime(tmp_path / "state" / "hot" / f"view{number}.json", (number, number))
-    state.forget_hot(lambda view: view == "view0", 2)
+    views = [f"{number:032x}" for number in range(5)]
+    for number, view in enumerate(views):
+        state.set_hot(view, HotList({b"file": 1.0}))
+        os.utime(tmp_path / "state" / "hot" / f"{view}.json", (number, number))
+    state.forget_hot(lambda view: view == views[0], 2)
     kept = {file.stem for file in (tmp_path / "state" / "hot").iterdir()}
-    assert kept == {"view0", "view3", "view4"}
+    assert kept == {views[0], views[3], views[4]}

@@ -11,7 +11,15 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import duration, mebibytes
-from storeboot.deploy.collection import Outcome, Plan, carry_out, delete_paths, plan_collection
+from storeboot.deploy.collection import (
+    Decision,
+    Outcome,
+    Plan,
+    carry_out,
+    decide,
+    delete_paths,
+    plan_collection,
+)
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 
@@ -31,29 +39,28 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
     loaded = config.load(config_path)
     with opened(loaded) as inventory:
         now = time.time()
-        if dry_run:
-            plan = _plan(inventory, keep, now)
-            outcome = None
-        else:
-            with inventory.state.lock(alone=True):
-                plan = _plan(inventory, keep, now)
-                carry_out(inventory.deployments, plan)
+        plan = plan_collection(inventory.systems, _decide(inventory, keep, now))
+        outcome = None
+        if not dry_run:
+            plan = carry_out(inventory.deployments, plan, lambda: _decide(inventory, keep, now))
             say(f"asking Nix which of {len(plan.candidates)} paths are dead")
-            outcome = delete_paths(inventory.state, inventory.systems.store, plan.candidates)
+            outcome = delete_paths(inventory.state, inventory.systems.store, plan)
+    for words in plan.unread:
+        say(f"warning: {words}: nothing is taken that it may need")
     if as_json:
         click.echo(json.dumps(_document(plan, outcome), indent=2))
     else:
         _print(plan, outcome, now)
 
 
-def _plan(inventory: Inventory, keep: int, now: float) -> Plan:
+def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
     for name, error in inventory.registry.invalid().items():
         # Of a host that is gone everything is taken, and this one is not gone.
         raise StorebootError(
             f"host {name!r} is invalid: {error.message}",
             f"mend the configuration, or storeboot host set {name}, or host remove {name}",
         )
-    return plan_collection(
+    return decide(
         inventory.deployments,
         inventory.registry.all(),
         inventory.leases(now),
@@ -77,6 +84,7 @@ def _document(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
         "freed": list(outcome.freed) if outcome else sorted(plan.candidates),
         "bytes": outcome.bytes if outcome else plan.bytes,
         "alive": list(outcome.alive) if outcome else [],
+        "damaged": list(plan.unread),
     }  # fmt: skip
 
 
@@ -93,6 +101,6 @@ def _print(plan: Plan, outcome: Outcome | None, now: float) -> None:
         click.echo(f"would free at most {len(plan.candidates)} paths, {size}")
         return
     click.echo(f"freed {len(outcome.freed)} paths, {mebibytes(outcome.bytes)}")
-    if outcome.alive:
+    if outcome.alive and plan.deletes:
         click.echo(f"{len(outcome.alive)} paths stay: something else holds them, "
                    f"first {outcome.alive[0]}")  # fmt: skip

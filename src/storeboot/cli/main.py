@@ -68,6 +68,11 @@ def main() -> None:
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         sys.exit(1)
+    except OSError as error:  # a disk that is full, failing or read-only
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {place}{error.strerror or error}", err=True)
+        click.echo("hint: try again; what was not finished was not done", err=True)
+        sys.exit(1)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         click.echo(f"error: the database failed: {reason}", err=True)

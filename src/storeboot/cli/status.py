@@ -14,6 +14,7 @@ from storeboot.boot.timeline import State, last_boot, state, steps
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, print_table
+from storeboot.deploy.damage import damages
 from storeboot.deploy.hazards import hazards
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
@@ -32,11 +33,16 @@ def status(config_path: Path, as_json: bool) -> None:
     _require_database(loaded)
     with opened(loaded) as inventory:
         held = inventory.holds.all()
+        known = inventory.known()
+        damaged = damages(inventory, known)
         machines = {
-            host.name: _machine(inventory, host, held.get(host.name)) for host in inventory.known()
+            host.name: _machine(inventory, host, held.get(host.name), damaged.get(host.name, []))
+            for host in known
         }
     for hazard in hazards():
         say(f"warning: {hazard}")
+    for words in sorted({words for some in damaged.values() for words in some}):
+        say(f"warning: {words}")
     _warn_of_dnsmasq(loaded)
     if as_json:
         hosts = {
@@ -47,6 +53,7 @@ def status(config_path: Path, as_json: bool) -> None:
                 "next": each.next.system.text if each.next else None,
                 "generation": each.next.number if each.next else None,
                 "held": each.held,
+                "damaged": each.damaged,
             }
             for name, each in machines.items()
         }
@@ -85,6 +92,7 @@ class _Machine:
     next: Generation | None
     runs: Generation | None
     held: str | None  # why
+    damaged: list[str]  # files that are its own
 
     @property
     def generation(self) -> str:
@@ -97,7 +105,7 @@ class _Machine:
         return f"{self.next.number} (runs {runs})"
 
 
-def _machine(inventory: Inventory, host: Host, hold: Hold | None) -> _Machine:
+def _machine(inventory: Inventory, host: Host, hold: Hold | None, damaged: list[str]) -> _Machine:
     boot = inventory.boots.latest(host.name)
     events = last_boot(inventory.boots.lately(host.name, boot.id if boot else None), boot)
     made = inventory.deployments.generations(host.profile)
@@ -107,6 +115,7 @@ def _machine(inventory: Inventory, host: Host, hold: Hold | None) -> _Machine:
         next=next((each for each in made if each.current), None),
         runs=running_generation(inventory, made, boot),
         held=hold.reason if hold else None,
+        damaged=damaged,
     )
 
 
@@ -128,7 +137,9 @@ def _since(each: State) -> str:
 
 def _words(each: _Machine) -> str:
     words = each.state.failure or each.state.meaning
-    return f"{words} (held: {each.held})" if each.held else words
+    notes = [f"held: {each.held}"] if each.held else []
+    notes += [f"damaged: {each.damaged[0]}"] if each.damaged else []
+    return f"{words} ({'; '.join(notes)})" if notes else words
 
 
 @click.command(short_help="Show the stages of a host's last boot.")

@@ -2,20 +2,28 @@
 
 Kept are the views of every generation that stays and of every boot that holds its lease. What only
 the others had is deleted by Nix, which knows every other root and refuses what is still alive.
+
+Boots that begin wait while it is decided which views go. So that is done twice: at leisure first,
+when store paths are listed and generations deleted, and then once more with the lock held alone, by
+links and rows only. No Nix runs under that lock, and nothing is synced.
+
+What cannot be read is kept. A profile or a view that is damaged may need anything, so as long as
+one is, no view is dropped, or no path deleted.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
 from storeboot import faults
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.state import StateDirectory
-from storeboot.errors import CommandError
+from storeboot.deploy.systems import Systems
+from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import forget
@@ -42,6 +50,18 @@ class Removal:
 
     host: str
     generation: Generation
+    is_gone: bool  # the host
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which generations and views go, by links and rows."""
+
+    removals: tuple[Removal, ...]
+    dropped: tuple[str, ...]  # ids of views that nobody needs any more
+    held: tuple[Boot, ...]  # boots that alone hold a view
+    needed: frozenset[str]  # ids of views
+    unread: tuple[str, ...]  # what is wrong with profiles; no view is dropped then
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +69,11 @@ class Plan:
     """What a collection would do."""
 
     removals: tuple[Removal, ...]
-    dropped: tuple[str, ...]  # ids of views that nobody needs any more
-    held: tuple[Boot, ...]  # boots that alone hold a view
+    dropped: tuple[str, ...]
+    held: tuple[Boot, ...]
     candidates: Mapping[str, Registered]  # store paths that only dropped views have
+    unread: tuple[str, ...] = ()  # files that are damaged: something is kept because of each
+    deletes: bool = True  # False if a view that is needed cannot be read
 
     @property
     def bytes(self) -> int:
@@ -67,75 +89,95 @@ class Outcome:
     alive: tuple[str, ...]  # store paths that something else holds
 
 
-def plan_collection(
+def decide(
     deployments: Deployments,
     hosts: Iterable[Host],
     leases: Iterable[Boot],
     keep: int,
     promised: Iterable[StorePath] = (),
-) -> Plan:
+) -> Decision:
     """`keep` generations of each host besides the current one; hosts that are gone keep none.
 
     What the configuration declares is kept, deployed or not yet, and what is promised. So is all
     that a host has had whose machine mounts by nfs.alias: it begins no boots, and nobody knows what
     it runs.
     """
-    state = deployments.systems.state
+    state, systems = deployments.systems.state, deployments.systems
     known = {host.name: host for host in hosts}
-    alias = deployments.systems.config.nfs.alias
-    aliased = {host.name for host in known.values() if alias and host.addresses}
-    removals: list[Removal] = []
+    aliased = {host.name for host in known.values() if systems.config.nfs.alias and host.addresses}
     declared = (host.system for host in known.values() if host.system is not None)
-    generation_views: set[str] = set()
-    for system in (*declared, *promised):
-        generation_views |= deployments.systems.views(system)
+    staying, removals, unread = {*declared, *promised}, list[Removal](), list[str]()
     for host in state.profiled():
         made = deployments.generations(host)
+        damages = deployments.profile(host).damages()
+        unread += damages
         fixed = deployments.needed(host) if host in known else set()
         others = [each for each in made if each.number not in fixed]
         going = others[: max(0, len(others) - keep)] if host in known else others
-        going = [] if host in aliased else going
-        removals += (Removal(host, each) for each in going)
-        staying = (each for each in made if each not in going)
-        for each in staying:
-            generation_views |= deployments.systems.views(each.system)
+        going = [] if host in aliased or damages else going
+        removals += (Removal(host, each, host not in known) for each in going)
+        staying |= {each.system for each in made if each not in going}
+    generation_views = set[str]().union(*map(systems.views, staying))
     held = tuple(boot for boot in leases if boot.view not in generation_views)
     needed = generation_views | {boot.view for boot in held}
-    dropped = tuple(view for view in state.views() if view not in needed)
-    kept = _paths(state, needed)
-    given_up = _paths(state, dropped) | state.garbage()
-    candidates = {path: each for path, each in given_up.items() if path not in kept}
-    return Plan(tuple(removals), dropped, held, candidates)
+    dropped = [] if unread else [view for view in state.views() if view not in needed]
+    return Decision(
+        tuple(removals), tuple(dropped), held, frozenset(needed), tuple(unread)
+    )  # fmt: skip
 
 
-def carry_out(deployments: Deployments, plan: Plan) -> None:
-    """Take generations, roots and initrds away; the lock is held alone since the plan was made."""
-    state = deployments.systems.state
+def plan_collection(systems: Systems, decision: Decision) -> Plan:
+    """What comes of a decision: the store paths that nobody needs then."""
+    kept, unread_kept = _paths(systems, decision.needed)
+    given_up, unread_dropped = _paths(systems, decision.dropped)
+    given_up |= systems.state.garbage()
+    return Plan(
+        removals=decision.removals,
+        dropped=tuple(view for view in decision.dropped if view not in unread_dropped),
+        held=decision.held,
+        candidates={path: each for path, each in given_up.items() if path not in kept},
+        unread=(*decision.unread, *unread_kept.values(), *unread_dropped.values()),
+        deletes=not unread_kept,
+    )
+
+
+def carry_out(deployments: Deployments, plan: Plan, decide_again: Callable[[], Decision]) -> Plan:
+    """Take generations, roots and what was built of them away; what was done of the plan."""
+    systems = deployments.systems
+    state = systems.state
     state.set_garbage(plan.candidates)
-    by_host: dict[str, list[Generation]] = {}
-    for removal in plan.removals:
-        by_host.setdefault(removal.host, []).append(removal.generation)
-    for host, generations in by_host.items():
-        profile = deployments.profile(host)
-        numbers = [generation.number for generation in generations]
-        if profile.current_number() in (None, *numbers):
-            profile.forget()  # the host is gone
-        else:
-            profile.delete(numbers)
-        deployments.probations.forget(host, numbers)
+    removals = _discard(deployments, plan.removals)
     faults.reach("gc.generations")
-    for view in plan.dropped:
-        state.drop_view(view)
+    with state.lock(alone=True):
+        still = {*decide_again().dropped}
+        dropped = tuple(view for view in plan.dropped if view in still)
+        for view in dropped:
+            state.drop_view(view)
     faults.reach("gc.views")
     forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
     forget_packs(state.packs, state.is_rooted)
     state.forget_hot(state.is_rooted, KEPT_HOT_LISTS)
+    return replace(plan, removals=removals, dropped=dropped)
 
 
-def delete_paths(
-    state: StateDirectory, store: Store, candidates: Mapping[str, Registered]
-) -> Outcome:
-    """Those of them that Nix takes for dead, and that no other garbage refers to."""
+def _discard(deployments: Deployments, removals: Iterable[Removal]) -> tuple[Removal, ...]:
+    """Those that were deleted; somebody may have gone back to a generation meanwhile."""
+    by_host: dict[tuple[str, bool], list[Removal]] = {}
+    for removal in removals:
+        by_host.setdefault((removal.host, removal.is_gone), []).append(removal)
+    done: list[Removal] = []
+    for (host, is_gone), some in by_host.items():
+        numbers = [removal.generation.number for removal in some]
+        deleted = deployments.discard(host, numbers, is_gone=is_gone)
+        done += (removal for removal in some if removal.generation.number in deleted)
+    return tuple(done)
+
+
+def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
+    """Delete those candidates that Nix takes for dead, and that no other garbage refers to."""
+    if not plan.deletes:
+        return Outcome((), 0, tuple(sorted(plan.candidates)))
+    candidates = plan.candidates
     there = _there(store, candidates)
     dead = there & store.dead() if there else set()
     dead -= store.invalid(dead)
@@ -160,10 +202,14 @@ def _there(store: Store, paths: Iterable[str]) -> set[str]:
     return {path for path in paths if os.path.lexists(store.physical(StorePath(path)))}
 
 
-def _paths(state: StateDirectory, views: Iterable[str]) -> dict[str, Registered]:
+def _paths(systems: Systems, views: Iterable[str]) -> tuple[dict[str, Registered], dict[str, str]]:
+    """The store paths of views, and by view what is wrong with those that cannot be read."""
     paths: dict[str, Registered] = {}
-    for view in views:
-        record = state.view(view)
-        if record is not None:
-            paths |= parse_registration(record.registration)
-    return paths
+    unread: dict[str, str] = {}
+    for view in sorted(views):
+        try:
+            record = systems.state.mended_view(systems.store, view)
+            paths |= parse_registration(record.registration) if record is not None else {}
+        except (StorebootError, ValueError) as error:
+            unread[view] = str(error)
+    return paths, unread

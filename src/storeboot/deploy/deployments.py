@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine, delete, insert, select
 
-from storeboot import faults
+from storeboot import faults, files
 from storeboot.boot.timeline import FAILED, UP
 from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
@@ -89,10 +89,11 @@ class Deployments:
     ) -> int:
         """Make the system the host's next boot; the number of its generation.
 
-        Until the last step, the switch of a symlink, the host boots what it did before.
+        Until the last step, the switch of a symlink, the host boots what it did before. All that
+        the generation needs is on disk before that, and the switch is on disk when this returns.
         """
         self.prepare(host, system, url, progress)
-        with self._deciding(host.name):
+        with self._deciding(host.name), files.reported(f"host {host.name} is not given it"):
             self._root(host, system)
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")
@@ -116,7 +117,7 @@ class Deployments:
         self.fallback(host, system)  # said before anything is built
         self.prepare(host, system, url, progress)
         profile = self.profile(host.name)
-        with self._deciding(host.name):
+        with self._deciding(host.name), files.reported(f"host {host.name} is not given it"):
             previous = self.fallback(host, system)
             self._root(host, system)
             # Written down first: from here on it decides, wherever nix-env leaves the profile.
@@ -293,13 +294,28 @@ class Deployments:
 
     def forget(self, host: str) -> None:
         """A host that is removed: generations and tests; what they held is for the next gc."""
-        with self._deciding(host):
+        with self._deciding(host), files.reported(f"the generations of host {host} stay"):
             self.probations.forget(host)
             self.profile(host).forget()
+
+    def discard(self, host: str, numbers: Iterable[int], *, is_gone: bool) -> set[int]:
+        """Delete generations that a collection has chosen, unless they are needed by now.
+
+        Of a host that is gone all goes if the current one is among them. Returns those deleted.
+        """
+        going, profile = set(numbers), self.profile(host)
+        with self._deciding(host), files.reported(f"the generations of host {host} stay"):
+            if is_gone and profile.current_number() in {None, *going}:
+                profile.forget()
+            else:
+                going -= self.needed(host)
+                profile.delete(going)
+            self.probations.forget(host, sorted(going))
+        return going
 
     def switch(self, host: Host, generation: Generation) -> None:
         """Make a generation that is there the host's next boot."""
         self.systems.prepare(self.systems.booted(host, generation.system), host)
-        with self._deciding(host.name):
+        with self._deciding(host.name), files.reported(f"host {host.name} is not switched"):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)

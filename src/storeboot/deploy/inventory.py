@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from storeboot import files
 from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.rollouts import Rollouts
@@ -71,7 +72,7 @@ class Inventory:
         self.registry.remove(host)
         self.rollouts.forget(host)
         self.deployments.forget(host)
-        self.state.host_key(host).unlink(missing_ok=True)
+        files.remove(self.state.host_key(host))
 
     def leases(self, now: float) -> list[Boot]:
         """Boots that hold their views. Time in which the server was down does not count: machines
@@ -80,7 +81,8 @@ class Inventory:
         return self.boots.leases(now if until is None else min(now, until), self.lease)
 
     def resume(self, now: float) -> None:
-        """The server is up again: leases go on from where they stood."""
+        """The server is up again: damage is mended, and leases go on from where they stood."""
+        self.systems.mend()
         until = self.state.served_until()
         down = max(0.0, now - until) if until is not None else 0.0
         if until is not None and down:

@@ -1,9 +1,16 @@
-"""The packs of the views that are served, and what is learned for the next ones."""
+"""The packs of the views that are served, and what is learned for the next ones.
+
+Machines say what they have read, and anybody can say that he is one. So only boots that came up are
+learned from (the caller knows which did), no machine alone fills everybody's pack (`pack/hot.py`),
+and a pack is built so often and no oftener.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +20,21 @@ from storeboot.config import PacksSection
 from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.errors import StorebootError
 from storeboot.nix.store import Store, StorePath
-from storeboot.pack.builder import Pack, build, choose, find, hot_files
+from storeboot.pack.builder import Pack, build, choose, find, hot_files, newest
 from storeboot.pack.guess import guess
-from storeboot.pack.hot import HotList
+from storeboot.pack.hot import HotList, Witness
 
 log = structlog.get_logger()
 # A few files more or less are not worth another file for every machine.
 ENOUGH_NEW = 4
 ENOUGH_LESS = 1 / 8  # of the files that a pack has
+# Bytes in one pack of files that a single boot alone has read. What the demo's first boot reads and
+# nobody could guess is half of it, so that its second boot has all of that.
+MAX_DOUBTED = 8 << 20
+# Seconds between two packs of a view that are built of what was learned: the first one at once,
+# because one boot says most of what there is to learn, then seldom.
+PAUSES = (0.0, 60.0, 600.0)
+PATIENCE = 120.0  # seconds that a boot to learn from waits for another one's pack to be built
 
 Progress = Callable[[str], None]
 
@@ -33,12 +47,15 @@ class Packs:
     state: StateDirectory
     store: Store
     ready: dict[str, Pack | None] = field(default_factory=dict)  # None: it cannot be built
+    clock: Callable[[], float] = time.monotonic
     learning: threading.Lock = field(default_factory=threading.Lock)
+    rebuilt: dict[str, tuple[int, float]] = field(default_factory=dict)  # how often, and when last
+    due: dict[str, ViewRecord] = field(default_factory=dict)  # views whose packs are outdated
 
     def get(self, view: str) -> Pack | None:
-        """The newest that is ready, as long as its file is there."""
+        """The newest that is ready, as long as its file is whole."""
         pack = self.ready.get(view)
-        if pack is not None and not pack.path.exists():
+        if pack is not None and not pack.is_whole():
             self.ready.pop(view, None)
             return None
         return pack
@@ -52,13 +69,16 @@ class Packs:
         return find(self.state.packs, view, name)
 
     def prepare(self, view: ViewRecord, progress: Progress) -> None:
-        """Make a view's pack ready; that it cannot be built stops no boot."""
+        """Make a view's pack ready; that it cannot be built stops no boot.
+
+        An older one has to do then, such as on a disk that is full.
+        """
         try:
             self.build(view, progress)
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             hint = error.hint if isinstance(error, StorebootError) else None
-            self.ready.setdefault(view.view_id)
+            self.ready.setdefault(view.view_id, newest(self.state.packs, view.view_id))
             log.error("pack.not_built", view=view.view_id, reason=reason, hint=hint)
 
     def build(self, view: ViewRecord, progress: Progress) -> Pack:
@@ -70,7 +90,7 @@ class Packs:
 
     def choose(self, view: ViewRecord) -> frozenset[bytes]:
         """The files that the next pack of a view has with their data."""
-        return choose(self.store, self.hot(view), self.section.hot_size << 20)
+        return choose(self.store, self.hot(view), self.section.hot_size << 20, MAX_DOUBTED)
 
     def hot(self, view: ViewRecord) -> HotList:
         """What boots of the view have read, or of the one most like it, or what one may guess."""
@@ -85,9 +105,14 @@ class Packs:
         return guess(self.store, map(StorePath, view.paths), map(StorePath, view.toplevels))
 
     def learn(
-        self, view: ViewRecord, held: str | None, read: set[bytes], resident: set[bytes] | None
+        self,
+        view: ViewRecord,
+        held: str | None,
+        read: set[bytes],
+        resident: set[bytes] | None,
+        by: Witness,
     ) -> None:
-        """What a boot says of a view's hot files; see `HotList.with_boot`. Blocking.
+        """What a boot that came up says of a view's hot files; see `HotList.with_boot`. Blocking.
 
         `held` is the name of the pack that the machine had.
         """
@@ -96,12 +121,35 @@ class Packs:
         image = self.file(view.view_id, held) if held else None
         had = hot_files(image) if image is not None else frozenset[bytes]()
         if resident is not None:
-            resident &= had
-        with self.learning:
-            hot = self.hot(view).with_boot(own, had, resident)
+            resident = resident & had
+        with self._alone():
+            hot = self.hot(view).with_boot(own, had, resident, by)
             self.state.set_hot(view.view_id, hot)
             if self._is_outdated(view):
-                self.prepare(view, lambda _text: None)
+                self.due[view.view_id] = view
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Build the packs again that are outdated, and have not been built lately. Blocking."""
+        for identity, view in list(self.due.items()):
+            count, at = self.rebuilt.get(identity, (0, 0.0))
+            if count and self.clock() - at < PAUSES[min(count, len(PAUSES) - 1)]:
+                continue
+            with self._alone():
+                if self.due.pop(identity, None) is None:
+                    continue  # another thread was faster
+                self.rebuilt[identity] = (count + 1, self.clock())
+                if self.state.is_rooted(identity):
+                    self.prepare(view, lambda _text: None)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self.learning.acquire(timeout=PATIENCE):
+            raise StorebootError(f"packs have been busy for more than {PATIENCE:.0f} s")
+        try:
+            yield
+        finally:
+            self.learning.release()
 
     def _is_outdated(self, view: ViewRecord) -> bool:
         pack = self.get(view.view_id)

@@ -17,43 +17,50 @@ roots/ID            garbage collection roots of the views
 dhcp/               configuration and files of dnsmasq, where it is ours
 reports/BOOT/       what machines reported of themselves
 ssh/HOST.ed25519    the hosts' ssh keys
+
+Durable, and named when they are damaged: the key, the profiles, the views and their roots, the ssh
+keys. All else can be made again, and is when it is damaged or lost. Other names are left alone.
 """
 
 from __future__ import annotations
 
-import fcntl
-import gzip
 import json
 import os
+import re
 import secrets
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TextIO
 
-from storeboot import faults
-from storeboot.errors import StorebootError
-from storeboot.nfs.views import view_id
-from storeboot.nix.database import database
+import structlog
+
+from storeboot import files
+from storeboot.deploy.locks import PATIENCE, locked
+from storeboot.deploy.views import ViewRecord, Views
+from storeboot.errors import DamagedError
 from storeboot.nix.profiles import Profile
-from storeboot.nix.store import Registered, Store, StorePath, registration
+from storeboot.nix.store import Registered, Store, StorePath
 from storeboot.pack.hot import HotList
 
+__all__ = ["StateDirectory", "ViewRecord"]
+
+log = structlog.get_logger()
 KEY_SIZE = 32
 _SAME_USER = "run commands as the user that `storeboot serve` runs as"
-
-
-@dataclass(frozen=True, slots=True)
-class ViewRecord:
-    """A view as it is kept: its id, what it boots, and every path in it."""
-
-    view_id: str
-    toplevels: tuple[str, ...]
-    paths: tuple[str, ...]
-    registration: str
+_DIRECTORIES = ("views", "initrds", "roots", "reports", "profiles", "locks")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+# What belongs into directories whose names are not free; anything else there is left alone.
+_OURS = {
+    "views": re.compile(r"[0-9a-f]{32}\.json"),
+    "roots": re.compile(r"[0-9a-f]{32}"),
+    "initrds": re.compile(r"[0-9a-f]{32}\.(img|json)"),
+    "packs": re.compile(r"[0-9a-f]{32}\.(squashfs|json|hot)"),
+    "hot": re.compile(r"[0-9a-f]{32}\.json"),
+    "databases": re.compile(r"[0-9a-f]{32}\.gz"),
+    "profiles": _HOST,
+}
+_OTHERS = "dhcp"  # also read by dnsmasq's user, so its modes are not ours to change
 
 
 class StateDirectory:
@@ -61,64 +68,100 @@ class StateDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            for name in ("views", "initrds", "roots", "reports", "profiles", "locks"):
-                (path / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorebootError(
-                f"cannot write to the state directory {path}: {error.strerror}",
-                "set server.state_directory to one that this user may write",
-            ) from None
+        self._views = Views(path)
+        with files.reported(
+            "cannot write to the state directory",
+            "set server.state_directory to one that this user may write",
+        ):
+            for name in _DIRECTORIES:
+                files.make_directory(path / name)
+
+    def clean_up(self) -> None:
+        """What a server does at its start: remove what killed processes have left half written,
+        take permissions away that older versions have given, and name what does not belong here.
+        """
+        for name in ("", *sorted({*_DIRECTORIES, *_OURS, "ssh"})):
+            for left in files.sweep(self.path / name):
+                log.info("state.swept", file=str(left))
+        for stray in self.strays():
+            log.warning("state.stray", file=str(stray), reason="it is none of ours, and left alone")
+        self._restrict()
+
+    def _restrict(self) -> None:
+        for place, directories, names in os.walk(self.path):
+            files.restrict(Path(place), files.DIRECTORY_MODE)
+            directories[:] = [name for name in directories if name != _OTHERS]
+            for name in names:
+                if not Path(place, name).is_symlink():
+                    files.restrict(Path(place, name), files.FILE_MODE)
+
+    def strays(self) -> list[Path]:
+        """Files and directories that are none of ours, where every name has a meaning."""
+        found = []
+        for name, ours in _OURS.items():
+            directory = self.path / name
+            for file in directory.iterdir() if directory.is_dir() else ():
+                is_right = name != "profiles" or file.is_dir()
+                if not (ours.fullmatch(file.name) and is_right) and not files.is_partial(file):
+                    found.append(file)
+        return sorted(found)
 
     def key(self) -> bytes:
         """The secret behind filehandles, tokens and agent keys; made at the first start."""
         file = self.path / "server.key"
         if not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(secrets.token_bytes(KEY_SIZE))
-            try:
-                os.link(partial, file)
-            except FileExistsError:
-                pass  # another process was first, and its key counts
-            finally:
-                partial.unlink()
-        try:
-            key = file.read_bytes()
-        except OSError as error:
-            raise StorebootError(f"cannot read {file}: {error.strerror}", _SAME_USER) from None
+            with files.reported("cannot make the server's key", _SAME_USER):
+                files.link_new(file, secrets.token_bytes(KEY_SIZE))
+        key = self._read_key(file)
+        if len(key) != KEY_SIZE and not self._is_used():
+            key = self._key_again(file)
         if len(key) != KEY_SIZE:
-            raise StorebootError(
+            raise DamagedError(
                 f"{file} has {len(key)} bytes instead of {KEY_SIZE}",
                 "restore it from a backup; a new one makes every running machine's handles stale",
             )
         return key
 
-    @contextmanager
-    def lock(self, *, alone: bool = False) -> Iterator[None]:
-        """Between processes. Who makes or relies on roots holds it; who takes them, alone."""
-        with _opened(self.path / "lock") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
+    def _read_key(self, file: Path) -> bytes:
+        with files.reported("cannot read the server's key", _SAME_USER):
+            return file.read_bytes()
 
-    @contextmanager
-    def host_lock(self, host: str) -> Iterator[None]:
+    def _is_used(self) -> bool:
+        """Whether anything may depend on the key: no boot begins without a view."""
+        return any(next((self.path / name).iterdir(), None) for name in ("views", "roots"))
+
+    def _key_again(self, file: Path) -> bytes:
+        """In place of a key that was cut off at the first start, and that nobody has ever used."""
+        with self.lock(alone=True):
+            key = self._read_key(file)
+            if len(key) != KEY_SIZE and not self._is_used():
+                log.warning("state.key_made_again", file=str(file), bytes=len(key))
+                key = secrets.token_bytes(KEY_SIZE)
+                with files.reported("cannot make the server's key", _SAME_USER):
+                    files.write(file, key, files.SECRET_MODE)
+        return key
+
+    def lock(
+        self, *, alone: bool = False, seconds: float = PATIENCE
+    ) -> AbstractContextManager[None]:
+        """Between processes. Who makes or relies on roots holds it; who takes them, alone, and only
+        for as long as it takes to decide which."""
+        return locked(self.path / "lock", "the state directory", alone=alone, seconds=seconds)
+
+    def host_lock(self, host: str, seconds: float = PATIENCE) -> AbstractContextManager[None]:
         """Between processes, for one host: to look at its generations and change them."""
-        with _opened(self.path / "locks" / host) as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+        return locked(self.path / "locks" / host, f"host {host}", seconds=seconds)
 
-    @contextmanager
-    def rollout_lock(self) -> Iterator[None]:
+    def rollout_lock(self, seconds: float = PATIENCE) -> AbstractContextManager[None]:
         """Between processes: to carry rollouts on."""
-        with _opened(self.path / "rollouts") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+        return locked(self.path / "rollouts", "what rollouts do", seconds=seconds)
 
     def serves(self) -> None:
-        """The server is up."""
-        (self.path / "serving").touch()
+        """The server is up. A disk that takes no note of it stops nobody."""
+        try:
+            files.touch(self.path / "serving")
+        except OSError as error:
+            log.warning("state.not_noted", file=str(self.path / "serving"), reason=error.strerror)
 
     def served_until(self) -> float | None:
         """When it was up last, in seconds since 1970."""
@@ -128,77 +171,61 @@ class StateDirectory:
             return None
 
     def add_view(self, store: Store, toplevel: StorePath) -> ViewRecord:
-        """The view of one system: rooted first, then written down."""
-        identity = view_id([toplevel.text]).hex()
-        known = self.view(identity)
-        if known is not None and self.is_rooted(identity):
-            return known
-        store.require(toplevel)
-        store.add_root(self._root(identity), toplevel)
-        faults.reach("view.rooted")
-        closure = store.closure(toplevel)
-        document: dict[str, object] = {
-            "toplevels": [toplevel.text],
-            "paths": [info.path.text for info in closure],
-            "registration": registration(closure),
-        }
-        file = self._view_file(identity)
-        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        partial.write_text(json.dumps(document))
-        partial.replace(file)
-        return self._record(identity, document)
+        """The view of one system, on disk; nothing is written for one that is there."""
+        return self._views.add(store, toplevel)
 
     def view(self, identity: str) -> ViewRecord | None:
-        try:
-            document = json.loads(self._view_file(identity).read_text())
-        except FileNotFoundError:
-            return None
-        return self._record(identity, document)
+        """A view by its id, None if it is not known; DamagedError if its file is no good."""
+        return self._views.get(identity)
+
+    def mended_view(self, store: Store, identity: str) -> ViewRecord | None:
+        """The same; one that is damaged or lost is made again from its root. Blocking."""
+        return self._views.mended(store, identity)
 
     def views(self) -> list[str]:
-        """Ids of the views that are rooted here.
+        """Ids of the views that are rooted here."""
+        return self._views.ids()
 
-        One that is written down only was copied from a server whose machines this one takes over.
-        """
-        return sorted(file.name for file in (self.path / "roots").iterdir())
+    def damaged_views(self, *, lost: bool = False) -> dict[str, str]:
+        """What is wrong with the files of views, by the view's id; see `Views.damages`."""
+        return dict(self._views.damages(lost=lost))
 
     def is_rooted(self, identity: str) -> bool:
-        return self._root(identity).is_symlink()
+        return self._views.is_rooted(identity)
+
+    def toplevel(self, identity: str) -> StorePath | None:
+        """What a view that is rooted boots."""
+        return self._views.toplevel(identity)
 
     def drop_view(self, identity: str) -> None:
-        """Its root goes last: as long as that is there, the next collection goes on with it."""
-        self._view_file(identity).unlink(missing_ok=True)
-        self._database(identity).unlink(missing_ok=True)
-        faults.reach("view.unwritten")
-        self._root(identity).unlink(missing_ok=True)
+        self._views.drop(identity)
 
     def database(self, view: ViewRecord) -> Path:
-        """A view's paths as Nix on the machine knows them, gzipped; made at the first call."""
-        file = self._database(view.view_id)
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-            partial.write_bytes(gzip.compress(database(view.registration), mtime=0))
-            partial.replace(file)
-        return file
+        """A view's paths as Nix on the machine knows them, gzipped. Blocking."""
+        return self._views.database(view)
 
     def garbage(self) -> dict[str, Registered]:
-        """Paths that were given up before, and perhaps not deleted."""
+        """Paths that were given up before, and perhaps not deleted.
+
+        Of a file that is damaged nothing is known; Nix's own collection deletes those paths too.
+        """
+        file = self.path / "garbage.json"
         try:
-            document = json.loads((self.path / "garbage.json").read_text())
+            document = json.loads(file.read_bytes())
+            return {path: Registered(size, tuple(refs)) for path, (size, refs) in document.items()}
         except FileNotFoundError:
-            return {}
-        return {path: Registered(size, tuple(refs)) for path, (size, refs) in document.items()}
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("gc.garbage_forgotten", file=str(file), reason=str(error))
+        return {}
 
     def set_garbage(self, paths: Mapping[str, Registered]) -> None:
         file = self.path / "garbage.json"
         if not paths:
-            file.unlink(missing_ok=True)
+            files.remove(file, durable=False)
             return
-        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         document = {path: (each.size, each.references) for path, each in paths.items()}
-        partial.write_text(json.dumps(document))
-        partial.replace(file)
+        files.write(file, json.dumps(document))
 
     def profile(self, store: Store, host: str) -> Profile:
         return Profile(store, self.path / "profiles" / host / "system")
@@ -209,53 +236,47 @@ class StateDirectory:
 
     def profiled(self) -> list[str]:
         """Hosts that have or had generations."""
-        return sorted(directory.name for directory in (self.path / "profiles").iterdir())
-
-    def _root(self, identity: str) -> Path:
-        return self.path / "roots" / identity
-
-    def _database(self, identity: str) -> Path:
-        return self.path / "databases" / f"{identity}.gz"
-
-    def _view_file(self, identity: str) -> Path:
-        return self.path / "views" / f"{identity}.json"
-
-    def _record(self, identity: str, document: dict[str, object]) -> ViewRecord:
-        toplevels, paths = document["toplevels"], document["paths"]
-        assert isinstance(toplevels, list)
-        assert isinstance(paths, list)
-        return ViewRecord(identity, tuple(toplevels), tuple(paths), str(document["registration"]))
+        return sorted(
+            place.name
+            for place in (self.path / "profiles").iterdir()
+            if _HOST.fullmatch(place.name) and place.is_dir()
+        )
 
     @property
     def packs(self) -> Path:
         return self.path / "packs"
 
     def hot(self, view: str) -> HotList | None:
-        """What was learned of a view's boots; None if nothing was."""
-        file = self.path / "hot" / f"{view}.json"
-        return _hot_list(file) if file.is_file() else None
+        """What was learned of a view's boots; None if nothing was, or it was lost."""
+        return _hot_list(self._hot(view))
 
     def hot_lists(self) -> list[HotList]:
         """Of all views, the one that was learned last first."""
-        files = (self.path / "hot").glob("*.json")
-        newest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
-        return [_hot_list(file) for file in newest]
+        found = (_hot_list(file) for file in self._hot_files())
+        return [hot for hot in found if hot is not None]
 
     def forget_hot(self, needed: Callable[[str], bool], keep: int) -> None:
         """Remove the lists of views that are not needed, but for the newest: an update takes its
         first list from one that is most like it."""
-        gone = [file for file in (self.path / "hot").glob("*.json") if not needed(file.stem)]
-        gone.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+        gone = [file for file in self._hot_files() if not needed(file.stem)]
         for file in gone[keep:]:
-            file.unlink(missing_ok=True)
+            files.remove(file, durable=False)
 
     def set_hot(self, view: str, hot: HotList) -> None:
-        file = self.path / "hot" / f"{view}.json"
-        file.parent.mkdir(exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        document = {os.fsdecode(path): round(share, 3) for path, share in sorted(hot.files.items())}
-        partial.write_text(json.dumps(document))
-        partial.replace(file)
+        """Not synced: a list that is lost is learned again."""
+        file = self._hot(view)
+        files.make_directory(file.parent)
+        files.write(file, json.dumps(hot.document()), durable=False)
+
+    def _hot(self, view: str) -> Path:
+        return self.path / "hot" / f"{view}.json"
+
+    def _hot_files(self) -> list[Path]:
+        """The newest first."""
+        found = [
+            file for file in (self.path / "hot").glob("*.json") if _OURS["hot"].fullmatch(file.name)
+        ]
+        return sorted(found, key=lambda file: file.stat().st_mtime, reverse=True)
 
     @property
     def initrds(self) -> Path:
@@ -281,14 +302,11 @@ class StateDirectory:
         partial.replace(file)
 
 
-def _hot_list(file: Path) -> HotList:
-    return HotList(
-        {os.fsencode(path): share for path, share in json.loads(file.read_text()).items()}
-    )
-
-
-def _opened(lock: Path) -> TextIO:
+def _hot_list(file: Path) -> HotList | None:
     try:
-        return lock.open("a")
-    except OSError as error:
-        raise StorebootError(f"cannot lock {lock}: {error.strerror}", _SAME_USER) from None
+        return HotList.from_document(json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("pack.hot_list_lost", file=str(file), reason=str(error))
+        return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from storeboot import files
 from storeboot.boot.plan import Plan, make_plan
 from storeboot.config import Config
 from storeboot.deploy.packs import Packs
@@ -23,6 +25,8 @@ from storeboot.nix.store import Store, StorePath
 from storeboot.nix.system import System, read_system, specialisations
 
 log = structlog.get_logger()
+PATIENCE = 600.0  # seconds; an initrd and a pack of a large system take a minute or two
+_SPACE = "look at the disk of the state directory: df, dmesg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,27 @@ class Systems:
         host: Host | None = None,
         progress: Callable[[str], None] = lambda _text: None,
     ) -> Assignment:
-        """Blocking; what was built before is taken from the state directory."""
-        with self._alone(toplevel):
+        """Blocking; what was built before is taken from the state directory, without a write.
+
+        All of it is on disk then.
+        """
+        with self._alone(toplevel), files.reported(f"{toplevel} cannot be made ready", _SPACE):
             return self._prepare(toplevel, host, progress)
 
-    def _alone(self, toplevel: StorePath) -> threading.Lock:
+    @contextmanager
+    def _alone(self, toplevel: StorePath) -> Iterator[None]:
         """Of the threads of this process, one makes a system ready, and the others find it."""
         with self.guard:
-            return self.making.setdefault(toplevel, threading.Lock())
+            lock = self.making.setdefault(toplevel, threading.Lock())
+        if not lock.acquire(timeout=PATIENCE):
+            raise StorebootError(
+                f"{toplevel} is being made ready for more than {PATIENCE:.0f} s",
+                "look at the load of the server and its disks, and try again",
+            )
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _prepare(
         self, toplevel: StorePath, host: Host | None, progress: Callable[[str], None]
@@ -127,7 +144,7 @@ class Systems:
         found = self.ready.get((toplevel, needs))
         if found is None:
             return None
-        if self.state.is_rooted(found.view.view_id) and found.initrd.path.exists():
+        if self.state.is_rooted(found.view.view_id) and found.initrd.is_whole():
             return found
         self.ready.pop((toplevel, needs), None)
         return None
@@ -149,8 +166,20 @@ class Systems:
         for (toplevel, _), assignment in list(self.ready.items()):
             if assignment.view.view_id == view:
                 return toplevel if self.state.is_rooted(view) else None
-        record = self.state.view(view) if self.state.is_rooted(view) else None
-        return StorePath.from_arg(record.toplevels[0]) if record is not None else None
+        return self.state.toplevel(view)
+
+    def mend(self) -> None:
+        """What a server does at its start: clean up the state directory, and make views again whose
+        files are damaged or lost, because machines may run them. What is wrong stops nothing."""
+        try:
+            self.state.clean_up()
+        except OSError as error:
+            log.error("state.not_cleaned_up", reason=str(error))
+        for view in sorted(self.state.damaged_views(lost=True)):
+            try:
+                self.state.mended_view(self.store, view)
+            except StorebootError as error:
+                log.error("view.damaged", view=view, reason=error.message, hint=error.hint)
 
     def choices(self, toplevel: StorePath) -> dict[str, StorePath]:
         """What a generation can boot: the system itself by the name "", and its specialisations."""

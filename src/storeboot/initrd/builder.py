@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import structlog
 import zstandard
 
+from storeboot import files
 from storeboot.errors import UnbootableError
 from storeboot.initrd import cpio, modules
 from storeboot.nix.fstab import FstabEntry
@@ -25,6 +26,7 @@ FORMAT = 1  # part of every cache key; raise it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
             "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
+_NAME = re.compile(r"[0-9a-f]{32}")
 Progress = Callable[[str], None]
 
 
@@ -37,6 +39,13 @@ class Initrd:
     modules: int
     firmware: int
     missing_firmware: tuple[str, ...]
+    sha256: str = ""  # of one that was built here; a system's own is Nix's to keep
+
+    def is_whole(self) -> bool:
+        """Whether its file is there, and what it was when it was built."""
+        if not self.sha256:
+            return self.path.exists()
+        return files.checked.match(self.path, self.size, self.sha256)
 
 
 def build(
@@ -54,25 +63,30 @@ def build(
     scripts = {name: _script(name) for name in _SCRIPTS}
     key = _cache_key(system, busybox, needs, scripts)
     image, facts = cache / f"{key}.img", cache / f"{key}.json"
-    if image.is_file() and facts.is_file():
-        return _from_facts(image, json.loads(facts.read_text()))
+    known = _described(image)
+    if known is not None and known.is_whole():
+        return known
     tree = modules.read_tree(system.modules)
-    files = modules.needed(tree, needs, system.toplevel.text)
-    progress(f"initrd of {system.toplevel.name}: {len(files)} modules")
-    contents = _Contents(system, tree, files)
+    wanted = modules.needed(tree, needs, system.toplevel.text)
+    progress(f"initrd of {system.toplevel.name}: {len(wanted)} modules")
+    contents = _Contents(system, tree, wanted)
     members = cpio.with_parents(
         [*_base(busybox), *_script_members(scripts), *_mask_members(system), *contents.members()]
     )
-    cache.mkdir(parents=True, exist_ok=True)
-    _write(image, cpio.archive(members))
-    found = {
-        "system": system.toplevel.text,
-        "modules": len(files),
-        "firmware": contents.firmware,
-        "missing_firmware": sorted(contents.missing),
-    }
-    _write_whole(facts, json.dumps(found).encode())
-    log.info("initrd.built", bytes=image.stat().st_size, **found)
+    files.make_directory(cache)
+    with files.publish(image) as partial:
+        _compress(partial, cpio.archive(members))
+        found = {
+            "system": system.toplevel.text,
+            "size": partial.stat().st_size,
+            "sha256": files.sha256(partial),
+            "modules": len(wanted),
+            "firmware": contents.firmware,
+            "missing_firmware": sorted(contents.missing),
+        }
+        # First, so that no image is ever without its facts; they tell whether it is whole.
+        files.write(facts, json.dumps(found))
+    log.info("initrd.built", **found)
     return _from_facts(image, found)
 
 
@@ -87,20 +101,43 @@ def own(system: System) -> Initrd:
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:
-    """Remove the initrds of systems that are not needed; one that is asked for is built again."""
+    """Remove the initrds of systems that are not needed; one that is asked for is built again.
+
+    So is one whose facts are damaged.
+    """
     for facts in sorted(cache.glob("*.json")):
-        if not needed(json.loads(facts.read_text()).get("system", "")):
-            facts.unlink()
-            facts.with_suffix(".img").unlink(missing_ok=True)
+        if _NAME.fullmatch(facts.stem) and not needed(_system_of(facts)):
+            files.remove(facts.with_suffix(".img"), durable=False)
+            files.remove(facts, durable=False)
+    for image in sorted(cache.glob("*.img")):
+        if _NAME.fullmatch(image.stem) and not image.with_suffix(".json").exists():
+            files.remove(image, durable=False)
 
 
-def _from_facts(image: Path, facts: dict[str, object]) -> Initrd:
+def _system_of(facts: Path) -> str:
+    """The system that an initrd was built for; "" if that cannot be told."""
+    try:
+        return str(json.loads(facts.read_bytes())["system"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _described(image: Path) -> Initrd | None:
+    """An initrd as its facts have it; None if they are lost, damaged, or of an older version."""
+    try:
+        return _from_facts(image, json.loads(image.with_suffix(".json").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _from_facts(image: Path, facts: Mapping[str, Any]) -> Initrd:
     return Initrd(
         path=image,
-        size=image.stat().st_size,
-        modules=int(str(facts["modules"])),
-        firmware=int(str(facts["firmware"])),
-        missing_firmware=tuple(facts["missing_firmware"]),  # type: ignore[arg-type]
+        size=int(facts["size"]),
+        modules=int(facts["modules"]),
+        firmware=int(facts["firmware"]),
+        missing_firmware=tuple(facts["missing_firmware"]),
+        sha256=str(facts["sha256"]),
     )
 
 
@@ -166,21 +203,21 @@ def _mask(entry: FstabEntry) -> str:
 class _Contents:
     """Modules, their index and the firmware that they ask for."""
 
-    def __init__(self, system: System, tree: modules.ModuleTree, files: tuple[str, ...]) -> None:
+    def __init__(self, system: System, tree: modules.ModuleTree, names: tuple[str, ...]) -> None:
         self._system = system
         self._tree = tree
-        self._files = files
+        self._names = names
         self.firmware = 0
         self.missing: set[str] = set()
 
     def members(self) -> Iterator[cpio.Member]:
         base = f"lib/modules/{self._system.kernel_version}"
         wanted: set[str] = set()
-        for file in self._files:
+        for file in self._names:
             data = modules.load(self._tree.directory / file)
             wanted.update(modules.firmware_of(data))
             yield cpio.regular(f"{base}/{modules.plain(file)}", data)
-        for name, text in modules.index_files(self._tree, self._files).items():
+        for name, text in modules.index_files(self._tree, self._names).items():
             yield cpio.regular(f"{base}/{name}", text.encode())
         for name in sorted(wanted):
             yield from self._firmware(name)
@@ -198,17 +235,9 @@ class _Contents:
         self.missing.add(name)
 
 
-def _write(path: Path, pieces: Iterator[bytes]) -> None:
+def _compress(path: Path, pieces: Iterator[bytes]) -> None:
     """Zstandard, which every kernel since 5.9 unpacks (CONFIG_RD_ZSTD)."""
-    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
     compressor = zstandard.ZstdCompressor(level=12, threads=-1)
-    with partial.open("wb") as stream, compressor.stream_writer(stream) as writer:
+    with path.open("wb") as stream, compressor.stream_writer(stream) as writer:
         for piece in pieces:
             writer.write(piece)
-    partial.replace(path)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -10,17 +10,22 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
+from storeboot import files
 from storeboot.errors import CommandError, StoreError
 from storeboot.process import run
 
 STORE_DIR = "/nix/store"
 _PATH = re.compile(r"/nix/store/([0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211})")
+# How long Nix may take. It waits for its own locks, such as those of a garbage collection.
+SECONDS = 300.0
+LONG = 3600.0  # to look at every path of a store, or to delete many
 _INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin) and try again"
 
 
@@ -87,7 +92,7 @@ class Store:
         self.require(path)
         argv = ["nix", "path-info", "--json", "--recursive", *self.arguments(), path.text]
         try:
-            output = run(argv, hint=_INSTALL_NIX)
+            output = run(argv, hint=_INSTALL_NIX, seconds=SECONDS)
         except CommandError as error:
             if "is not valid" in error.message:
                 raise StoreError(
@@ -105,15 +110,41 @@ class Store:
             )
 
     def add_root(self, link: Path, path: StorePath) -> None:
-        """An indirect garbage collection root: as long as `link` is there, `path` stays."""
-        link.parent.mkdir(parents=True, exist_ok=True)
+        """Make `link` an indirect garbage collection root: as long as it is there, `path` stays.
+
+        Both link and root are on disk then.
+        """
+        files.make_directory(link.parent)
         run(
-            ["nix-store", *self.options(), "--realise", path.text, "--indirect", "--add-root", link]
+            [
+                "nix-store",
+                *self.options(),
+                "--realise",
+                path.text,
+                "--indirect",
+                "--add-root",
+                link,
+            ],
+            seconds=SECONDS,
         )
+        files.sync_directory(link.parent)
+        self.sync_roots()
+
+    def sync_roots(self) -> None:
+        """Wait until the roots that Nix has made are on disk; it syncs its database only.
+
+        Where a daemon keeps them from us, `sync` has to do.
+        """
+        with suppress(OSError):
+            files.sync_directory(self.root / "nix/var/nix/gcroots/auto")
+
+    def sync(self) -> None:
+        """Wait until all that was built and copied to the store is on disk."""
+        files.sync_file_system(self.directory)
 
     def dead(self) -> set[str]:
         """Paths that no root holds, and the next garbage collection would take."""
-        output = run(["nix-store", *self.options(), "--gc", "--print-dead"])
+        output = run(["nix-store", *self.options(), "--gc", "--print-dead"], seconds=LONG)
         return {line for line in output.splitlines() if line.startswith(STORE_DIR)}
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -121,7 +152,7 @@ class Store:
 
         It refuses as well what something else refers to, dead or not.
         """
-        run(["nix-store", *self.options(), "--delete", *paths])
+        run(["nix-store", *self.options(), "--delete", *paths], seconds=LONG)
 
     def held_by_others(self, paths: Iterable[str]) -> set[str]:
         """Those of these paths that paths outside of them refer to, directly or not."""
@@ -134,13 +165,15 @@ class Store:
         found: set[str] = set()
         for some in batches(sorted(paths)):
             words = ["--check-validity", "--print-invalid", *some]
-            found |= set(run(["nix-store", *self.options(), *words]).split())
+            argv = ["nix-store", *self.options(), *words]
+            found |= set(run(argv, seconds=SECONDS).split())
         return found
 
     def _query(self, question: str, paths: Iterable[str]) -> set[str]:
         found: set[str] = set()
         for some in batches(sorted(paths)):
-            found |= set(run(["nix-store", *self.options(), "--query", question, *some]).split())
+            argv = ["nix-store", *self.options(), "--query", question, *some]
+            found |= set(run(argv, seconds=SECONDS).split())
         return found
 
     def follow(self, path: StorePath, relative: str = "") -> Path | None:
@@ -231,13 +264,16 @@ class Registered:
 
 
 def parse_registration(text: str) -> dict[str, Registered]:
-    """The other way round, by path; without hash and deriver."""
+    """The other way round, by path, without hash and deriver. ValueError if it is damaged."""
     found: dict[str, Registered] = {}
     lines = iter(text.splitlines())
-    for path in lines:
-        _hash, size, _deriver = next(lines), int(next(lines)), next(lines)
-        references = tuple(next(lines) for _ in range(int(next(lines))))
-        found[path] = Registered(size, references)
+    try:
+        for path in lines:
+            _hash, size, _deriver = next(lines), int(next(lines)), next(lines)
+            references = tuple([next(lines) for _ in range(int(next(lines)))])
+            found[path] = Registered(size, references)
+    except StopIteration:
+        raise ValueError("the registration is cut off") from None
     return found
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from storeboot import files
 from storeboot.nfs.views import FLAT_DIRECTORY_NAME, flat_name
 from storeboot.nix.store import Store, StorePath
 from storeboot.pack import tar
@@ -34,7 +34,7 @@ _TAR2SQFS = (
 )  # fmt: skip
 _INSTALL = "install squashfs-tools-ng (on Debian: apt-get install squashfs-tools-ng)"
 _PIECE = 1 << 20
-_IMAGE, _HOT = ".squashfs", ".hot"
+_IMAGE, _HOT, _FACTS = ".squashfs", ".hot", ".json"
 _NAME = re.compile(r"[0-9a-f]{32}\.squashfs")
 
 Progress = Callable[[str], None]
@@ -52,6 +52,10 @@ class Pack:
     hot_files: int
     hot_bytes: int  # of the files' data, before compression
 
+    def is_whole(self) -> bool:
+        """Whether its file is there, and what it was when it was built."""
+        return files.checked.match(self.path, self.size, self.sha256)
+
 
 def build(
     store: Store,
@@ -67,77 +71,101 @@ def build(
     under its name only when it is whole.
     """
     name = pack_name(view, hot)
-    image, facts = cache / f"{name}{_IMAGE}", cache / f"{name}.json"
-    if image.is_file() and facts.is_file():
-        facts.touch()  # the newest again, whatever was built since
-        return _from_facts(image, json.loads(facts.read_text()))
-    cache.mkdir(parents=True, exist_ok=True)
+    image = cache / f"{name}{_IMAGE}"
+    known = _whole(image)
+    if known is not None:
+        with suppress(OSError):  # a disk that cannot be written
+            image.with_suffix(_FACTS).touch()  # the newest again, whatever was built since
+        return known
+    files.make_directory(cache)
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
     writer = _Writer(store, hot)
-    partial = _partial(image)
-    try:
+    with files.publish(image) as partial:
         feed([*_TAR2SQFS, partial], writer.stream(map(StorePath, paths)), hint=_INSTALL)
         pack = Pack(
             path=image,
             size=partial.stat().st_size,
-            sha256=_sha256(partial),
+            sha256=files.sha256(partial),
             view=view,
             inodes=writer.inodes,
             hot_files=writer.hot_files,
             hot_bytes=writer.hot_bytes,
         )
-        _write(image.with_suffix(_HOT), b"\0".join(sorted(hot)))
-        partial.replace(image)
-    finally:
-        partial.unlink(missing_ok=True)
-    _write(facts, json.dumps(_facts(pack)).encode())
+        # First, so that no image is ever without its facts; they tell whether it is whole.
+        listed = b"\0".join(sorted(hot))
+        files.write(image.with_suffix(_HOT), listed)
+        files.write(image.with_suffix(_FACTS), json.dumps(_facts(pack, listed)))
     forget(cache, lambda _view: True)
     log.info("pack.built", view=view, bytes=pack.size, inodes=pack.inodes, hot=pack.hot_files)
     return pack
 
 
 def newest(cache: Path, view: str) -> Pack | None:
-    """The newest pack of a view that is kept."""
+    """The newest pack of a view that is kept, and whole."""
     made = []
-    for facts in cache.glob("*.json"):
-        with suppress(FileNotFoundError):  # forgotten meanwhile
-            document = json.loads(facts.read_text())
-            if document["view"] == view:
-                made.append(
-                    (facts.stat().st_mtime, _from_facts(facts.with_suffix(_IMAGE), document))
-                )
-    return max(made, key=lambda each: each[0])[1] if made else None
+    for made_at, facts, found in _kept(cache):
+        if found is not None and found.view == view:
+            made.append((made_at, facts.with_suffix(_IMAGE)))
+    packs = (_whole(image) for _, image in sorted(made, reverse=True))
+    return next((pack for pack in packs if pack is not None), None)
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:
     """Remove what is there of views that are not needed, and what was superseded of the others.
 
-    The one before the newest stays: a machine may be about to fetch it.
+    The one before the newest stays: a machine may be about to fetch it. What is damaged goes too.
     """
     by_view: dict[str, list[tuple[float, Path]]] = {}
-    for facts in cache.glob("*.json"):
-        with suppress(FileNotFoundError):  # another process forgets as well
-            made_at = facts.stat().st_mtime
-            view = json.loads(facts.read_text())["view"]
-            by_view.setdefault(view, []).append((made_at, facts))
+    for made_at, facts, found in _kept(cache):
+        if found is None:
+            _remove(facts)
+        else:
+            by_view.setdefault(found.view, []).append((made_at, facts))
     for view, made in by_view.items():
         made.sort(reverse=True)
         for _, facts in made[KEPT:] if needed(view) else made:
-            facts.unlink(missing_ok=True)
-            for suffix in (_IMAGE, _HOT):
-                facts.with_suffix(suffix).unlink(missing_ok=True)
+            _remove(facts)
+    for image in cache.glob(f"*{_IMAGE}"):
+        if _NAME.fullmatch(image.name) and not image.with_suffix(_FACTS).exists():
+            _remove(image)
+
+
+def _kept(cache: Path) -> Iterator[tuple[float, Path, Pack | None]]:
+    """When each pack was made, its facts, and what they say; None for those that are damaged."""
+    for facts in cache.glob(f"*{_FACTS}"):
+        if _NAME.fullmatch(facts.with_suffix(_IMAGE).name):
+            with suppress(FileNotFoundError):  # another process forgets as well
+                yield facts.stat().st_mtime, facts, _described(facts.with_suffix(_IMAGE))
+
+
+def _remove(pack: Path) -> None:
+    """All of a pack; the facts last, so that what is left of a removal is found by them."""
+    for suffix in (_IMAGE, _HOT, _FACTS):
+        files.remove(pack.with_suffix(suffix), durable=False)
+
+
+def _described(image: Path) -> Pack | None:
+    """A pack as its facts have it; None if they are lost, damaged, or of an older version."""
+    try:
+        facts = json.loads(image.with_suffix(_FACTS).read_bytes())
+        listed = image.with_suffix(_HOT)
+        if not files.checked.match(listed, facts.pop("list_size"), facts.pop("list_sha256")):
+            return None
+        return Pack(path=image, **facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _whole(image: Path) -> Pack | None:
+    """A pack whose files are all there and what they were when it was built."""
+    pack = _described(image)
+    return pack if pack is not None and pack.is_whole() else None
 
 
 def find(cache: Path, view: str, name: str) -> Path | None:
-    """The file of a view's pack by its name, if it is still kept."""
-    image = cache / name
-    if not _NAME.fullmatch(name) or not image.is_file():
-        return None
-    try:
-        facts = json.loads(image.with_suffix(".json").read_text())
-    except FileNotFoundError:  # forgotten meanwhile
-        return None
-    return image if facts["view"] == view else None
+    """The file of a view's pack by its name, if it is still kept, and whole."""
+    pack = _whole(cache / name) if _NAME.fullmatch(name) else None
+    return pack.path if pack is not None and pack.view == view else None
 
 
 def hot_files(image: Path) -> frozenset[bytes]:
@@ -148,10 +176,12 @@ def hot_files(image: Path) -> frozenset[bytes]:
         return frozenset()
 
 
-def choose(store: Store, hot: HotList, limit: int) -> frozenset[bytes]:
+def choose(
+    store: Store, hot: HotList, limit: int, limit_doubted: int | None = None
+) -> frozenset[bytes]:
     """The files that go into a pack: those that most boots have read, then the smallest ones.
 
-    `limit` is the sum of their sizes, in bytes.
+    `limit` is the sum of their sizes, in bytes, and `limit_doubted` that of those in doubt.
     """
     sized: list[tuple[float, int, bytes]] = []
     for path, share in hot.files.items():
@@ -159,10 +189,13 @@ def choose(store: Store, hot: HotList, limit: int) -> frozenset[bytes]:
             state = (store.directory / os.fsdecode(path)).lstat()
             if stat.S_ISREG(state.st_mode):
                 sized.append((-share, state.st_size, path))
-    chosen, total = [], 0
+    chosen, total, doubted = [], 0, 0
     for _, size, path in sorted(sized):
-        if total + size <= limit:
+        doubt = size if path in hot.doubted else 0
+        fits = limit_doubted is None or doubted + doubt <= limit_doubted
+        if fits and total + size <= limit:
             total += size
+            doubted += doubt
             chosen.append(path)
     return frozenset(chosen)
 
@@ -210,25 +243,7 @@ class _Writer:
             yield from tar.hot(inode, iter(lambda: stream.read(_PIECE), b""))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _partial(file: Path) -> Path:
-    """Of this process and thread."""
-    return file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.partial")
-
-
-def _write(file: Path, data: bytes) -> None:
-    partial = _partial(file)
-    partial.write_bytes(data)
-    partial.replace(file)
-
-
-def _facts(pack: Pack) -> dict[str, object]:
-    return {name: value for name, value in asdict(pack).items() if name != "path"}
-
-
-def _from_facts(image: Path, facts: dict[str, object]) -> Pack:
-    return Pack(path=image, **facts)  # type: ignore[arg-type]
+def _facts(pack: Pack, listed: bytes) -> dict[str, object]:
+    facts = {name: value for name, value in asdict(pack).items() if name != "path"}
+    checksum = hashlib.sha256(listed).hexdigest()
+    return {**facts, "list_size": len(listed), "list_sha256": checksum}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 HASH = 33  # characters of `<hash>-`
 WEIGHT = 1 / 8  # of the newest boot in a file's share
@@ -16,33 +18,104 @@ _VERSION = re.compile(rb"-[0-9].*")
 
 
 @dataclass(frozen=True, slots=True)
+class Witness:
+    """Who a boot was, as far as a server can know."""
+
+    boot: str
+    host: str
+    address: str
+
+    def confirms(self, other: Witness, *, alone: bool) -> bool:
+        """Whether two boots together say more than one; on a host that is alone, any two do."""
+        if alone:
+            return self.boot != other.boot
+        return self.host != other.host and self.address != other.address
+
+
+@dataclass(frozen=True, slots=True)
 class HotList:
     """Files below the store directory, and the share of boots that read each, 0 to 1.
 
     The newer a boot is, the more it counts: a file that is not read any more is forgotten.
+
+    No single machine decides. A file that one boot alone has read is in doubt, and packs have only
+    little of such files, until a boot of another host at another address has read it too. The only
+    host of a system confirms what it reads by another boot. Where there are several hosts, one of
+    them that boots again and again makes no file colder.
     """
 
     files: Mapping[bytes, float] = field(default_factory=dict)
+    doubted: Mapping[bytes, Witness] = field(default_factory=dict)  # some of `files`
+    hosts: tuple[str, ...] = ()  # that were learned from, the last one first; two at most
 
     def with_boot(
         self,
         read: Iterable[bytes],
         held: Iterable[bytes] = (),
         resident: Iterable[bytes] | None = (),
+        by: Witness | None = None,
     ) -> HotList:
         """After another boot.
 
         `read` came over NFS; `held` were in its pack, of which `resident` were in its page cache.
         None if the machine could not tell: then nothing is learned of what its pack held.
+        Nothing is in doubt that was read by None.
         """
         unknown = frozenset(held) if resident is None else frozenset()
         seen = {*read, *(resident or ())}
+        hosts = self._hosts_with(by)
+        alone = len(hosts) < 2
+        cools = alone or by is None or by.host != self.hosts[0]
         files = {
-            path: share if path in unknown else share + WEIGHT * ((path in seen) - share)
+            path: share + WEIGHT * ((path in seen) - share)
+            if path in seen or (cools and path not in unknown)
+            else share
             for path, share in self.files.items()
         }
-        files |= dict.fromkeys(seen - self.files.keys(), FIRST)
-        return HotList({path: share for path, share in files.items() if share >= RARE})
+        new = seen - self.files.keys()
+        files |= dict.fromkeys(new, FIRST)
+        doubted = {
+            path: witness
+            for path, witness in self.doubted.items()
+            if path not in seen or (by is not None and not by.confirms(witness, alone=alone))
+        }
+        doubted |= dict.fromkeys(new, by) if by is not None else {}
+        return HotList(files, doubted, hosts)._without_rare()
+
+    def _hosts_with(self, by: Witness | None) -> tuple[str, ...]:
+        if by is None:
+            return self.hosts
+        return (by.host, *(host for host in self.hosts if host != by.host))[:2]
+
+    def _without_rare(self) -> HotList:
+        files = {path: share for path, share in self.files.items() if share >= RARE}
+        doubted = {path: each for path, each in self.doubted.items() if path in files}
+        return HotList(files, doubted, self.hosts)
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        shares = {os.fsdecode(path): round(share, 3) for path, share in self.files.items()}
+        return {
+            "files": dict(sorted(shares.items())),
+            "doubted": {
+                os.fsdecode(path): [each.boot, each.host, each.address]
+                for path, each in sorted(self.doubted.items())
+            },
+            "hosts": self.hosts,
+        }  # fmt: skip
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> HotList:
+        """Also of an older version, which doubted nothing. ValueError, TypeError or AttributeError
+        for what is no such document."""
+        if "files" not in document:
+            document = {"files": document}
+        files = {os.fsencode(path): float(share) for path, share in document["files"].items()}
+        doubted = {
+            os.fsencode(path): Witness(*map(str, each))
+            for path, each in document.get("doubted", {}).items()
+        }
+        return cls(files, doubted, tuple(map(str, document.get("hosts", ()))))
 
     def for_closure(self, names: Iterable[bytes]) -> HotList:
         """What it says of another closure (base names of store paths), by paths inside packages.
@@ -56,10 +129,14 @@ class HotList:
             by_name[plain].append(name)
             by_name[_VERSION.sub(b"", plain)].append(name)
         files: dict[bytes, float] = {}
+        doubted: dict[bytes, Witness] = {}
         for path, share in self.files.items():
             base, _, inside = path.partition(b"/")
             plain = base[HASH:]
             goals = [base] if base in known else by_name.get(plain, [])
             for goal in goals or by_name.get(_VERSION.sub(b"", plain), []):
-                files[goal + b"/" + inside if inside else goal] = share
-        return HotList(files)
+                there = goal + b"/" + inside if inside else goal
+                files[there] = share
+                if path in self.doubted:
+                    doubted[there] = self.doubted[path]
+        return HotList(files, doubted, self.hosts)

@@ -29,6 +29,7 @@ from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
+from storeboot.pack.hot import Witness
 from storeboot.serve.host_keys import host_key
 from storeboot.serve.native import NativeBoots
 from storeboot.serve.scripts import RefusedError, Scripts
@@ -342,7 +343,10 @@ class BootService:
         if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
         read = await self.reads(boot.address)
-        await asyncio.to_thread(self.inventory.systems.packs.learn, view, pack, read, resident)
+        if not any(event.stage == UP for event in self.boots.events_of(boot.id)):
+            return  # it has not come up, so nobody knows what it is
+        by = Witness(boot.id, boot.host, boot.address)
+        await asyncio.to_thread(self.inventory.systems.packs.learn, view, pack, read, resident, by)
         log.info("pack.learned", host=boot.host, boot=boot.id, over_nfs=len(read),
                  in_memory=None if resident is None else len(resident))  # fmt: skip
         await self.notify()

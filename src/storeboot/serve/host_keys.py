@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from storeboot import files
+from storeboot.deploy.damage import is_private_key
+from storeboot.errors import DamagedError
 from storeboot.process import run
 
+SECONDS = 60.0  # for a program that takes a moment
 _INSTALL_SSH = "install OpenSSH, or set ssh_host_key = false"
 
 
 def host_key(file: Path, host: str) -> str:
-    """The private key, as sshd(8) takes it; made by ssh-keygen when it is asked for first."""
-    if not file.exists():
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        with TemporaryDirectory(dir=file.parent) as place:
-            made = Path(place, "key")
-            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{host}", "-f", made],
-                hint=_INSTALL_SSH)  # fmt: skip
-            with suppress(FileExistsError):  # another request was first, and its key counts
-                os.link(made, file)
-    return file.read_text()
+    """The private key, as sshd(8) takes it; made by ssh-keygen when it is asked for first.
+
+    Before it is given to a machine it is on disk. One that is damaged is not made again: others
+    know the machine by it.
+    """
+    with files.reported(f"host {host} has no ssh key"):
+        if not file.exists():
+            files.make_directory(file.parent, 0o700)
+            files.link_new(file, _made(host))  # another request may be first, and its key counts
+        data = file.read_bytes()
+    if not is_private_key(data):
+        raise DamagedError(
+            f"{file} is damaged", "restore it from a backup, or remove it: a new one is made then"
+        )
+    return data.decode()
+
+
+def _made(host: str) -> bytes:
+    with TemporaryDirectory(prefix="storeboot-") as place:
+        made = Path(place, "key")
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{host}", "-f", made],
+            hint=_INSTALL_SSH, seconds=SECONDS)  # fmt: skip
+        return made.read_bytes()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from storeboot import files
 from storeboot.boot.plan import ticket
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.systems import Assignment
@@ -23,6 +23,7 @@ log = structlog.get_logger()
 # A board that has read config.txt goes on with what that has named, for this long at least.
 KEPT_SECONDS = 600.0
 _NAME = re.compile(r"[0-9a-f]{8}")
+_DIRECTORY, _FILE = 0o755, 0o644  # dnsmasq is another user, and shows root nothing else
 _LEFT, _SHARED = ".left", ".shared"
 
 
@@ -52,8 +53,8 @@ class Boards:
         self._remove_others(names)
         shared = self.root / _SHARED
         for copy in shared.iterdir() if shared.is_dir() else ():
-            if copy.stat().st_nlink == 1:
-                copy.unlink()
+            if copy.stat().st_nlink == 1 and not files.is_partial(copy):
+                files.remove(copy, durable=False)
 
     def _complain(self, host: str, reason: str) -> None:
         """Once, and again when it is another reason."""
@@ -65,7 +66,7 @@ class Boards:
         """Boards that are nobody's any more."""
         for place in self.root.iterdir():
             if _NAME.fullmatch(place.name) and place.is_dir() and place.name not in names:
-                shutil.rmtree(place)
+                files.remove_tree(place)
 
     def _update(self, host: Host, place: Path, now: float) -> None:
         inventory = self.inventory
@@ -76,18 +77,21 @@ class Boards:
         line = self._command_line(host, assignment)
         said = f"{assignment.system.toplevel} {assignment.initrd.path.name} {line}"
         prefix = hashlib.sha256(said.encode()).hexdigest()[:16]
-        place.mkdir(parents=True, exist_ok=True)
+        files.make_directory(place, _DIRECTORY, durable=False)
         self._link_firmware(place)
-        if not (place / prefix).is_dir():
+        if not self._is_right(place / prefix, assignment, line):
             self._fill(place / prefix, assignment, line)
-        (place / prefix / _LEFT).unlink(missing_ok=True)
+        files.remove(place / prefix / _LEFT, durable=False)
         own = self.firmware / "config.txt"
         text = config_txt(prefix, own.read_text() if own.is_file() else "")
         chosen = place / "config.txt"
         if not chosen.is_file() or chosen.read_text() != text:
-            _replace(chosen, text)
+            _write(chosen, text)
             log.info("raspberry.updated", host=host.name, system=str(assignment.system.toplevel))
         _forget(place, prefix, now)
+        for left in place.glob(".*.partial"):  # by a process that was killed
+            if left.is_dir():
+                files.remove_tree(left)
 
     def _command_line(self, host: Host, assignment: Assignment) -> str:
         """As iPXE would hand it over; who the board is, its serial number says."""
@@ -107,35 +111,49 @@ class Boards:
             link = place / file.name
             if file.name == "config.txt" or (link.is_symlink() and link.readlink() == file):
                 continue
-            link.unlink(missing_ok=True)
+            files.remove(link, durable=False)
             link.symlink_to(file)
 
+    def _is_right(self, place: Path, assignment: Assignment, line: str) -> bool:
+        """Whether a boot's directory is there, and all in it is what it was: nothing of it is
+        synced, so a power cut may have left files empty."""
+        try:
+            return (place / COMMAND_LINE).read_text() == line + "\n" and all(
+                files.checked.same(place / name, source) for name, source in _parts(assignment)
+            )
+        except FileNotFoundError:
+            return False
+
     def _fill(self, place: Path, assignment: Assignment, line: str) -> None:
-        """Whole under its name, and never changed again."""
+        """Whole under its name, and never changed again unless it is damaged."""
         partial = place.with_name(f".{place.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        self._share(assignment.system.kernel, partial / KERNEL)
-        self._share(assignment.initrd.path, partial / INITRD)
-        _replace(partial / COMMAND_LINE, line + "\n")
-        trees = assignment.system.device_trees
-        for file in sorted(trees.rglob("*.dtb*")) if trees is not None else ():
-            goal = partial / ("overlays" if file.parent.name == "overlays" else "") / file.name
-            goal.parent.mkdir(exist_ok=True)
-            self._share(file, goal)
+        files.remove_tree(partial)
+        files.make_directory(partial, _DIRECTORY, durable=False)
+        _write(partial / COMMAND_LINE, line + "\n")
+        for name, source in _parts(assignment):
+            goal = partial / name
+            files.make_directory(goal.parent, _DIRECTORY, durable=False)
+            self._share(source, goal)
+        files.remove_tree(place)
         partial.rename(place)
 
     def _share(self, source: Path, goal: Path) -> None:
         """One copy for all boards: the paths that systems have never change what they hold."""
         name = hashlib.sha256(str(source).encode()).hexdigest()[:32]
         copy = self.root / _SHARED / name
-        copy.parent.mkdir(exist_ok=True)
-        if not copy.exists():
-            partial = copy.with_name(f"{name}.partial")
-            shutil.copyfile(source, partial)
-            partial.chmod(0o644)
-            partial.replace(copy)
+        files.make_directory(copy.parent, _DIRECTORY, durable=False)
+        files.copy(source, copy, _FILE)
         goal.hardlink_to(copy)
+
+
+def _parts(assignment: Assignment) -> Iterator[tuple[str, Path]]:
+    """What a boot is made of, by its name in the boot's directory."""
+    yield KERNEL, assignment.system.kernel
+    yield INITRD, assignment.initrd.path
+    trees = assignment.system.device_trees
+    for file in sorted(trees.rglob("*.dtb*")) if trees is not None else ():
+        is_overlay = file.parent.name == "overlays"
+        yield (f"overlays/{file.name}" if is_overlay else file.name), file
 
 
 def _forget(place: Path, prefix: str, now: float) -> None:
@@ -145,14 +163,20 @@ def _forget(place: Path, prefix: str, now: float) -> None:
         if not is_ours or old.name == prefix:
             continue
         mark = old / _LEFT
-        if not mark.exists():
-            mark.write_text(f"{now}\n")
-        elif now - float(mark.read_text()) > KEPT_SECONDS:
-            shutil.rmtree(old)
+        since = _number(mark)
+        if since is None:
+            _write(mark, f"{now}\n")
+        elif now - since > KEPT_SECONDS:
+            files.remove_tree(old)
 
 
-def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text)
-    partial.chmod(0o644)  # dnsmasq shows nothing else as root
-    partial.replace(file)
+def _number(file: Path) -> float | None:
+    try:
+        return float(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _write(file: Path, text: str) -> None:
+    """Derived from what boards' hosts boot, and looked at every few seconds: not synced."""
+    files.write(file, text, _FILE, durable=False)

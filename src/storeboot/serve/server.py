@@ -103,6 +103,7 @@ async def running(
             asyncio.create_task(_renew_leases(service, nfs)),
             asyncio.create_task(_carry_on(service, dnsmasq)),
             asyncio.create_task(_look_at_native(service)),
+            asyncio.create_task(_keep_packs(service)),
         ]
         firmware = config.dhcp.raspberry_firmware
         if dnsmasq is not None and firmware is not None:
@@ -145,8 +146,8 @@ async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
 
 
 def _renew(service: BootService, peers: list[str], now: float) -> None:
-    service.boots.touch_addresses(peers, now)
     service.state.serves()
+    service.boots.touch_addresses(peers, now)
     hosts = {host.name for host in service.registry.all()} | service.registry.invalid().keys()
     service.boots.forget_others(hosts, now - service.inventory.lease)
 
@@ -164,6 +165,13 @@ async def _look_at_native(service: BootService) -> None:
     while True:
         await _bravely(service.native.look(service.clock()))
         await asyncio.sleep(NATIVE_SECONDS)
+
+
+async def _keep_packs(service: BootService) -> None:
+    """Packs that are outdated, and were built too lately to be built at once."""
+    while True:
+        await _bravely(asyncio.to_thread(service.inventory.systems.packs.catch_up))
+        await asyncio.sleep(TEST_SECONDS)
 
 
 async def _keep_boards(service: BootService, boards: Boards) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import replace
 
 from storeboot.deploy.state import StateDirectory
+from storeboot.errors import DamagedError
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nix.store import Store
@@ -16,6 +18,7 @@ class StoreTree:
     """Blocking reads of one store; called in a thread."""
 
     def __init__(self, store: Store, state: StateDirectory) -> None:
+        self._store = store
         self._directory = os.fsencode(store.directory)
         self._state = state
 
@@ -34,7 +37,10 @@ class StoreTree:
             return None
 
     def _view(self, view: bytes) -> View | None:
-        record = self._state.view(view.hex())
+        try:
+            record = self._state.mended_view(self._store, view.hex())
+        except DamagedError as error:  # not unknown: its machines wait until it is restored
+            raise OSError(errno.EIO, error.message) from None
         if record is None:
             return None
         tops = {}

@@ -1,0 +1,85 @@
+"""Locks between processes (flock(2)): held for as long as a block lasts, waited for with an end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storeboot.errors import StorebootError
+from storeboot.files import FILE_MODE
+
+PATIENCE = 60.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds between two tries
+_SAME_USER = "run commands as the user that `storeboot serve` runs as"
+_PROC_LOCKS = Path("/proc/locks")
+
+
+@contextmanager
+def locked(
+    file: Path, purpose: str, *, alone: bool = True, seconds: float = PATIENCE
+) -> Iterator[None]:
+    """Hold the lock of a file, alone or together with others.
+
+    `purpose` says what the lock is for, in the error that is raised when it cannot be had within
+    `seconds`.
+    """
+    descriptor = _opened(file)
+    try:
+        _acquire(descriptor, file, purpose, alone, seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(file: Path) -> int:
+    """Opened for reading if it is there: that is enough for a lock, also on a read-only disk."""
+    try:
+        try:
+            return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            os.fchmod(descriptor, FILE_MODE)
+            return descriptor
+    except OSError as error:
+        raise StorebootError(f"cannot lock {file}: {error.strerror}", _SAME_USER) from None
+
+
+def _acquire(descriptor: int, file: Path, purpose: str, alone: bool, seconds: float) -> None:
+    """Linux has no flock(2) with an end, so this tries again and again."""
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        if time.monotonic() >= deadline:
+            raise StorebootError(
+                f"{purpose} is locked for more than {seconds:.0f} s{_by(descriptor)}",
+                f"wait for it or end it, and try again; the lock is {file}",
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _by(descriptor: int) -> str:
+    """Who holds it, if the kernel says so: " by process 7 (storeboot gc)"."""
+    found = []
+    with suppress(OSError, ValueError, IndexError):
+        number = str(os.fstat(descriptor).st_ino)
+        for line in _PROC_LOCKS.read_text().splitlines():
+            words = line.split()  # 1: FLOCK ADVISORY WRITE 708 00:13:1234 0 EOF
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == number:
+                found.append(_process(words[4]))
+    return f" by {', '.join(sorted(set(found)))}" if found else ""
+
+
+def _process(pid: str) -> str:
+    try:
+        words = Path("/proc", pid, "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return f"process {pid}"
+    return f"process {pid} ({' '.join(words).strip()[:100]})"

@@ -1,0 +1,229 @@
+"""Views as they are kept: what each boots, every path in it, and the root that holds it.
+
+`roots/ID` is the garbage collection root, a symlink to the view's toplevel; `views/ID.json` says
+what the view is. Machines that run hold on to it, so it is never changed. From the root it can be
+made again, because a toplevel's closure never changes either.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from storeboot import faults, files
+from storeboot.errors import DamagedError, StorebootError
+from storeboot.nfs.views import view_id
+from storeboot.nix.database import database
+from storeboot.nix.store import Store, StorePath, parse_registration, registration
+
+log = structlog.get_logger()
+_ID = re.compile(r"[0-9a-f]{32}")
+_CHECKSUM = re.compile(rb'\{"checksum": "([0-9a-f]{64})", ')
+_FROM_COPY = "copy it from a backup, or from the server that this one takes over from"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """A view as it is kept: its id, what it boots, and every path in it."""
+
+    view_id: str
+    toplevels: tuple[str, ...]
+    paths: tuple[str, ...]
+    registration: str
+
+
+class Views:
+    """The views of a state directory."""
+
+    def __init__(self, state: Path) -> None:
+        self._roots = state / "roots"
+        self._descriptions = state / "views"
+        self._databases = state / "databases"
+
+    def add(self, store: Store, toplevel: StorePath) -> ViewRecord:
+        """The view of one system: rooted first, then written down. All of it is on disk then, and
+        so are the store paths. Nothing is written for a view that is there."""
+        identity = view_id([toplevel.text]).hex()
+        with suppress(DamagedError):
+            known = self.get(identity)
+            if known is not None and self.is_rooted(identity):
+                return known
+        store.require(toplevel)
+        store.add_root(self._root(identity), toplevel)
+        faults.reach("view.rooted")
+        closure = store.closure(toplevel)
+        # Nix does not sync what it builds and copies (fsync-store-paths is off).
+        store.sync()
+        paths = tuple(info.path.text for info in closure)
+        record = ViewRecord(identity, (toplevel.text,), paths, registration(closure))
+        files.write(self._description(identity), _written(record))
+        return record
+
+    def get(self, identity: str) -> ViewRecord | None:
+        """A view by its id, None if it is not known; DamagedError if its file is no good."""
+        file = self._description(identity)
+        try:
+            return _parsed(identity, file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamagedError(f"{file} cannot be read: {error.strerror}", _FROM_COPY) from None
+        except (ValueError, KeyError, TypeError):
+            raise DamagedError(f"{file} is damaged", _FROM_COPY) from None
+
+    def mended(self, store: Store, identity: str) -> ViewRecord | None:
+        """The same; one that is damaged or lost is made again from its root. Blocking."""
+        try:
+            found = self.get(identity)
+        except DamagedError as error:
+            return self._again(store, identity, error)
+        if found is not None or not self.is_rooted(identity):
+            return found
+        return self._again(store, identity, DamagedError(
+            f"{self._description(identity)} is not there, but its root is", _FROM_COPY
+        ))  # fmt: skip
+
+    def _again(self, store: Store, identity: str, damage: DamagedError) -> ViewRecord:
+        toplevel = self.toplevel(identity)
+        if toplevel is None:
+            raise damage
+        try:
+            record = self.add(store, toplevel)
+        except (StorebootError, OSError) as error:
+            raise DamagedError(
+                f"{damage.message}, and cannot be made again: {error}", damage.hint
+            ) from None
+        log.warning("view.made_again", view=identity, reason=damage.message)
+        return record
+
+    def ids(self) -> list[str]:
+        """Of the views that are rooted here.
+
+        One that is written down only was copied from a server whose machines this one takes over.
+        """
+        names = (file.name for file in self._roots.iterdir())
+        return sorted(name for name in names if _ID.fullmatch(name) and self.is_rooted(name))
+
+    def is_rooted(self, identity: str) -> bool:
+        return self._root(identity).is_symlink()
+
+    def toplevel(self, identity: str) -> StorePath | None:
+        """What a view boots, by its root."""
+        with suppress(OSError, StorebootError):
+            toplevel = StorePath.from_arg(str(self._root(identity).readlink()))
+            if view_id([toplevel.text]).hex() == identity:
+                return toplevel
+        return None
+
+    def drop(self, identity: str) -> None:
+        """Its root goes last: as long as that is there, the next collection goes on with it.
+
+        Nothing is synced: what is there again after a power cut is dropped again.
+        """
+        files.remove(self._description(identity), durable=False)
+        files.remove(self._database(identity), durable=False)
+        faults.reach("view.unwritten")
+        files.remove(self._root(identity), durable=False)
+
+    def damages(self, *, lost: bool = False) -> Iterator[tuple[str, str]]:
+        """The views whose files are no good, each with what is wrong.
+
+        With those that are lost only if that is asked for: where a root is good, its view's file is
+        about to be written, or is made again at the next start.
+        """
+        known = {file.stem for file in self._descriptions.glob("*.json")}
+        for identity in sorted({name for name in known if _ID.fullmatch(name)} | {*self.ids()}):
+            file = self._description(identity)
+            try:
+                if not _is_whole(identity, file.read_bytes()):
+                    yield identity, f"{file} is damaged"
+            except OSError as error:
+                is_lost = isinstance(error, FileNotFoundError)
+                if lost or not is_lost or self.toplevel(identity) is None:
+                    yield identity, f"{file} cannot be read: {error.strerror}"
+
+    def database(self, view: ViewRecord) -> Path:
+        """A view's paths as Nix on the machine knows them, gzipped; made at the first call, and
+        again when the file is no good. Blocking."""
+        file = self._database(view.view_id)
+        if not files.checked.holds(file, "gzip", _is_gzip):
+            files.make_directory(file.parent)
+            files.write(file, gzip.compress(database(view.registration), mtime=0))
+        return file
+
+    def _root(self, identity: str) -> Path:
+        return self._roots / identity
+
+    def _database(self, identity: str) -> Path:
+        return self._databases / f"{identity}.gz"
+
+    def _description(self, identity: str) -> Path:
+        return self._descriptions / f"{identity}.json"
+
+
+def _written(record: ViewRecord) -> bytes:
+    """A JSON document whose first member is the SHA-256 of all that follows it."""
+    document = {
+        "toplevels": record.toplevels,
+        "paths": record.paths,
+        "registration": record.registration,
+    }
+    rest = json.dumps(document).removeprefix("{").encode()
+    return b'{"checksum": "%s", %s' % (hashlib.sha256(rest).hexdigest().encode(), rest)
+
+
+def _parsed(identity: str, data: bytes) -> ViewRecord:
+    """Raises ValueError, KeyError or TypeError for what is not the description of this view."""
+    document = json.loads(data)
+    record = ViewRecord(
+        identity,
+        tuple(document["toplevels"]),
+        tuple(document["paths"]),
+        str(document["registration"]),
+    )
+    checksum = _checksum(data)
+    if view_id(record.toplevels).hex() != identity or checksum is False:
+        raise ValueError("this is another view's")
+    # Files of older versions have no checksum.
+    if checksum is None and parse_registration(record.registration).keys() != {*record.paths}:
+        raise ValueError("paths and registration differ")
+    return record
+
+
+def _checksum(data: bytes) -> bool | None:
+    """Whether it is right; None if there is none."""
+    match = _CHECKSUM.match(data)
+    if match is None:
+        return None
+    return hashlib.sha256(data[match.end() :]).hexdigest().encode() == match[1]
+
+
+def _is_whole(identity: str, data: bytes) -> bool:
+    checksum = _checksum(data)
+    if checksum is not None:
+        return checksum
+    try:
+        _parsed(identity, data)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _is_gzip(file: Path) -> bool:
+    """Whether it can be unpacked; gzip has a checksum and a length of its own."""
+    try:
+        with gzip.open(file) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True
