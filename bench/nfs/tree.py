@@ -29,7 +29,8 @@ def make(directory: Path) -> bytes:
     paths = [f"/nix/store/{name}" for name in names]
     state = StateDirectory(directory / "state")
     identity = view_id(paths)
-    document = {"toplevels": paths, "paths": paths, "registration": ""}
+    registration = "".join(f"{path}\n{'0' * 64}\n1\n\n0\n" for path in paths)
+    document = {"toplevels": paths, "paths": paths, "registration": registration}
     (state.path / "views" / f"{identity.hex()}.json").write_text(json.dumps(document))
     return identity
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import CACHE
-from e2e.test_linux_client import VIEW, write_view
+from e2e.test_linux_client import write_view
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.limits import LEASE_SECONDS
@@ -80,7 +80,7 @@ def _lines(lines: list[str]) -> str:
 async def serving(root: Path, workers: int) -> AsyncIterator[tuple[int, str]]:
     """Serve one view by so many workers; give the port and the path to mount."""
     state = StateDirectory(root / "state")
-    write_view(state, NAME)
+    view = write_view(state, NAME)
     key = state.key()
     programs = Programs(key, f"crowd-{workers}", asyncio.get_running_loop().time)
 
@@ -95,7 +95,7 @@ async def serving(root: Path, workers: int) -> AsyncIterator[tuple[int, str]]:
 
     listener = NfsListener(backend)
     port = await listener.start("127.0.0.1", 0)
-    token = programs.codec.encode_token(MountToken(VIEW, bytes(8)))
+    token = programs.codec.encode_token(MountToken(view, bytes(8)))
     try:
         yield port, f"/view/{token}"
     finally:

@@ -16,6 +16,7 @@ from e2e.systems import CACHE
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.program import Programs
+from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store
 from storeboot.serve.nfs_listener import NfsListener
 from storeboot.serve.nfs_service import NfsService
@@ -28,7 +29,6 @@ from storeboot.vm.qemu import HOST_ADDRESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 SCRIPT = Path(__file__).with_name("linux_client.sh")
-VIEW = bytes(range(16))
 
 
 def programs_of(suite: Suite) -> linux_tree.Programs:
@@ -46,23 +46,26 @@ def programs_of(suite: Suite) -> linux_tree.Programs:
     )
 
 
-def write_view(state: StateDirectory, name: str) -> None:
-    """Write the view VIEW, which has one store path and no system."""
+def write_view(state: StateDirectory, name: str) -> bytes:
+    """Write a view that has one store path and no system; return its id."""
     text = f"/nix/store/{name}"
-    record = {"toplevels": [text], "paths": [text], "registration": ""}
-    (state.path / "views" / f"{VIEW.hex()}.json").write_text(json.dumps(record))
+    view = view_id([text])
+    registration = f"{text}\n{'0' * 64}\n1\n\n0\n"
+    record = {"toplevels": [text], "paths": [text], "registration": registration}
+    (state.path / "views" / f"{view.hex()}.json").write_text(json.dumps(record))
+    return view
 
 
 @asynccontextmanager
 async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
     """An NFS server of one view with the tree; its port, and the path to mount."""
     state = StateDirectory(root / "state")
-    write_view(state, os.fsdecode(linux_tree.NAME))
+    view = write_view(state, os.fsdecode(linux_tree.NAME))
     programs = Programs(state.key(), "everything", asyncio.get_running_loop().time)
     tree = StoreTree(Store(root), state)
     listener = NfsListener(lambda on_closed: NfsService(programs, tree, on_closed))
     port = await listener.start("127.0.0.1", 0)
-    token = programs.codec.encode_token(MountToken(VIEW, bytes(8)))
+    token = programs.codec.encode_token(MountToken(view, bytes(8)))
     try:
         yield port, f"/view/{token}"
     finally:
