@@ -1,0 +1,255 @@
+"""The one place that writes files.
+
+A file appears under its name only when it is whole: it is written under another name in the same
+directory, `.NAME.UNIQUE.partial`, and renamed. Two kinds of files are told apart:
+
+- What is promised or cannot be made again is durable: the data is synced before the rename, and the
+  directory after it, so that a power cut leaves the old file or the new one (fsync(2), rename(2)).
+- What can be made again (`durable=False`) is only renamed. After a power cut it may be empty or
+  old, so whoever reads such a file has to check it and make it again. It costs no sync: a hundred
+  machines that boot at once must not wait for a hundred syncs.
+
+Modes do not depend on the umask. A writer holds a lock on its partial file (flock(2)), so `sweep`
+knows those that a killed process has left behind. Errors are OSErrors, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FILE_MODE = 0o640
+DIRECTORY_MODE = 0o750
+SECRET_MODE = 0o600
+_SUFFIX = ".partial"
+_REMEMBERED = 1024  # files whose checksum was right
+
+
+def write(path: Path, data: bytes | str, mode: int = FILE_MODE, *, durable: bool = True) -> None:
+    """Put a file in its place, whole, also over an older one."""
+    with publish(path, mode, durable=durable) as place:
+        _fill(place, data)
+
+
+@contextmanager
+def publish(path: Path, mode: int = FILE_MODE, *, durable: bool = True) -> Iterator[Path]:
+    """A file that somebody else writes: a stream, or another program.
+
+    Yields the name to write to, an empty file; it gets its own name when the block ends without an
+    exception, and is removed otherwise.
+    """
+    with _partial(path, mode) as place:
+        yield place
+        if durable:
+            sync(place)
+        place.replace(path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def link_new(path: Path, data: bytes | str, mode: int = SECRET_MODE) -> bool:
+    """Put a file in its place unless there is one already; whether this one was put there.
+
+    It is durable. When this returns, the file under that name is on disk, whoever wrote it.
+    """
+    with _partial(path, mode) as place:
+        _fill(place, data)
+        sync(place)
+        try:
+            path.hardlink_to(place)
+        except FileExistsError:
+            made = False
+        else:
+            made = True
+        place.unlink()
+    sync_directory(path.parent)
+    return made
+
+
+def copy(source: Path, path: Path, mode: int = FILE_MODE, *, durable: bool = False) -> None:
+    """Copy a file, unless its copy is there and the same. Copies can be made again."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_size == source.stat().st_size and sha256(path) == sha256(source):
+            return
+    with publish(path, mode, durable=durable) as place:
+        shutil.copyfile(source, place)
+
+
+def make_directory(path: Path, mode: int = DIRECTORY_MODE, *, durable: bool = True) -> None:
+    """Make a directory, and those above it; one that is there already stays as it is."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, mode, durable=durable)
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(mode)  # the umask may have taken more away
+    if durable:
+        sync_directory(path.parent)
+
+
+def remove(path: Path, *, durable: bool = True) -> bool:
+    """Remove a file or a symlink if it is there; whether it was."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    if durable:
+        sync_directory(path.parent)
+    return True
+
+
+def remove_tree(path: Path, *, durable: bool = False) -> None:
+    """Remove a directory with all that is in it, if it is there."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+        if durable:
+            sync_directory(path.parent)
+
+
+def touch(path: Path, mode: int = FILE_MODE) -> None:
+    """Set a file's times to now, without a sync. If it is not there it is made, durably."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        write(path, b"", mode)
+
+
+def restrict(path: Path, mode: int) -> None:
+    """Take those permissions away that `mode` does not have, where this user may do so."""
+    with suppress(FileNotFoundError, PermissionError):
+        has = path.stat().st_mode & 0o7777
+        if has & ~mode:
+            path.chmod(has & mode)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's data is on disk; its name is another matter."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on disk: files made, renamed, linked and removed."""
+    try:
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has no such sync
+            raise
+
+
+def sweep(directory: Path) -> list[Path]:
+    """Remove what killed processes have left half written in a directory; returns their names."""
+    swept = []
+    for place in sorted(directory.glob(f".*{_SUFFIX}")) if directory.is_dir() else ():
+        with suppress(OSError):
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(
+                    descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+                )  # fails if it is being written
+                place.unlink()
+                swept.append(place)
+            finally:
+                os.close(descriptor)
+    return swept
+
+
+def is_partial(path: Path) -> bool:
+    """Whether this is a file that is being written, or was when its writer was killed."""
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Checksums:
+    """Tells whether files are what they were when they were made.
+
+    A file is read once by a process, and again when its inode, size or modification time is not the
+    one that was found right: damage that leaves all three alone is found at the next start.
+    """
+
+    def __init__(self) -> None:
+        self._right: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def match(self, path: Path, size: int, checksum: str) -> bool:
+        """Whether the file is there with this size and this SHA-256 in hexadecimal digits."""
+        try:
+            state = path.stat()
+            if state.st_size != size:
+                return False
+            seen = (str(path), state.st_ino, state.st_mtime_ns, size, checksum)
+            with self._guard:
+                if seen in self._right:
+                    self._right.move_to_end(seen)
+                    return True
+            if sha256(path) != checksum:
+                return False
+        except OSError:  # a disk that cannot read it
+            return False
+        with self._guard:
+            self._right[seen] = None
+            while len(self._right) > _REMEMBERED:
+                self._right.popitem(last=False)
+        return True
+
+
+checksums = Checksums()  # of this process
+
+
+@contextmanager
+def _partial(path: Path, mode: int) -> Iterator[Path]:
+    """An empty file beside `path`, locked while it is written; it is gone when the block ends,
+    unless it was renamed."""
+    place, descriptor = _begin(path, mode)
+    try:
+        yield place
+    finally:
+        with suppress(OSError):
+            place.unlink()
+        os.close(descriptor)
+
+
+def _begin(path: Path, mode: int) -> tuple[Path, int]:
+    while True:
+        # NAME_MAX is 255 bytes, and names of hosts and packs are far below it.
+        place = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(place, flags, SECRET_MODE)
+        except FileExistsError:
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            os.fchmod(descriptor, mode)
+            return place, descriptor
+        os.close(descriptor)  # `sweep` was faster than the lock
+
+
+def _fill(place: Path, data: bytes | str) -> None:
+    with place.open("r+b") as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
