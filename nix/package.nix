@@ -24,7 +24,7 @@ python3Packages.buildPythonApplication {
 
   src = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.unions [ ../src ../pyproject.toml ../README.md ../LICENSE ];
+    fileset = lib.fileset.unions [ ../src ../systemd ../pyproject.toml ../README.md ../LICENSE ];
   };
 
   build-system = [ python3Packages.hatchling ];
