@@ -17,16 +17,17 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import CACHE
-from e2e.test_linux_client import write_view
+from integration.views import write_view
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
+from storeboot.serve.nfs_channel import WorkerSettings
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings
+from storeboot.serve.nfs_workers import NfsWorkers
 from storeboot.serve.store_tree import StoreTree
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.demo.uml_kernel import uml_kernel

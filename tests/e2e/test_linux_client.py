@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from e2e import linux_tree
 from e2e.systems import CACHE
-from storeboot.deploy.state import StateDirectory
-from storeboot.nfs.handle import MountToken
-from storeboot.nfs.program import Programs
-from storeboot.nfs.views import view_id
-from storeboot.nix.store import Store
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from integration.views import serving
 from storeboot.vm.demo.build import packages
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.demo.uml_kernel import uml_kernel
@@ -44,32 +34,6 @@ def programs_of(suite: Suite) -> linux_tree.Programs:
         libc=one("libc6-*/**/libc.so.6"),
         true=one("coreutils-*/**/bin/true"),
     )
-
-
-def write_view(state: StateDirectory, name: str) -> bytes:
-    """Write a view that has one store path and no system; return its id."""
-    text = f"/nix/store/{name}"
-    view = view_id([text])
-    registration = f"{text}\n{'0' * 64}\n1\n\n0\n"
-    record = {"toplevels": [text], "paths": [text], "registration": registration}
-    (state.path / "views" / f"{view.hex()}.json").write_text(json.dumps(record))
-    return view
-
-
-@asynccontextmanager
-async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
-    """An NFS server of one view with the tree; its port, and the path to mount."""
-    state = StateDirectory(root / "state")
-    view = write_view(state, os.fsdecode(linux_tree.NAME))
-    programs = Programs(state.key(), "everything", asyncio.get_running_loop().time)
-    tree = StoreTree(Store(root), state)
-    listener = NfsListener(lambda on_closed: NfsService(programs, tree, on_closed))
-    port = await listener.start("127.0.0.1", 0)
-    token = programs.codec.encode_token(MountToken(view, bytes(8)))
-    try:
-        yield port, f"/view/{token}"
-    finally:
-        await listener.stop()
 
 
 def expected(top: Path) -> dict[str, str]:
@@ -109,11 +73,11 @@ async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
     store.mkdir(parents=True)
     top = await asyncio.to_thread(linux_tree.make_tree, store, programs_of(suite))
     true = await asyncio.to_thread(expected, top)
-    async with serving(tmp_path) as (port, path):
+    async with serving(tmp_path, os.fsdecode(linux_tree.NAME)) as served:
         variables = {
             "server": HOST_ADDRESS,
-            "port": str(port),
-            "path": path,
+            "port": str(served.port),
+            "path": served.path,
             "versions": "3 4.0 4.2",
             "name": os.fsdecode(linux_tree.NAME),
             "samples": " ".join(str(at >> 20) for at in linux_tree.SAMPLES),
