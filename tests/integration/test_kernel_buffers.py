@@ -40,7 +40,6 @@ async def test_replies_that_nobody_takes_do_not_fill_the_kernel(tmp_path: Path) 
                 await asyncio.sleep(0.05)
         waiting = [_unsent(each._socket) for each in connections]
         assert max(waiting) <= BOUND
-        assert sum(waiting) <= CLIENTS * BOUND // 2
         for client in clients:
             client.close()
 

@@ -34,8 +34,7 @@ UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
 STRANGER = 60.0  # seconds in which a peer shows that it belongs to a boot
 KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
 SWEEP = 1.0  # seconds between two looks for overdue connections
-UNSENT = 256 << 10  # bytes that the kernel takes of one connection before it can send them
-SEND_BUFFER = 1 << 20  # bytes of one connection that are under way; Linux counts twice as many
+UNSENT = 512 << 10  # bytes that the kernel takes of one connection before it can send them
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -314,7 +313,6 @@ def _set_options(connection: socket.socket) -> None:
     grows to tcp_wmem's maximum for each connection (tcp(7), TCP_NOTSENT_LOWAT).
     """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
