@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.systems import spec, system
+from e2e.systems import QUICKLY, spec, system
 from storeboot.config import Mode
 from storeboot.vm.trial import started
 
@@ -46,7 +46,7 @@ async def test_nix_knows_what_it_has_from_the_server(
     trial_spec = replace(
         spec(system("demo"), tmp_path / "trial", mode=mode),
         settings={"nix_store": kind},
-        kernel_params=("console=ttyS0", "systemd.wants=client-nix.service"),
+        kernel_params=(*QUICKLY, "systemd.wants=client-nix.service"),
         credentials={"systemd.extra-unit.client-nix.service": unit,
                      "client-nix": SCRIPT.read_text()},
     )  # fmt: skip

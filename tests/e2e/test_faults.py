@@ -53,7 +53,7 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
 
 async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> None:
     closing: list[asyncio.Task[None]] = []
-    trial_spec = spec(system(), tmp_path, kernel_params=("console=ttyS0", "storeboot.retry=1"))
+    trial_spec = spec(system(), tmp_path, kernel_params=("storeboot.retry=1",))
     async with started(
         trial_spec, print, lambda server: closing.append(asyncio.create_task(server.nfs.stop()))
     ) as trial:
@@ -70,7 +70,7 @@ async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> Non
 
 async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path) -> None:
     closing: list[asyncio.Task[None]] = []
-    params = ("console=ttyS0", "storeboot.debug=shell")
+    params = ("storeboot.debug=shell",)
     async with started(
         spec(system(), tmp_path, kernel_params=params),
         print,

@@ -19,7 +19,7 @@ async def press_until(trial: Trial, key: str, words: str) -> None:
     """A key again and again, as people do, until the console says something."""
     async with asyncio.timeout(120):
         while words not in trial.machine.console_tail(100):
-            await trial.machine.press(key)
+            await trial.emulated.press(key)
             await asyncio.sleep(0.2)
 
 
@@ -34,7 +34,7 @@ async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path:
 
     async with started(trial_spec, print, deploy_another) as trial:
         await press_until(trial, "m", "Leave to the firmware")
-        await trial.machine.press("down", "ret")
+        await trial.emulated.press("down", "ret")
         boot = await trial.reach("multi-user")
         assert boot.system == one.toplevel.text
         assert trial.service.inventory.deployments.current(HOST) == two.toplevel

@@ -105,7 +105,7 @@ async def test_power_off_ends_when_the_server_is_gone(tmp_path: Path) -> None:
         # Some seconds of ordinary running, so that it is not its own start that is cut off.
         await _heartbeats(trial.service, 2)
         await trial.server.stop()
-        await trial.machine.press_power_button()
+        await trial.emulated.press_power_button()
         seconds = await trial.wait_off(90)
     assert seconds <= 90
 

@@ -13,8 +13,7 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.hosts.registry import read_section
 from storeboot.serve import server
-from storeboot.vm import qemu
-from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
+from storeboot.vm.trial import HOST, Trial, TrialSpec, started, switched_on, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 OTHER = "other"
@@ -71,12 +70,11 @@ async def run_other(
     trial_spec: TrialSpec, running: server.Server, directory: Path
 ) -> dict[str, str]:
     """The same of the other machine, from power on to power off."""
-    machine_spec = qemu.MachineSpec(url=f"{running.service.url}/boot.ipxe", mac=OTHER_MAC)
-    kvm = await qemu.kvm_works(directory)
     power_on = time.time()
-    async with qemu.running(machine_spec, directory, kvm=kvm) as machine:
+    own = replace(trial_spec, directory=directory)
+    async with switched_on(own, running, mac=OTHER_MAC) as machine:
         trial = Trial(running, machine, power_on, OTHER)
-        facts = await run_one(replace(trial_spec, directory=directory), trial)
+        facts = await run_one(own, trial)
         boot = trial.boot()
         assert boot is not None
         leases = running.service.boots.leases(time.time(), running.service.inventory.lease)
