@@ -9,12 +9,20 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 BEAT_SECONDS = 2.0  # at most, between two signs of life
 START_SECONDS = 15.0  # for which a start may go on after each of them
 
 
 def sd_notify(message: str, seconds: float = 5.0) -> None:
-    """Send a message. OSError if systemd does not take it within so many seconds."""
+    """Send a message; one that systemd does not take within so many seconds is lost.
+
+    That is said in the log and no more: a server does not end because systemd is busy, or is itself
+    being started again.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -22,7 +30,10 @@ def sd_notify(message: str, seconds: float = 5.0) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
         notify.settimeout(seconds)
-        notify.sendto(message.encode(), address)
+        try:
+            notify.sendto(message.encode(), address)
+        except OSError as error:
+            log.warning("systemd.not_told", message=message, reason=str(error))
 
 
 def reloading() -> None:
@@ -48,9 +59,12 @@ async def keep_awake(started: asyncio.Event) -> None:
         return
     pause = min(BEAT_SECONDS, (watchdog_seconds() or BEAT_SECONDS * 3) / 3)
     extension = f"EXTEND_TIMEOUT_USEC={int(START_SECONDS * 1e6)}"
-    while True:
-        with suppress(OSError):  # systemd is busy, or is itself started again
-            sd_notify("WATCHDOG=1" if started.is_set() else extension, 0)
+    while not started.is_set():
+        sd_notify(extension, 0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(started.wait(), pause)
+    while watchdog_seconds() is not None:
+        sd_notify("WATCHDOG=1", 0)
         await asyncio.sleep(pause)
 
 

@@ -25,7 +25,7 @@ from storeboot.deploy.collection import (
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boots import Boot
 from storeboot.nix.store import Store, StorePath
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.serve import server
 from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
@@ -40,7 +40,7 @@ def own_store(directory: Path, editions: list[DemoSystem]) -> Store:
     store.root.mkdir()
     run(["nix", "copy", "--no-check-sigs", "--to", store.root,
          *editions[0].store.arguments(), *(each.toplevel.text for each in editions)],
-        environment={"NIX_REMOTE": ""})  # fmt: skip
+        environment={"NIX_REMOTE": ""}, seconds=LONG)  # fmt: skip
     return store
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.systems import CACHE, spec, system
 from storeboot.config import NfsVersion
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.serve.boot_service import BootService
 from storeboot.vm.demo.build import Flavour, NetworkManager
 from storeboot.vm.demo.packages import Suite
@@ -25,7 +25,7 @@ GUEST_ADDRESS = "10.0.2.15"  # what QEMU's DHCP server gives
 def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) -> None:
     """`storeboot demo --json`, as a user runs it: with a pack, if nothing else is said."""
     output = run([".venv/bin/storeboot", "demo", "--json", "--directory", CACHE, *mode],
-                 cwd=Path(__file__).parents[2])  # fmt: skip
+                 cwd=Path(__file__).parents[2], seconds=LONG)  # fmt: skip
     report = json.loads(output)
     assert report["outcome"] == "ok"
     names = [stage["name"] for stage in report["stages"]]

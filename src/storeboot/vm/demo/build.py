@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from storeboot.nix.store import Store, StorePath
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.vm.demo.debian import fetch
 from storeboot.vm.demo.locking import locked
 from storeboot.vm.demo.packages import ARCHITECTURES, FOREIGN, PACKAGES, Machine, Suite
@@ -238,4 +238,5 @@ def _instantiate(
 
 def _nix(argv: list[str | Path]) -> str:
     """The last word that a Nix command prints."""
-    return run(argv, environment={"NIX_REMOTE": ""}, hint=_INSTALL_NIX).split()[-1]
+    environment = {"NIX_REMOTE": ""}
+    return run(argv, environment=environment, hint=_INSTALL_NIX, seconds=LONG).split()[-1]

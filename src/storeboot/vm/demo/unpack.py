@@ -12,7 +12,7 @@ from pathlib import Path
 
 from storeboot.errors import CommandError
 from storeboot.initrd.busybox import applets
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.vm.demo.locking import locked
 from storeboot.vm.demo.packages import BUSYBOX
 
@@ -111,7 +111,7 @@ def _unpack_one(deb: Path, into: Path) -> Tree:
     partial = into / f".{tree.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    run(["dpkg-deb", "-x", deb, partial])
+    run(["dpkg-deb", "-x", deb, partial], seconds=LONG)
     _clean(partial)
     partial.rename(tree.path)
     return tree
@@ -184,7 +184,7 @@ def _copy_modules(source: Path, version: str, target: Path) -> None:
         symlinks=True,
         ignore=shutil.ignore_patterns("build", "source"),
     )
-    run(["depmod", "-b", partial, version], environment={"LC_ALL": "C"})
+    run(["depmod", "-b", partial, version], environment={"LC_ALL": "C"}, seconds=LONG)
     partial.rename(target)
 
 
