@@ -28,7 +28,8 @@ async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> 
         tasks = [chores.create_task(reloader.run(server))]
         if (seconds := watchdog_seconds()) is not None:
             tasks.append(chores.create_task(_stay_awake(seconds / 3)))
-        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")
+        hosts = await server.service.ask(server.service.registry.all)
+        sd_notify(f"READY=1\nSTATUS=serving {len(hosts)} hosts")
         await stop.wait()
         sd_notify("STOPPING=1")
         for task in tasks:
