@@ -28,7 +28,8 @@ async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> 
     awake = asyncio.create_task(keep_awake(started))
     async with running(load(), progress, listen_fds()) as server, asyncio.TaskGroup() as chores:
         reloads = chores.create_task(reloader.run(server))
-        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")
+        hosts = await server.service.ask(server.service.registry.all)
+        sd_notify(f"READY=1\nSTATUS=serving {len(hosts)} hosts")
         started.set()
         await stop.wait()
         sd_notify("STOPPING=1")
