@@ -107,7 +107,7 @@ def decide(
     aliased = {host.name for host in known.values() if systems.config.nfs.alias and host.addresses}
     declared = (host.system for host in known.values() if host.system is not None)
     staying, removals, unread = {*declared, *promised}, list[Removal](), list[str]()
-    for host in state.profiled():
+    for host in sorted({*state.profiled(), *known}):
         made = deployments.generations(host)
         damages = deployments.profile(host).damages()
         unread += damages

@@ -106,6 +106,7 @@ class Inventory:
 def make_inventory(config: Config, database: Database) -> Inventory:
     """Opens nothing but the state directory; the database may be away."""
     state = StateDirectory(config.server.state_directory)
+    state.restrict_database()
     systems = Systems(config, state, Store(config.store.root), state.key())
     deployments = Deployments(systems, database)
     registry, boots = Registry(config, database), Boots(database)

@@ -87,6 +87,11 @@ class StateDirectory:
             log.warning("state.stray", file=str(stray), reason="it is none of ours, and left alone")
         self._restrict()
 
+    def restrict_database(self) -> None:
+        """SQLite makes its file as the umask has it, and those beside it as that file is."""
+        for suffix in ("", "-wal", "-shm"):
+            files.restrict(self.path / f"storeboot.sqlite{suffix}", files.FILE_MODE)
+
     def _restrict(self) -> None:
         for place, directories, names in os.walk(self.path):
             files.restrict(Path(place), files.DIRECTORY_MODE)

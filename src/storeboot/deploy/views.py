@@ -28,6 +28,7 @@ from storeboot.nix.store import Store, StorePath, parse_registration, registrati
 log = structlog.get_logger()
 _ID = re.compile(r"[0-9a-f]{32}")
 _CHECKSUM = re.compile(rb'\{"checksum": "([0-9a-f]{64})", ')
+_SQLITE = b"SQLite format 3\0"
 _FROM_COPY = "copy it from a backup, or from the server that this one takes over from"
 
 
@@ -155,7 +156,7 @@ class Views:
         """A view's paths as Nix on the machine knows them, gzipped; made at the first call, and
         again when the file is no good. Blocking."""
         file = self._database(view.view_id)
-        if not files.checked.holds(file, "gzip", _is_gzip):
+        if not files.checked.holds(file, "database", _is_database):
             files.make_directory(file.parent)
             files.write(file, gzip.compress(database(view.registration), mtime=0))
         return file
@@ -218,12 +219,13 @@ def _is_whole(identity: str, data: bytes) -> bool:
     return True
 
 
-def _is_gzip(file: Path) -> bool:
-    """Whether it can be unpacked; gzip has a checksum and a length of its own."""
+def _is_database(file: Path) -> bool:
+    """Whether it can be unpacked to the end, where gzip has a checksum; nothing else has."""
     try:
         with gzip.open(file) as stream:
+            is_one = stream.read(len(_SQLITE)) == _SQLITE
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error):
         return False
-    return True
+    return is_one
