@@ -18,7 +18,6 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from storeboot.hosts import records
 from storeboot.hosts.boot import DECISIVE, Boot, Event
@@ -238,8 +237,8 @@ class Recorder:
             self._put_back(batch, signs, spoken)
             _tell(told, written=False)
             return False
-        except DBAPIError as error:
-            log.error("records.refused", reason=str(error.orig))
+        except Exception as error:  # a record that the driver cannot even send is refused as well
+            log.error("records.refused", reason=str(error))
             if not self._one_by_one(batch, signs, spoken):
                 _tell(told, written=False)
                 return False
@@ -315,8 +314,8 @@ class Recorder:
             except DatabaseAwayError:
                 self._put_back([record, *left], signs, spoken)
                 return False
-            except DBAPIError as error:
-                log.error("records.one_refused", kind=_kind(record.what), reason=str(error.orig))
+            except Exception as error:
+                log.error("records.one_refused", kind=_kind(record.what), reason=str(error))
                 with self._changed:
                     self._give_up(record)
             with self._changed:
@@ -326,8 +325,8 @@ class Recorder:
         except DatabaseAwayError:
             self._put_back([], signs, spoken)
             return False
-        except DBAPIError as error:
-            log.error("records.one_refused", kind="signs", reason=str(error.orig))
+        except Exception as error:
+            log.error("records.one_refused", kind="signs", reason=str(error))
         return True
 
 
