@@ -66,10 +66,13 @@ async def test_the_first_boot_of_an_update_has_what_was_learned_before(tmp_path:
     assert updated.report.boot.total <= 20, updated.report.boot
 
 
-def damage(pack: Path) -> None:
+def damaged_copy(pack: Path) -> Path:
+    """As it may arrive; the server would see that its own file is damaged, and build another."""
     data = bytearray(pack.read_bytes())
     data[len(data) // 2] ^= 1
-    pack.write_bytes(data)
+    copy = pack.with_suffix(".damaged")
+    copy.write_bytes(data)
+    return copy
 
 
 @pytest.mark.parametrize(
@@ -84,9 +87,8 @@ async def test_a_boot_goes_on_without_a_pack_that_is_no_good(
     def harm(running: server.Server) -> None:
         (pack,) = running.service.inventory.systems.packs.ready.values()
         assert pack is not None
-        damage(pack.path)
-        if not is_there:
-            monkeypatch.setattr(Packs, "file", lambda *_: None)
+        given = damaged_copy(pack.path) if is_there else None
+        monkeypatch.setattr(Packs, "file", lambda *_: given)
 
     async with started(trial_spec, print, harm) as trial:
         await goes_on_plainly(trial_spec, trial, said)
