@@ -153,7 +153,7 @@ async def test_made_up_machines_displace_their_own(
     assert "52:54:00:00:00:99" in {each.mac for each in seen}
 
 
-@pytest.mark.parametrize("uptime", ["nan", "inf", "-inf", "1e308", "-1", "9" * 400, "x"])
+@pytest.mark.parametrize("uptime", ["nan", "inf", "-inf", "1e308", "-1", "9" * 400])
 async def test_numbers_that_cannot_be_are_not_believed(
     config: Config, running: server.Server, machine: aiohttp.ClientSession, uptime: str
 ) -> None:
