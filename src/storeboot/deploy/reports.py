@@ -25,7 +25,8 @@ MAX_PART = 32 << 20  # bytes
 MAX_BOOT = 64 << 20
 MAX_HOST = 128 << 20
 MAX_TOTAL = 1 << 30
-FLOOR = 256 << 20  # left free on the disk, or a tenth of it where that is less
+FLOOR = 256 << 20  # left free on the disk, or this part of it where that is less:
+FLOOR_PART = 0.1
 
 
 class NoRoomError(StorebootError):
@@ -135,7 +136,7 @@ class Reports:
 
     def _fits(self, size: int) -> bool:
         there = room(self.path)
-        return there.free - self._promised() - size >= min(FLOOR, there.size // 10)
+        return there.free - self._promised() - size >= min(FLOOR, FLOOR_PART * there.size)
 
     def _make_room(
         self, host: str, boot: str, size: int, boots: dict[str, tuple[str, int, float]]
