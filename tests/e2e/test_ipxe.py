@@ -25,7 +25,7 @@ async def press_until(trial: Trial, key: str, words: str) -> None:
 
 async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path: Path) -> None:
     one, two = system(), system(edition=2)
-    trial_spec = spec(one, tmp_path / "trial")
+    trial_spec = spec(one, tmp_path / "trial", firmware=True)
 
     def deploy_another(running: server.Server) -> None:
         inventory = running.service.inventory
@@ -42,7 +42,7 @@ async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path:
 
 
 async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
-    trial_spec = spec(system(), tmp_path / "trial")
+    trial_spec = spec(system(), tmp_path / "trial", firmware=True)
 
     def power_on_a_room(running: server.Server) -> None:
         places = running.service.scripts.start_up

@@ -23,11 +23,11 @@ OTHER_MAC = "52:54:00:12:34:57"
 async def test_two_machines_of_one_closure_differ_and_are_the_same_after_a_reboot(
     tmp_path: Path,
 ) -> None:
-    trial_spec = spec(system(), tmp_path / "trial", "4.2")
+    trial_spec = spec(system(uml=True), tmp_path / "trial", "4.2")
 
     def add_another(running: server.Server) -> None:
         inventory = running.service.inventory
-        section = read_section(OTHER, {"mac": [OTHER_MAC], "kernel_params": ["console=ttyS0"]})
+        section = read_section(OTHER, {"mac": [OTHER_MAC], "mode": "plain"})
         inventory.registry.add_all({OTHER: section}, time.time())
         inventory.deployments.deploy(
             inventory.registry.require(OTHER), trial_spec.system, inventory.url, print

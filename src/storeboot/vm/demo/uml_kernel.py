@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ _OWN_INTERPRETER = b"./ld.so\0"
 _LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 _PRELOAD = Path(__file__).with_name("uml_preload.c")
 _INSTALL_TCC = "install tcc (on Debian: apt-get install tcc)"
+# Trees are kept between runs, but not when what is made of the packages has changed.
+_RULES = hashlib.sha256(Path(__file__).read_bytes() + _PRELOAD.read_bytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ def uml_kernel(directory: Path, suite: Suite) -> UmlKernel:
     A newer suite's program needs a newer C library than the host's, so it gets its own suite's.
     """
     work = directory / "uml" / suite
-    tree = work / "tree"
+    tree = work / _RULES
     with locked(work):
         if not tree.exists():
             _make(fetch([_PACKAGE], suite, work), work, tree)
