@@ -79,14 +79,17 @@ def add_nix(machine: Machine) -> None:
     machine.shell(_NIX_USERS)
 
 
-def add_system(machine: Machine) -> StorePath:
-    """A small system in the machine's own store."""
-    place = machine.root / "root" / "made"
+def add_system(machine: Machine, root: str = "") -> StorePath:
+    """A small system in the machine's own store, or in one that is the server's."""
+    place = machine.root / "srv" / "made"
     place.mkdir(parents=True)
     tree = toplevel_tree(place)
     (tree / "large").write_bytes(bytes(range(256)) * 4096)
-    inside = f"/root/made/{tree.name}"
-    return StorePath.from_arg(machine.run("nix-store", "--add", inside).strip())
+    inside = f"/srv/made/{tree.name}"
+    if not root:
+        return StorePath.from_arg(machine.run("nix-store", "--add", inside).strip())
+    argv = ["runuser", "-u", "storeboot", "--", "nix-store", "--store", root, "--add", inside]
+    return StorePath.from_arg(machine.run(*argv).strip())
 
 
 def configure(machine: Machine, more: str = "") -> None:

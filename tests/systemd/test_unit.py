@@ -10,10 +10,22 @@ from pathlib import Path
 import pytest
 
 from network.lab import Namespace, attached, bridged, needs_root
-from systemd.installed import ADDRESS, MAC, SERVICE, Installed, installed
-from systemd.machine import processes
+from systemd.installed import (
+    ADDRESS,
+    GUIDE,
+    MAC,
+    SERVICE,
+    Installed,
+    add_system,
+    commands,
+    configure,
+    follow,
+    installed,
+)
+from systemd.machine import booted, processes
 
 pytestmark = [needs_root, pytest.mark.timeout(180)]
+UNITS = ("storeboot-nfs.socket", "storeboot-http.socket", SERVICE)
 MAX_EXPOSURE = 1.5  # of 10, as `systemd-analyze security` counts; a service without a word has 9.6
 
 
@@ -124,3 +136,47 @@ def test_the_units_have_no_fault(service: Installed) -> None:
     assert len(units) == 5
     names = [f"/etc/systemd/system/{unit.name}" for unit in units]
     assert service.machine.run("systemd-analyze", "verify", "--man=no", *names) == ""
+
+
+OWN_STORE = """
+[store]
+root = "/srv/storeboot"
+"""
+
+
+def test_a_store_of_the_server_s_own_needs_no_nix_daemon() -> None:
+    """As the guide has it: an option, a directory and a line for the unit."""
+    with bridged(f"{ADDRESS}/24") as network, booted(network) as machine:
+        machine.shell("groupadd --system nix-users")
+        configure(machine, OWN_STORE)
+        follow(machine, "1. Programs", "2. Users and units", "3. Configuration",
+               "A store that the server owns")  # fmt: skip
+        (line,) = re.findall(r"^ReadWritePaths=/srv/storeboot$", GUIDE.read_text(), re.MULTILINE)
+        drop_in = machine.root / "etc/systemd/system/storeboot.service.d"
+        drop_in.mkdir()
+        (drop_in / "override.conf").write_text(f"[Service]\n{line}\n")
+        system = add_system(machine, "/srv/storeboot")
+        machine.shell("systemctl daemon-reload\n" + "\n".join(
+            line for line in commands("4. Start") if line.startswith("systemctl")
+            and "dnsmasq" not in line))  # fmt: skip
+        server = Installed(machine, system)
+        server.storeboot("deploy", "lab1", system.text)
+        assert f"init={system}/init" in server.fetch(f"/boot?mac={MAC}")
+        # What the server itself asks of Nix: a declared system is rooted at the reload.
+        file = machine.root / "etc/storeboot/storeboot.toml"
+        file.write_text(file.read_text() + f'[hosts.lab2]\nmac = ["52:54:00:00:00:02"]\n'
+                        f'system = "{system}"\n')  # fmt: skip
+        machine.run("systemctl", "restart", SERVICE)
+        assert f"init={system}/init" in server.fetch("/boot?mac=52:54:00:00:00:02")
+
+
+def test_a_server_that_ran_as_root_goes_on_as_a_user() -> None:
+    with bridged(f"{ADDRESS}/24") as network, installed(network) as before:
+        machine = before.machine
+        key = (machine.root / "var/lib/storeboot/server.key").read_bytes()
+        machine.run("systemctl", "stop", *UNITS)
+        machine.run("chown", "-R", "root:root", "/var/lib/storeboot")
+        follow(machine, "From a server that ran as root")
+        machine.run("systemctl", "start", *UNITS)
+        assert f"init={before.system}/init" in before.fetch(f"/boot?mac={MAC}")
+        assert (machine.root / "var/lib/storeboot/server.key").read_bytes() == key

@@ -86,7 +86,8 @@ let
     AmbientCapabilities = "";
     ReadWritePaths = [ "-/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
     RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
-    SystemCallFilter = [ "@system-service" "~@privileged @resources" ];
+    # Nix "changes" the owner of what is the user's own already.
+    SystemCallFilter = [ "@system-service" "~@privileged @resources" "@chown" ];
   } // lib.optionalAttrs isUsual {
     StateDirectory = "storeboot";
     StateDirectoryMode = "0750";

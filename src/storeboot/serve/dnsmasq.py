@@ -38,7 +38,7 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
 QUIET_SECONDS = 30.0  # in which a machine that says the same again is not news
 MAX_HEARD = 4096
 MAX_UNTOLD = 1024  # news that wait for the witness, such as while the database is away
-STEADY = 60.0  # seconds after which a start counts as one that went well
+STEADY = 10.0  # seconds after which a start counts as one that went well
 _INSTALL_IPXE = "install iPXE (on Debian: apt-get install ipxe), or set dhcp.ipxe"
 
 Witness = Callable[[Seen], Awaitable[None]]
