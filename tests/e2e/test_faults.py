@@ -13,6 +13,7 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.config import NfsVersion
 from storeboot.errors import BootError
+from storeboot.nfs.xdr import FileSlice
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.server import Server
 from storeboot.vm.trial import Trial, started, verify
@@ -31,15 +32,15 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
         honest = files.descriptor
         altered = tmp_path / "altered"
 
-        def descriptor(store_name: bytes, relative: bytes) -> int:
-            if not relative.endswith(b"/modules.builtin.modinfo"):
-                return honest(store_name, relative)
+        def descriptor(data: FileSlice) -> int:
+            if not data.relative.endswith(b"/modules.builtin.modinfo"):
+                return honest(data)
             if not altered.exists():
-                data = bytearray(
-                    Path(os.fsdecode(nfs.tree.path(store_name, relative))).read_bytes()
-                )
-                data[len(data) // 2] ^= 1
-                altered.write_bytes(data)
+                with os.fdopen(honest(data), "rb", closefd=False) as stream:
+                    stream.seek(0)
+                    content = bytearray(stream.read())
+                content[len(content) // 2] ^= 1
+                altered.write_bytes(content)
             return os.open(altered, os.O_RDONLY)
 
         files.descriptor = descriptor  # type: ignore[method-assign]

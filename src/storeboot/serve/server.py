@@ -27,9 +27,10 @@ from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.dnsmasq import Dnsmasq
 from storeboot.serve.http_app import make_app
+from storeboot.serve.nfs_channel import WorkerSettings
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
+from storeboot.serve.nfs_workers import NfsWorkers, usable_cores
 from storeboot.serve.raspberry import Boards
 from storeboot.serve.store_tree import StoreTree
 
