@@ -176,9 +176,9 @@ async def test_want_of_descriptors_in_a_worker_closes_files_before_it_refuses(
 
 def fill(port: int) -> list[NfsClient]:
     """Connections until the server has no descriptor for another one."""
-    made = []
+    made: list[NfsClient] = []
     while True:
-        made.append(NfsClient(port, source="127.0.0.2"))
+        made.append(NfsClient(port, source=f"127.0.2.{len(made) + 1}"))
         try:
             made[-1].ask(NFS, 3, 0, b"")
         except ConnectionError:
