@@ -9,6 +9,7 @@
   pkgsStatic,
   squashfs-tools-ng,
   staticBusybox ? pkgsStatic.busybox,
+  util-linux,
   withDhcp ? true,
   withPostgresql ? true,
 }:
@@ -24,7 +25,7 @@ python3Packages.buildPythonApplication {
 
   src = lib.fileset.toSource {
     root = ../.;
-    fileset = lib.fileset.unions [ ../src ../pyproject.toml ../README.md ../LICENSE ];
+    fileset = lib.fileset.unions [ ../src ../systemd ../pyproject.toml ../README.md ../LICENSE ];
   };
 
   build-system = [ python3Packages.hatchling ];
@@ -62,7 +63,7 @@ python3Packages.buildPythonApplication {
     "--suffix"
     "PATH"
     ":"
-    "${lib.makeBinPath ([ nix openssh squashfs-tools-ng ] ++ lib.optional withDhcp dnsmasq)}:${busyboxAlone}"
+    "${lib.makeBinPath ([ nix openssh squashfs-tools-ng ] ++ lib.optionals withDhcp [ dnsmasq util-linux ])}:${busyboxAlone}"
   ];
 
   # The tests boot virtual machines made of Debian's packages; `make test` runs them.

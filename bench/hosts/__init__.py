@@ -22,7 +22,7 @@ from storeboot.deploy.inventory import opened
 from storeboot.hosts.registry import read_section
 from storeboot.nix.profiles import Profile
 from storeboot.nix.store import Store, StorePath
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.serve import server
 from storeboot.vm.demo.build import build_demo
 from storeboot.vm.trial import free_ports
@@ -58,7 +58,9 @@ def _measure(store: Store, systems: list[StorePath], size: int) -> list[Row]:
             }
             inventory.registry.add_all(sections, time.time())
         own = [_alone(Profile(store, directory / f"alone{n}" / "p"), systems[0]) for n in range(20)]
-        took = _seconds(lambda: run([STOREBOOT, "deploy", "room", systems[0].text, "-c", file]))
+        took = _seconds(
+            lambda: run([STOREBOOT, "deploy", "room", systems[0].text, "-c", file], seconds=LONG)
+        )
         nix = statistics.median(own)
         _add_generations(config, systems)
         listing = [_seconds(lambda: run([STOREBOOT, "host", "list", "-c", file]))

@@ -125,6 +125,11 @@ class DhcpSection(_Section):
     )
     port: Port = Field(default=67, description="UDP port of DHCP; the clients' is one higher.")
     dnsmasq: Path | None = Field(default=None, description="dnsmasq; by default the one on PATH.")
+    user: str | None = Field(
+        default=None,
+        description="User that dnsmasq runs as where the server is root and no unit runs dnsmasq; "
+        "by default dnsmasq, or nobody where there is no such user.",
+    )
     raspberry_firmware: Path | None = Field(
         default=None,
         description="Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so "

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,14 @@ log = structlog.get_logger()
 Argument = str | os.PathLike[str]
 
 
+SECONDS = 120.0  # for a program, unless its caller says otherwise
+LONG = 3600.0  # for one that builds or fetches
+STALL_SECONDS = 120.0  # for which a program that is fed may take nothing
+_TIDY_SECONDS = 2.0  # for a program that was asked to end
+_END_SECONDS = 10.0  # for one that was killed
+_SHOWN, _LOGGED = 300, 16_000  # characters of a command, in a message and in the log
+
+
 def run(
     argv: Sequence[Argument],
     *,
@@ -30,34 +39,28 @@ def run(
     environment: dict[str, str] | None = None,
     stdin: bytes | None = None,
     hint: str | None = None,
-    seconds: float | None = None,
+    seconds: float = SECONDS,
 ) -> str:
     """Standard output of a program that must succeed; its stdin is closed unless given.
 
-    `seconds` is how long it may take.
+    `seconds` is how long it may take. After that it is killed with all that it has started.
     """
     words = [os.fspath(word) for word in argv]
     log.debug("process.run", command=shlex.join(words))
+    child = _popen(words, hint, cwd=cwd, environment=environment, stderr=subprocess.PIPE)
     try:
-        done = subprocess.run(
-            words,
-            cwd=cwd,
-            env={**os.environ, **environment} if environment else None,
-            input=stdin if stdin is not None else b"",
-            capture_output=True,
-            check=False,
-            timeout=seconds,
-        )
+        output, said = child.communicate(stdin or b"", seconds)
     except subprocess.TimeoutExpired:
-        message = f"`{shlex.join(words)}` did not end within {seconds:.0f} s"
-        raise CommandError(message, hint) from None
-    except FileNotFoundError:
-        raise CommandError(
-            f"program {words[0]!r} is not installed", hint or f"install {words[0]} and try again"
-        ) from None
-    if done.returncode:
-        raise CommandError(_failure(words, done.returncode, done.stderr), hint)
-    return done.stdout.decode(errors="surrogateescape")
+        _kill(child)
+        reason = f"did not end within {seconds:.0f} s"
+        raise CommandError(_failure(words, reason, cwd, environment), hint) from None
+    except BaseException:
+        _kill(child)
+        raise
+    if child.returncode:
+        reason = _ended(child.returncode, said)
+        raise CommandError(_failure(words, reason, cwd, environment), hint)
+    return output.decode(errors="surrogateescape")
 
 
 def feed(
@@ -65,48 +68,111 @@ def feed(
     pieces: Iterable[bytes],
     *,
     hint: str | None = None,
-    seconds: float | None = None,
+    stall: float = STALL_SECONDS,
 ) -> None:
-    """Write to a program that must succeed; `seconds` is how long all of it may take."""
+    """Write to a program that must succeed.
+
+    `stall` is for how many seconds it may take nothing, and may run on after the last piece.
+    """
     words = [os.fspath(word) for word in argv]
     log.debug("process.feed", command=shlex.join(words))
+    with tempfile.TemporaryFile() as said:  # a pipe would have to be read meanwhile
+        child = _popen(words, hint, stdout=subprocess.DEVNULL, stderr=said.fileno())
+        try:
+            with suppress(BrokenPipeError):  # its status says why it has ended
+                _write_all(child, pieces, stall)
+            child.wait(stall)
+        except subprocess.TimeoutExpired:
+            _kill(child)
+            reason = f"took nothing for {stall:.0f} s"
+            raise CommandError(_failure(words, reason), hint) from None
+        except BaseException:
+            _kill(child)
+            raise
+        if child.returncode:
+            said.seek(0)
+            raise CommandError(_failure(words, _ended(child.returncode, said.read())), hint)
+
+
+def _popen(
+    words: list[str],
+    hint: str | None,
+    *,
+    stderr: int,
+    stdout: int = subprocess.PIPE,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A program in a process group of its own."""
     try:
-        child = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        return subprocess.Popen(
+            words,
+            cwd=cwd,
+            env={**os.environ, **environment} if environment else None,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
         )
     except FileNotFoundError:
-        raise CommandError(f"program {words[0]!r} is not installed", hint) from None
-    killer = threading.Timer(seconds, child.kill) if seconds is not None else None
-    if killer is not None:
-        killer.start()
-    with child, _cancelled(killer):
-        assert child.stdin is not None
-        assert child.stderr is not None
-        with suppress(BrokenPipeError):  # its status says why it has ended
-            child.stdin.writelines(pieces)
-        with suppress(BrokenPipeError):
-            child.stdin.close()
-        words_said = child.stderr.read()
-    if child.returncode:
-        raise CommandError(_failure(words, child.returncode, words_said), hint)
+        raise CommandError(
+            f"program {words[0]!r} is not installed", hint or f"install {words[0]} and try again"
+        ) from None
 
 
-@contextmanager
-def _cancelled(timer: threading.Timer | None) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if timer is not None:
-            timer.cancel()
+def _write_all(child: subprocess.Popen[bytes], pieces: Iterable[bytes], stall: float) -> None:
+    """TimeoutExpired when nothing was taken for `stall` seconds."""
+    assert child.stdin is not None
+    descriptor = child.stdin.fileno()
+    os.set_blocking(descriptor, False)
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    with child.stdin:
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                try:
+                    rest = rest[os.write(descriptor, rest) :]
+                except BlockingIOError:
+                    if not room.poll(stall * 1000):
+                        raise subprocess.TimeoutExpired(child.args, stall) from None
 
 
-def _failure(words: list[str], status: int, stderr: bytes) -> str:
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it has started in its group, and wait for it, but not for ever."""
+    for number, patience in ((signal.SIGTERM, _TIDY_SECONDS), (signal.SIGKILL, _END_SECONDS)):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):  # it waits for a disk that does not answer
+            child.wait(patience)
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+
+
+def _ended(status: int, stderr: bytes) -> str:
     lines = stderr.decode(errors="replace").strip().splitlines()
     last = next((line for line in reversed(lines) if line.strip()), "no message")
+    return f"ended with status {status}: {last}"
+
+
+def _failure(
+    words: list[str],
+    reason: str,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> str:
+    """A message for the operator. The log has the command as it can be pasted into a shell."""
     command = shlex.join(words)
-    if len(command) > 300:
-        command = command[:300] + "…"
-    return f"`{command}` ended with status {status}: {last}"
+    settings = [f"{name}={value}" for name, value in (environment or {}).items()]
+    pasted = shlex.join(["env", *settings, *words]) if settings else command
+    if cwd is not None:
+        pasted = f"cd {shlex.quote(str(cwd))} && {pasted}"
+    log.info("process.failed", command=pasted[:_LOGGED], reason=reason)
+    if len(command) > _SHOWN:
+        command = command[:_SHOWN] + "…"
+    return f"`{command}` {reason}"
 
 
 def find_program(name: str, hint: str) -> Path:
@@ -180,7 +246,7 @@ class Child:
         return await self._process.wait()
 
     async def stop(self, patience: float = 10.0) -> None:
-        """`patience` in seconds between asking and killing."""
+        """End it. `patience` is for how many seconds it is asked before it is killed."""
         if self._process.returncode is not None:
             return
         with suppress(ProcessLookupError):
@@ -189,6 +255,17 @@ class Child:
             async with asyncio.timeout(patience):
                 await self._process.wait()
         except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+            self._kill()
+            await self._wait_for_end()
+
+    def _kill(self) -> None:
+        """All of its session: what it has started goes with it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _wait_for_end(self) -> None:
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:  # it waits for a disk that does not answer
+            log.error("process.not_killed", name=self.name, pid=self.pid)

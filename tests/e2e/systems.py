@@ -18,7 +18,13 @@ from storeboot.vm.demo.build import (
 from storeboot.vm.demo.packages import Machine, Suite
 from storeboot.vm.trial import TrialSpec
 
-CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
+# Nix takes no symbolic link on the way to a store.
+CACHE = Path(
+    os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo")
+).resolve()
+
+# Emulation pays dearly for each of a kernel's precautions against the processor's faults.
+QUICKLY = ("console=ttyS0", "mitigations=off", "loglevel=4")
 
 
 def system(
@@ -31,10 +37,11 @@ def system(
     edition: int = 1,
     machine: Machine = "x86_64",
     native: Native | None = None,
+    uml: bool = False,
 ) -> DemoSystem:
     return build_demo(
         CACHE, kind=kind, flavour=flavour, suite=suite, network=network, etc_overlay=etc_overlay,
-        edition=edition, machine=machine, native=native,
+        edition=edition, machine=machine, native=native, uml=uml,
     )  # fmt: skip
 
 
@@ -44,9 +51,14 @@ def spec(
     nfs_version: NfsVersion = "3",
     *,
     disk: Path | None = None,
-    kernel_params: tuple[str, ...] = ("console=ttyS0",),
+    kernel_params: tuple[str, ...] = (),
     mode: Mode = "plain",
+    firmware: bool = False,
 ) -> TrialSpec:
+    """A trial of a built system, in QEMU unless its kernel is user-mode Linux.
+
+    The machine is given its kernel directly; with `firmware` it finds it by firmware and iPXE.
+    """
     return TrialSpec(
         store=built.store,
         system=built.toplevel,
@@ -56,5 +68,9 @@ def spec(
         least_files=built.least_files,
         has_nix=built.has_nix,
         disk=disk,
-        kernel_params=kernel_params,
+        kernel_params=(*QUICKLY, *kernel_params),
+        # The driver of QEMU's card; user-mode Linux has its own built in.
+        drivers=("loop",) if built.uml else ("virtio_net",),
+        firmware=firmware,
+        uml=built.uml,
     )

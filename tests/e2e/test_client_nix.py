@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.systems import spec, system
+from e2e.systems import QUICKLY, spec, system
 from storeboot.config import Mode
 from storeboot.vm.trial import started
 
@@ -28,15 +28,16 @@ OVERLAY = (
     "local-overlay://?lower-store=/nix/.lower%3Fread-only=true"
     "&upper-layer=/nix/.rw-store/store&check-mount=false"
 )
+FEATURES = "local-overlay-store read-only-local-store"
 
 
 @pytest.mark.parametrize(
     ("mode", "kind", "store", "features"),
     [
         ("plain", "local", "", ""),
-        ("pack", "local", "", ""),
-        ("plain", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
-        ("pack", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
+        pytest.param("pack", "local", "", "", marks=pytest.mark.machines),
+        pytest.param("plain", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
+        pytest.param("pack", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
     ],
 )
 async def test_nix_knows_what_it_has_from_the_server(
@@ -46,7 +47,7 @@ async def test_nix_knows_what_it_has_from_the_server(
     trial_spec = replace(
         spec(system("demo"), tmp_path / "trial", mode=mode),
         settings={"nix_store": kind},
-        kernel_params=("console=ttyS0", "systemd.wants=client-nix.service"),
+        kernel_params=(*QUICKLY, "systemd.wants=client-nix.service"),
         credentials={"systemd.extra-unit.client-nix.service": unit,
                      "client-nix": SCRIPT.read_text()},
     )  # fmt: skip

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 async def test_a_file_of_the_overlay_is_there_when_stage_2_starts(tmp_path: Path) -> None:
-    built = system(etc_overlay=_overlay(tmp_path))
+    built = system(etc_overlay=_overlay(tmp_path), uml=True)
     await run_trial(spec(built, tmp_path / "run"), print)
     console = (tmp_path / "run" / "console.log").read_text(errors="replace")
     assert "etc overlay: the content" in console

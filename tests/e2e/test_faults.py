@@ -1,4 +1,7 @@
-"""Every check can fail: what is broken on purpose must be found, by its name."""
+"""Every check can fail: what is broken on purpose must be found, by its name.
+
+The machines are of user-mode Linux where nothing of what is broken is theirs.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.config import NfsVersion
 from storeboot.errors import BootError
+from storeboot.nfs.xdr import FileSlice
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.server import Server
+from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import Trial, started, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -22,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path) -> None:
     """One bit of a file that no boot reads, so that only the verification can see it."""
-    trial_spec = spec(system(), tmp_path)
+    trial_spec = spec(system(uml=True), tmp_path)
 
     def flip(server: Server) -> None:
         nfs = server.nfs.backend
@@ -31,15 +36,15 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
         honest = files.descriptor
         altered = tmp_path / "altered"
 
-        def descriptor(store_name: bytes, relative: bytes) -> int:
-            if not relative.endswith(b"/modules.builtin.modinfo"):
-                return honest(store_name, relative)
+        def descriptor(data: FileSlice) -> int:
+            if not data.relative.endswith(b"/modules.builtin.modinfo"):
+                return honest(data)
             if not altered.exists():
-                data = bytearray(
-                    Path(os.fsdecode(nfs.tree.path(store_name, relative))).read_bytes()
-                )
-                data[len(data) // 2] ^= 1
-                altered.write_bytes(data)
+                with os.fdopen(honest(data), "rb", closefd=False) as stream:
+                    stream.seek(0)
+                    content = bytearray(stream.read())
+                content[len(content) // 2] ^= 1
+                altered.write_bytes(content)
             return os.open(altered, os.O_RDONLY)
 
         files.descriptor = descriptor  # type: ignore[method-assign]
@@ -52,7 +57,7 @@ async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path
 
 async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> None:
     closing: list[asyncio.Task[None]] = []
-    trial_spec = spec(system(), tmp_path, kernel_params=("console=ttyS0", "storeboot.retry=1"))
+    trial_spec = spec(system(uml=True), tmp_path, kernel_params=("storeboot.retry=1",))
     async with started(
         trial_spec, print, lambda server: closing.append(asyncio.create_task(server.nfs.stop()))
     ) as trial:
@@ -67,9 +72,10 @@ async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> Non
         await trial.wait_off(60)
 
 
+@pytest.mark.machines
 async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path) -> None:
     closing: list[asyncio.Task[None]] = []
-    params = ("console=ttyS0", "storeboot.debug=shell")
+    params = ("storeboot.debug=shell",)
     async with started(
         spec(system(), tmp_path, kernel_params=params),
         print,
@@ -85,7 +91,7 @@ async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path)
 
 async def test_strangers_cannot_disturb_a_running_machine(tmp_path: Path) -> None:
     """A curl of its script, its POST sent again, one with another nonce, and forged events."""
-    trial_spec = spec(system(), tmp_path)
+    trial_spec = spec(system(uml=True), tmp_path)
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
         await _disturb(trial)
@@ -115,7 +121,7 @@ async def _disturb(trial: Trial) -> None:
 
 
 async def test_a_machine_that_dies_is_said_with_its_last_words(tmp_path: Path) -> None:
-    async with started(spec(system(), tmp_path), print) as trial:
+    async with started(spec(system(uml=True), tmp_path), print) as trial:
         await trial.reach("begin")
         os.kill(trial.machine.pid, signal.SIGKILL)
         with pytest.raises(BootError, match="went off before stage multi-user"):
@@ -123,17 +129,21 @@ async def test_a_machine_that_dies_is_said_with_its_last_words(tmp_path: Path) -
 
 
 async def test_a_machine_that_hangs_is_said_with_the_stage_it_is_in(tmp_path: Path) -> None:
-    async with started(spec(system(), tmp_path), print) as trial:
+    async with started(spec(system(uml=True), tmp_path), print) as trial:
         await trial.reach("network")
         await trial.machine.freeze()
         with pytest.raises(BootError, match=r"no stage multi-user within 5 s; the machine is at"):
             await trial.reach("multi-user", 5)
 
 
-@pytest.mark.parametrize("nfs", ["3", "4.1", "4.2"])
-async def test_the_server_may_be_away_for_a_while(nfs: NfsVersion, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("nfs", "suite"), [("3", "trixie"), ("4.1", "bookworm"), ("4.2", "trixie")]
+)
+async def test_the_server_may_be_away_for_a_while(
+    nfs: NfsVersion, suite: Suite, tmp_path: Path
+) -> None:
     """Closed in the middle of a verified read of everything, and opened again."""
-    trial_spec = spec(system(), tmp_path, nfs)
+    trial_spec = spec(system(suite=suite, uml=True), tmp_path, nfs)
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
         verifying = asyncio.create_task(verify(trial_spec, trial, boot, print))

@@ -25,7 +25,7 @@ from storeboot.deploy.collection import (
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boots import Boot
 from storeboot.nix.store import Store, StorePath
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.serve import server
 from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
@@ -40,7 +40,7 @@ def own_store(directory: Path, editions: list[DemoSystem]) -> Store:
     store.root.mkdir()
     run(["nix", "copy", "--no-check-sigs", "--to", store.root,
          *editions[0].store.arguments(), *(each.toplevel.text for each in editions)],
-        environment={"NIX_REMOTE": ""})  # fmt: skip
+        environment={"NIX_REMOTE": ""}, seconds=LONG)  # fmt: skip
     return store
 
 
@@ -93,7 +93,7 @@ async def collect_until(done: asyncio.Event, store: Store) -> None:
 
 
 async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Path) -> None:
-    editions = [system(edition=number) for number in (1, 2, 3)]
+    editions = [system(edition=number, uml=True) for number in (1, 2, 3)]
     one, two, three = (each.toplevel for each in editions)
     store = await asyncio.to_thread(own_store, tmp_path, editions)
     trial_spec = replace(spec(editions[0], tmp_path / "trial"), store=store, declared=False)
@@ -155,7 +155,7 @@ async def test_a_broken_generation_is_taken_back_without_anyone_touching_the_mac
     good = system()
     store = await asyncio.to_thread(own_store, tmp_path, [good])
     bad = await asyncio.to_thread(broken, tmp_path, store, good.toplevel)
-    trial_spec = replace(spec(good, tmp_path / "trial"), store=store, reboots=True)
+    trial_spec = replace(spec(good, tmp_path / "trial"), store=store, reboots=True, firmware=True)
 
     def prepare(running: server.Server) -> None:
         inventory = running.service.inventory

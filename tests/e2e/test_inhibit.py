@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.systems import spec, system
+from e2e.systems import QUICKLY, spec, system
 from storeboot.hosts.orders import Order
 from storeboot.hosts.rollouts import Part, Rollout
 from storeboot.vm.trial import HOST, started, verify
@@ -27,11 +27,12 @@ ExecStart=/run/current-system/sw/bin/systemd-inhibit --what=shutdown --why=exam 
 """
 
 
+@pytest.mark.machines
 async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) -> None:
     built = system("demo")
     trial_spec = replace(
         spec(built, tmp_path / "trial"),
-        kernel_params=("console=ttyS0", "systemd.wants=exam.service"),
+        kernel_params=(*QUICKLY, "systemd.wants=exam.service"),
         credentials={"systemd.extra-unit.exam.service": UNIT},
     )
     async with started(trial_spec, print) as trial:

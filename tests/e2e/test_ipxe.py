@@ -19,13 +19,14 @@ async def press_until(trial: Trial, key: str, words: str) -> None:
     """A key again and again, as people do, until the console says something."""
     async with asyncio.timeout(120):
         while words not in trial.machine.console_tail(100):
-            await trial.machine.press(key)
+            await trial.emulated.press(key)
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.machines
 async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path: Path) -> None:
     one, two = system(), system(edition=2)
-    trial_spec = spec(one, tmp_path / "trial")
+    trial_spec = spec(one, tmp_path / "trial", firmware=True)
 
     def deploy_another(running: server.Server) -> None:
         inventory = running.service.inventory
@@ -34,15 +35,16 @@ async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path:
 
     async with started(trial_spec, print, deploy_another) as trial:
         await press_until(trial, "m", "Leave to the firmware")
-        await trial.machine.press("down", "ret")
+        await trial.emulated.press("down", "ret")
         boot = await trial.reach("multi-user")
         assert boot.system == one.toplevel.text
         assert trial.service.inventory.deployments.current(HOST) == two.toplevel
         await trial.power_off(boot)
 
 
+@pytest.mark.machines
 async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
-    trial_spec = spec(system(), tmp_path / "trial")
+    trial_spec = spec(system(), tmp_path / "trial", firmware=True)
 
     def power_on_a_room(running: server.Server) -> None:
         places = running.service.scripts.start_up

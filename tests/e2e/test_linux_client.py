@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from e2e import linux_tree
-from e2e.systems import CACHE, spec, system
-from storeboot.deploy.state import StateDirectory
-from storeboot.nfs.handle import MountToken
-from storeboot.nfs.program import Programs
-from storeboot.nix.store import Store
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from e2e.systems import CACHE
+from integration.views import serving
+from storeboot.vm.demo.build import packages
 from storeboot.vm.demo.packages import Suite
-from storeboot.vm.errand import run_errand
+from storeboot.vm.demo.uml_kernel import uml_kernel
+from storeboot.vm.errand import run_in_uml
 from storeboot.vm.qemu import HOST_ADDRESS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 SCRIPT = Path(__file__).with_name("linux_client.sh")
-VIEW = bytes(range(16))
 
 
 def programs_of(suite: Suite) -> linux_tree.Programs:
@@ -42,24 +34,6 @@ def programs_of(suite: Suite) -> linux_tree.Programs:
         libc=one("libc6-*/**/libc.so.6"),
         true=one("coreutils-*/**/bin/true"),
     )
-
-
-@asynccontextmanager
-async def serving(root: Path) -> AsyncIterator[tuple[int, str]]:
-    """An NFS server of one view with the tree; its port, and the path to mount."""
-    state = StateDirectory(root / "state")
-    text = "/nix/store/" + os.fsdecode(linux_tree.NAME)
-    record = {"toplevels": [text], "paths": [text], "registration": ""}
-    (state.path / "views" / f"{VIEW.hex()}.json").write_text(json.dumps(record))
-    programs = Programs(state.key(), "everything", asyncio.get_running_loop().time)
-    tree = StoreTree(Store(root), state)
-    listener = NfsListener(lambda on_closed: NfsService(programs, tree, on_closed))
-    port = await listener.start("127.0.0.1", 0)
-    token = programs.codec.encode_token(MountToken(VIEW, bytes(8)))
-    try:
-        yield port, f"/view/{token}"
-    finally:
-        await listener.stop()
 
 
 def expected(top: Path) -> dict[str, str]:
@@ -93,26 +67,23 @@ def expected(top: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("suite", ["trixie", "bookworm"])
 async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
-    built = await asyncio.to_thread(system, "micro", suite=suite)
+    await asyncio.to_thread(packages, CACHE, suite)
+    kernel = await asyncio.to_thread(uml_kernel, CACHE, suite)
     store = tmp_path / "nix" / "store"
     store.mkdir(parents=True)
     top = await asyncio.to_thread(linux_tree.make_tree, store, programs_of(suite))
     true = await asyncio.to_thread(expected, top)
-    async with serving(tmp_path) as (port, path):
+    async with serving(tmp_path, os.fsdecode(linux_tree.NAME)) as served:
         variables = {
             "server": HOST_ADDRESS,
-            "port": str(port),
-            "path": path,
+            "port": str(served.port),
+            "path": served.path,
             "versions": "3 4.0 4.2",
             "name": os.fsdecode(linux_tree.NAME),
             "samples": " ".join(str(at >> 20) for at in linux_tree.SAMPLES),
         }
-        text = await run_errand(
-            spec(built, tmp_path / "run"),
-            SCRIPT.read_text(),
-            variables,
-            seconds=900,
-            progress=print,
+        text = await run_in_uml(
+            kernel, tmp_path / "run", SCRIPT.read_text(), variables, seconds=300
         )
     results: dict[str, dict[str, str]] = {}
     for line in text.splitlines():

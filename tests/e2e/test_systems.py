@@ -11,7 +11,7 @@ import pytest
 
 from e2e.systems import CACHE, spec, system
 from storeboot.config import NfsVersion
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.serve.boot_service import BootService
 from storeboot.vm.demo.build import Flavour, NetworkManager
 from storeboot.vm.demo.packages import Suite
@@ -21,11 +21,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 GUEST_ADDRESS = "10.0.2.15"  # what QEMU's DHCP server gives
 
 
-@pytest.mark.parametrize("mode", [(), ("--mode", "plain")])
+@pytest.mark.parametrize(
+    "mode", [(), pytest.param(("--mode", "plain"), marks=pytest.mark.machines)]
+)
 def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) -> None:
     """`storeboot demo --json`, as a user runs it: with a pack, if nothing else is said."""
     output = run([".venv/bin/storeboot", "demo", "--json", "--directory", CACHE, *mode],
-                 cwd=Path(__file__).parents[2])  # fmt: skip
+                 cwd=Path(__file__).parents[2], seconds=LONG)  # fmt: skip
     report = json.loads(output)
     assert report["outcome"] == "ok"
     names = [stage["name"] for stage in report["stages"]]
@@ -56,6 +58,7 @@ def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) ->
     assert guest["failed_units"] == []
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize(
     ("suite", "flavour", "network", "nfs"),
     [
@@ -105,7 +108,7 @@ async def test_power_off_ends_when_the_server_is_gone(tmp_path: Path) -> None:
         # Some seconds of ordinary running, so that it is not its own start that is cut off.
         await _heartbeats(trial.service, 2)
         await trial.server.stop()
-        await trial.machine.press_power_button()
+        await trial.emulated.press_power_button()
         seconds = await trial.wait_off(90)
     assert seconds <= 90
 

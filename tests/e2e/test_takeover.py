@@ -102,10 +102,10 @@ async def succession(
 
 
 async def check(
-    nfs: NfsVersion, directory: Path, points: list[int], *, kind: Kind, places: int
+    nfs: NfsVersion, directory: Path, points: list[int], *, kind: Kind, places: int, uml: bool
 ) -> list[float]:
     """Boot, read everything, and have a death after so many calls each; the stalls, in seconds."""
-    built = system(kind)
+    built = system(kind, uml=uml)
     async with succession(built, directory, nfs, points, places=places) as (trial, servers):
         boot = await trial.reach("multi-user")
         report = await verify(spec(built, directory, nfs), trial, boot, print)
@@ -125,7 +125,7 @@ async def test_servers_that_die_and_two_that_take_turns(
 ) -> None:
     # The first ones die while the store is being mounted, when no request is repeated by itself.
     points = [1, 2, 3, 9, 300, 500]
-    stalls = await check(nfs, tmp_path, points, kind="micro", places=2)
+    stalls = await check(nfs, tmp_path, points, kind="micro", places=2, uml=True)
     record_property("stalls", stalls)
 
 
@@ -144,7 +144,7 @@ async def test_the_series_of_deaths(
     """Over four boots: twenty deaths while booting, twenty while everything is read."""
     dice = random.Random(seed)
     points = [dice.randint(1, 300) for _ in range(5)] + [dice.randint(50, 600) for _ in range(5)]
-    stalls = await check(nfs, tmp_path, points, kind="demo", places=places)
+    stalls = await check(nfs, tmp_path, points, kind="demo", places=places, uml=False)
     record_property("stalls", stalls)
 
 

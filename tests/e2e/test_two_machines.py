@@ -13,8 +13,7 @@ import pytest
 from e2e.systems import spec, system
 from storeboot.hosts.registry import read_section
 from storeboot.serve import server
-from storeboot.vm import qemu
-from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
+from storeboot.vm.trial import HOST, Trial, TrialSpec, started, switched_on, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 OTHER = "other"
@@ -24,11 +23,11 @@ OTHER_MAC = "52:54:00:12:34:57"
 async def test_two_machines_of_one_closure_differ_and_are_the_same_after_a_reboot(
     tmp_path: Path,
 ) -> None:
-    trial_spec = spec(system(), tmp_path / "trial", "4.2")
+    trial_spec = spec(system(uml=True), tmp_path / "trial", "4.2")
 
     def add_another(running: server.Server) -> None:
         inventory = running.service.inventory
-        section = read_section(OTHER, {"mac": [OTHER_MAC], "kernel_params": ["console=ttyS0"]})
+        section = read_section(OTHER, {"mac": [OTHER_MAC], "mode": "plain"})
         inventory.registry.add_all({OTHER: section}, time.time())
         inventory.deployments.deploy(
             inventory.registry.require(OTHER), trial_spec.system, inventory.url, print
@@ -71,12 +70,11 @@ async def run_other(
     trial_spec: TrialSpec, running: server.Server, directory: Path
 ) -> dict[str, str]:
     """The same of the other machine, from power on to power off."""
-    machine_spec = qemu.MachineSpec(url=f"{running.service.url}/boot.ipxe", mac=OTHER_MAC)
-    kvm = await qemu.kvm_works(directory)
     power_on = time.time()
-    async with qemu.running(machine_spec, directory, kvm=kvm) as machine:
+    own = replace(trial_spec, directory=directory)
+    async with switched_on(own, running, mac=OTHER_MAC) as machine:
         trial = Trial(running, machine, power_on, OTHER)
-        facts = await run_one(replace(trial_spec, directory=directory), trial)
+        facts = await run_one(own, trial)
         boot = trial.boot()
         assert boot is not None
         leases = running.service.boots.leases(time.time(), running.service.inventory.lease)

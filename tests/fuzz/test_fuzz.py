@@ -14,7 +14,7 @@ from fuzz.target import Target, records
 from simulation.hostile import mutated
 from storeboot.nfs import rpc
 from storeboot.nfs.xdr import Reader
-from storeboot.process import run
+from storeboot.process import SECONDS, run
 
 TESTS = Path(__file__).parents[1]
 
@@ -69,7 +69,7 @@ def search(seconds: int, found: Path) -> str:
     pytest.importorskip("atheris", reason="atheris is not made for this machine")
     words = [sys.executable, "-m", "fuzz.search", f"-max_total_time={seconds}", "-max_len=4096",
              "-rss_limit_mb=1024", f"-artifact_prefix={found}/"]  # fmt: skip
-    return run(words, cwd=TESTS)
+    return run(words, cwd=TESTS, seconds=seconds + SECONDS)
 
 
 @pytest.mark.timeout(180)

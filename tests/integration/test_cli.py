@@ -160,7 +160,8 @@ async def test_serve__runs_shows_its_status_and_ends_cleanly(
             output=tmp_path / "output",
         )
         try:
-            assert ready.recv(100).startswith(b"READY=1")
+            while not (said := ready.recv(100)).startswith(b"READY=1"):
+                assert said.startswith(b"EXTEND_TIMEOUT_USEC=")  # it is not to be ended meanwhile
             run(["busybox", "wget", "-q", "-O", "/dev/null",
                  f"http://127.0.0.1:{config.http.port}/boot?mac={MAC}"])  # fmt: skip
             status = json.loads(run([STOREBOOT, "status", "--json", "-c", path]))

@@ -178,7 +178,7 @@ async def test_a_report_is_kept_by_its_known_parts_only(
 async def test_boots_and_reports_of_one_host_never_grow_without_bound(
     running: server.Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storeboot.hosts.boots.MAX_BOOTS_PER_HOST", 10)
+    monkeypatch.setattr("storeboot.hosts.records.MAX_BOOTS_PER_HOST", 10)
     answer: dict[str, str] = {}
     for number in range(30):
         answer = await begin(http, request(running, nonce=f"{number:032x}"))
@@ -195,8 +195,8 @@ async def test_boots_and_reports_of_one_host_never_grow_without_bound(
 async def test_events_of_one_host_never_grow_without_bound(
     running: server.Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storeboot.hosts.boots.MAX_EVENTS_PER_HOST", 50)
+    monkeypatch.setattr("storeboot.hosts.records.MAX_LOOSE_EVENTS", 50)
     for _ in range(300):
         async with http.get("/boot", params={"mac": MAC}) as response:
             await response.read()
-    assert len(running.service.boots.events_since("lab1", 0)) <= 150
+    assert len(running.service.boots.events_since("lab1", 0)) <= 50

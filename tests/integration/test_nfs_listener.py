@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from integration.servers import make_config
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_connection, nfs_listener, server
+from storeboot.serve import nfs_connection, server
 from storeboot.serve.nfs_service import NfsService
 from unit.nfs_tree import call
 
@@ -89,45 +89,6 @@ async def test_many_calls_in_one_write_are_answered_in_order(running: server.Ser
 
 async def answers(running: server.Server) -> bool:
     return (await exchange(running, NULL))[4:8] == b"\0\0\0\7"
-
-
-async def test_two_thousand_connections_do_not_matter(running: server.Server) -> None:
-    """From a few addresses, some of them in the middle of a record."""
-    port = running.service.config.nfs.port
-    crowd = []
-    try:
-        for number in range(2000):
-            source = (f"127.0.1.{number % 8}", 0)
-            each = await asyncio.to_thread(
-                socket.create_connection, ("127.0.0.1", port), 20, source_address=source
-            )
-            each.sendall(NULL[: number % 30])
-            crowd.append(each)
-        assert await answers(running)
-        for each in crowd[:10]:
-            each.sendall(NULL[crowd.index(each) % 30 :])
-            reply = await asyncio.to_thread(each.recv, 100)
-            assert reply[4:8] == b"\0\0\0\7"
-    finally:
-        for each in crowd:
-            each.close()
-
-
-async def test_one_address_cannot_take_all_connections(
-    running: server.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(nfs_listener, "MAX_PEER_CONNECTIONS", 20)
-    port = running.service.config.nfs.port
-    with capture_logs() as told:
-        crowd = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(40)]
-        for each in crowd[20:]:
-            assert await asyncio.to_thread(each.recv, 1) == b""
-        with socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.2", 0)) as other:
-            other.sendall(NULL)
-            assert (await asyncio.to_thread(other.recv, 100))[4:8] == b"\0\0\0\7"
-    assert [each["event"] for each in told] == ["nfs.too_many_connections"]
-    for each in crowd:
-        each.close()
 
 
 async def test_rubbish_is_told_once_a_peer(running: server.Server) -> None:

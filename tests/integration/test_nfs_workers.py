@@ -21,13 +21,16 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
-from storeboot.deploy.inventory import opened
+from storeboot.deploy.inventory import make_inventory, opened
+from storeboot.deploy.state import StateDirectory
+from storeboot.hosts.database import Database, database_url
+from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import nfs_connection, nfs_workers, server
+from storeboot.serve import file_data, nfs_workers, server
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
@@ -128,15 +131,13 @@ async def test_a_killed_worker_is_replaced_and_the_other_goes_on(tmp_path: Path)
         second.socket.close()
 
 
-async def test_without_any_worker_a_connection_ends_and_comes_again(tmp_path: Path) -> None:
+async def test_a_connection_waits_while_there_is_no_worker(tmp_path: Path) -> None:
     async with serving(tmp_path, workers=1) as (running, backend):
         (pid,) = backend.pids
         os.kill(pid, signal.SIGKILL)
         await until(backend, 0, without=pid)
-        with pytest.raises(ConnectionError):
-            await asyncio.to_thread(read_tool, running)
-        await until(backend, 1, without=pid)
         assert await asyncio.to_thread(read_tool, running)
+        assert pid not in backend.pids
 
 
 async def test_a_socket_that_was_given_outlives_the_server(tmp_path: Path) -> None:
@@ -208,14 +209,22 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
 
 
 def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
+    """As the server remembers them, which asks no database for a connection."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     system = config.hosts["lab1"].system
     added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
-    with opened(config) as inventory:
-        service = BootService(inventory, time.time)
-        assert service.alias_of("127.0.0.7") is None
-        inventory.registry.add_all({"lab7": added}, 0)
+    StateDirectory(config.server.state_directory)
+    database = Database(database_url(config), memory=Memory())
+    assert database.probe()
+    inventory = make_inventory(config, database)
+    service = BootService(inventory, time.time)
+    assert service.alias_of("127.0.0.7") is None
+    inventory.registry.add_all({"lab7": added}, 0)
+    for reason in ("", "it is tried"):
+        if reason:
+            database.lost(reason)
         assert service.alias_of("127.0.0.7") == view_id([str(system)])
+    database.dispose()
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -284,22 +293,19 @@ async def tool_handle(client: NfsClient, running: server.Server) -> bytes:
 
 
 async def test_a_file_that_is_gone_is_an_error_and_not_a_loop(tmp_path: Path) -> None:
-    """The connection ends once, since a reply had begun; asked again, READ says IO."""
+    """READ says IO, on the same connection, and the log has it once."""
     async with server.running(make_config(tmp_path)) as running:
-        port = running.service.config.nfs.port
-        with await asyncio.to_thread(NfsClient, port) as client:
+        with await asyncio.to_thread(NfsClient, running.service.config.nfs.port) as client:
             handle = await tool_handle(client, running)
             store = running.service.inventory.systems.store.directory / os.fsdecode(top(running))
             (store / "bin").chmod(0o755)
             (store / "bin" / "tool").unlink()
-            with capture_logs() as told, pytest.raises(ConnectionError):
-                await asyncio.to_thread(client.read, handle)
-        assert [each["event"] for each in told] == ["nfs.unreadable"]
-        with await asyncio.to_thread(NfsClient, port) as client:
             arguments = opaque(handle) + bytes(8) + (100).to_bytes(4)
-            for _ in range(2):
-                reply = await asyncio.to_thread(client.ask, NFS, 3, 6, arguments)
-                assert reply.uint32() == Status.IO
+            with capture_logs() as told:
+                for _ in range(3):
+                    reply = await asyncio.to_thread(client.ask, NFS, 3, 6, arguments)
+                    assert reply.uint32() == Status.IO
+            assert [each["event"] for each in told] == ["nfs.unreadable"]
             assert await asyncio.to_thread(client.mount, mount_path(running))
 
 
@@ -308,15 +314,15 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
 ) -> None:
     """Every thread busy, more calls than threads, and then nobody wants the answers any more."""
     gate = threading.Event()
-    read_through = nfs_connection._read_through
+    read_through = file_data._read_through
 
-    def held(descriptor: int, data: FileSlice) -> int:
+    def held(descriptor: int, data: FileSlice) -> None:
         gate.wait(20)
-        return read_through(descriptor, data)
+        read_through(descriptor, data)
 
     readers = ThreadPoolExecutor(2)
-    monkeypatch.setattr(nfs_connection, "_readers", readers)
-    monkeypatch.setattr(nfs_connection, "_read_through", held)
+    monkeypatch.setattr(file_data, "_readers", readers)
+    monkeypatch.setattr(file_data, "_read_through", held)
     monkeypatch.setattr(os, "preadv", lambda *_arguments: -1)
     async with server.running(make_config(tmp_path)) as running:
         backend = running.nfs.backend
@@ -329,7 +335,7 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
         crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(20)]
         for each in crowd:
             each.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
-        while sum(each._on_disk is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
+        while sum(each._fetch is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await running.nfs.stop()
         gate.set()
@@ -375,8 +381,9 @@ async def test_more_connections_at_once_than_the_channel_holds(tmp_path: Path) -
         port, (pid,) = running.service.config.nfs.port, backend.pids
         assert await asyncio.to_thread(read_tool, running)
         os.kill(pid, signal.SIGSTOP)
-        crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(400)]
-        while not backend._workers[0].unsaid:  # noqa: ASYNC110
+        sources = [f"127.0.2.{number}" for number in range(1, 21)] * 20
+        crowd = [await asyncio.to_thread(NfsClient, port, source=source) for source in sources]
+        while not backend._workers[0].channel.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         os.kill(pid, signal.SIGCONT)
         for each in (crowd[0], crowd[-1]):

@@ -35,7 +35,7 @@ def test_it_is_this_project(package: dict[str, Any]) -> None:
 def test_it_is_wrapped_with_what_it_runs(package: dict[str, Any]) -> None:
     *words, arguments = package["makeWrapperArgs"]
     assert words == ["--suffix", "PATH", ":"]
-    for program in ("nix", "openssh", "squashfs-tools-ng", "dnsmasq"):
+    for program in ("nix", "openssh", "squashfs-tools-ng", "dnsmasq", "util-linux"):
         assert f"-{program}/bin" in arguments
     # A static busybox for initrds, and nothing that would hide another program of its name.
     assert "busybox-static" in package["postInstall"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from modules.worlds import World, complaints
 from storeboot.config import Config
 from storeboot.serve.reload import FIXED
 
+SHIPPED = Path(__file__).parents[2] / "systemd" / "system"
 HOST = 'hosts.lab1 = { mac = [ "52:54:00:12:34:56" ]; };'
 SERVER = 'services.storeboot = { enable = true; server.address = "10.1.0.1"; %s };'
 LAB = """
@@ -76,21 +79,90 @@ def test_networks_and_dhcp(world: World) -> None:
     assert config.listening(config.http) == ("10.1.0.1",)
 
 
+def shipped(name: str, section: str) -> dict[str, str]:
+    """A section of a unit that storeboot ships; what is said twice is joined."""
+    found: dict[str, str] = {}
+    current = ""
+    for line in (SHIPPED / name).read_text().splitlines():
+        if line.startswith("["):
+            current = line.strip("[]")
+        elif "=" in line and not line.startswith("#") and current == section:
+            key, _, value = line.partition("=")
+            found[key] = f"{found[key]} {value}" if key in found else value
+    assert found, (name, section)
+    return found
+
+
+def as_shipped(settings: dict[str, Any]) -> dict[str, str]:
+    """Settings of the module as a unit file has them."""
+
+    def text(value: object) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return {name: text(value) for name, value in settings.items()}
+
+
+def test_the_units_are_those_that_other_distributions_get(world: World) -> None:
+    """What differs is what NixOS does otherwise, and nothing else."""
+    found = world(FULL)
+    units = {name: as_shipped(unit["serviceConfig"]) for name, unit in found["services"].items()}
+    server = units["storeboot"]
+    theirs = shipped("storeboot.service", "Service")
+    assert theirs.pop("Environment").endswith(found["services"]["storeboot"]["environment"][
+        "STOREBOOT_DNSMASQ"])  # fmt: skip
+    assert theirs.pop("Sockets")  # each socket says it there
+    assert theirs.pop("ExecReload")
+    assert (theirs.pop("Type"), server.pop("Type")) == ("notify", "notify-reload")
+    assert theirs.pop("ExecStart").partition(" ")[2] == server.pop("ExecStart").partition(" ")[2]
+    assert server == theirs
+
+    dnsmasq = units["storeboot-dnsmasq"]
+    theirs = shipped("storeboot-dnsmasq.service", "Service")
+    program = dnsmasq.pop("ExecStart").partition(" ")[2]
+    assert program.startswith(f"{theirs.pop('ExecStart').partition(' ')[2]} --program ")
+    assert dnsmasq == theirs
+    for name in ("storeboot", "storeboot-dnsmasq"):
+        unit = found["services"][name]["unitConfig"]
+        assert as_shipped(unit).items() <= shipped(f"{name}.service", "Unit").items()
+
+    sockets = found["sockets"]
+    assert as_shipped(sockets["storeboot-dnsmasq"]) == shipped("storeboot-dnsmasq.socket", "Socket")
+    for kind in ("nfs", "http"):
+        (name,) = (each for each in sockets if each.startswith(f"storeboot-{kind}-"))
+        own = as_shipped(sockets[name]) | {"ListenStream": ""}
+        assert own == shipped(f"storeboot-{kind}.socket", "Socket") | {"ListenStream": ""}
+
+
+def test_users_and_directories_are_those_that_other_distributions_get(world: World) -> None:
+    found = world(FULL)
+    users = {line.split()[1] for line in
+             (SHIPPED.parent / "sysusers.d/storeboot.conf").read_text().splitlines()}  # fmt: skip
+    assert users == {"storeboot", "storeboot-dnsmasq"} == set(found["users"])
+    lines = (SHIPPED.parent / "tmpfiles.d/storeboot.conf").read_text().splitlines()
+    assert {" ".join(line.split()) for line in lines if line[0] != "#"} == set(found["tmpfiles"])
+
+
 def test_the_unit_has_no_rights(world: World) -> None:
     unit = world(SERVER % HOST)["services"]["storeboot"]["serviceConfig"]
     assert unit["User"] == "storeboot"
-    assert not unit["AmbientCapabilities"]
-    assert unit["CapabilityBoundingSet"] == ""
+    assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == ""
     assert unit["ProtectSystem"] == "strict"
     assert unit["StateDirectory"] == "storeboot"
-    assert (unit["Type"], unit["WatchdogSec"]) == ("notify-reload", 60)
+    assert (unit["Type"], unit["WatchdogSec"]) == ("notify-reload", 6)
 
 
-def test_dhcp_needs_three_capabilities(world: World) -> None:
+def test_only_dnsmasq_has_capabilities_and_only_where_it_runs(world: World) -> None:
     services = world(SERVER % (HOST + LAB + 'dhcp.mode = "proxy";'))["services"]
-    unit = services["storeboot"]["serviceConfig"]
+    unit = services["storeboot-dnsmasq"]["serviceConfig"]
     assert unit["AmbientCapabilities"] == unit["CapabilityBoundingSet"] == CAPABILITIES
-    assert "AmbientCapabilities" not in services["storeboot-gc"]["serviceConfig"]
+    for name in ("storeboot", "storeboot-gc"):
+        assert services[name]["serviceConfig"]["CapabilityBoundingSet"] == ""
+    found = world(SERVER % HOST)
+    assert "storeboot-dnsmasq" not in found["services"]
+    assert "storeboot-dnsmasq" not in found["sockets"]
+    assert "STOREBOOT_DNSMASQ" not in found["services"]["storeboot"]["environment"]
 
 
 def test_sockets_outlive_the_server(world: World) -> None:

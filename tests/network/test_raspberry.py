@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,14 +77,15 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(tmp_path: Path) -> Iterator[Lab]:
     store = Store(tmp_path / "root")
     for number in (1, 2, 3):
         (tmp_path / str(number)).mkdir()
     one, two = (pi_system(store, tmp_path, number) for number in (1, 2))
     other = add(store, toplevel_tree(tmp_path / "3"))
-    firmware = tmp_path / "firmware"
-    firmware.mkdir()
+    # Like /srv: dnsmasq's user has to read it, and pytest's own directories are root's.
+    firmware = Path(tempfile.mkdtemp(prefix="storeboot-firmware-"))
+    firmware.chmod(0o755)
     for name in ("start4.elf", "fixup4.dat", "bootcode.bin"):
         (firmware / name).write_bytes(name.encode() * 100)
     (firmware / "config.txt").write_text("enable_uart=1\n")
@@ -96,7 +100,8 @@ mode = "plain"
     toml = settings(tmp_path, what, mode="full", more=more)
     text = toml.read_text().replace("[dhcp]\n", f'[dhcp]\nraspberry_firmware = "{firmware}"\n')
     toml.write_text(text)
-    return Lab(toml, one, two)
+    yield Lab(toml, one, two)
+    shutil.rmtree(firmware)
 
 
 def chosen(running: Served) -> str:

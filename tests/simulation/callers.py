@@ -96,6 +96,7 @@ class Caller:
             if xid not in self._waiting:
                 return
             if self._link is link and link is not None:
+                assert not link.is_whole, "stuck: a call on a whole connection has no answer"
                 link.cut()
                 self.lost(link)
             self._watch(xid, self._link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from random import Random
 
@@ -14,13 +15,19 @@ _DIGITS = b"0123456789abcdfghijklmnpqrsvwxyz"
 SECRET = b"secret"  # in every name that only other views have, and in none of this one's
 
 
+LARGEST = 40_000  # bytes of a file
+
+
 def content(store_name: bytes, relative: bytes, offset: int, size: int) -> bytes:
-    """Bytes of a file, each block a hash of where it is."""
-    blocks = []
-    for block in range(offset // 32, (offset + size + 31) // 32):
-        blocks.append(blake2b(b"%s/%s %d" % (store_name, relative, block), digest_size=32).digest())
-    start = offset % 32
-    return b"".join(blocks)[start : start + size]
+    """Return bytes of a file, each block of which is a hash of where it is."""
+    return _whole(store_name, relative)[offset : offset + size]
+
+
+@lru_cache(maxsize=500)
+def _whole(store_name: bytes, relative: bytes) -> bytes:
+    place = b"%s/%s " % (store_name, relative)
+    blocks = range((LARGEST + 63) // 64)
+    return b"".join(blake2b(place + b"%d" % block).digest() for block in blocks)
 
 
 def data(piece: FileSlice) -> bytes:
@@ -91,7 +98,7 @@ def _fill(nodes: dict[bytes, Node], dice: Random, store_name: bytes, at: bytes, 
 
 
 def _file(dice: Random, store_name: bytes, relative: bytes) -> Node:
-    size = dice.choice([0, 1, 31, 100, 5000, 40000])
+    size = dice.choice([0, 1, 31, 100, 5000, LARGEST])
     number = fileid(store_name, relative)
     return Node(Kind.REGULAR, number, size=size, executable=dice.random() < 0.3)
 

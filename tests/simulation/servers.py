@@ -3,75 +3,89 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from simulation.model import SECRET, Model, data
+from simulation.model import Model
+from simulation.sockets import SimDisk, SimLoop, SimPending, SimSocket
 from simulation.world import Link, World
-from storeboot.nfs.limits import MAX_REQUEST
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.program import Programs
-from storeboot.nfs.rpc import RecordReader, RpcError
+from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
-from storeboot.nfs.xdr import FileSlice, Segment
+from storeboot.nfs.xdr import Segment
+from storeboot.serve.nfs_connection import Connection
 
 KEY = b"k" * 32
 
 
+SWEEP = 10.0  # seconds between two looks for overdue connections
+
+
 @dataclass(eq=False)
 class Process:
-    """One worker: the core, and a shell without sockets around it."""
+    """One worker: the core and the real connections, on simulated sockets."""
 
     world: World
     model: Model
     programs: Programs
-    peers: dict[Link, tuple[Peer, RecordReader]] = field(default_factory=dict)
+    connections: dict[Link, tuple[SimSocket, Connection]] = field(default_factory=dict)
     alive: bool = True
 
+    def __post_init__(self) -> None:
+        self.world.after(SWEEP, self._sweep)
+
     def adopt(self, link: Link, address: str) -> None:
-        self.peers[link] = (Peer(address), RecordReader(MAX_REQUEST))
+        end: Any = SimSocket(self.world, link)
+        loop, disk = SimLoop(self.world), SimDisk(self.world)
+        self.connections[link] = (end, Connection(self, end, Peer(address), loop, disk))
+
+    def has(self, address: str) -> bool:
+        return any(each.peer.address == address for _, each in self.connections.values())
 
     def receive(self, link: Link, data: bytes) -> None:
-        if not self.alive or link not in self.peers:
-            return
-        peer, records = self.peers[link]
-        try:
-            for record in records.feed(data):
-                self._ask(link, peer, record)
-        except RpcError:
-            self.lost(link)
-            link.cut()
+        if link in self.connections:
+            self.connections[link][0].arrive(data)
 
     def lost(self, link: Link) -> None:
-        left = self.peers.pop(link, None)
-        if left is not None and self.alive:
-            self.programs.leave(left[0])
+        if link in self.connections:
+            self.connections[link][0].end()
 
     def die(self, *, silent: bool = False) -> None:
         self.alive = False
-        for link in list(self.peers):
+        for link, (end, _) in self.connections.items():
+            end.die()
             link.silent = silent
             link.cut()
-        self.peers.clear()
+        self.connections.clear()
 
-    def _ask(self, link: Link, peer: Peer, record: bytes) -> None:
-        try:
-            self._reply(link, self.programs.answer(record, peer))
-        except NotLoadedError as error:
-            # `error` is unbound behind its clause.
-            missing = error
-            delay = self.world.dice.uniform(0.001, 0.05)
-            self.world.after(delay, lambda: self._loaded(link, peer, record, missing))
+    def answer(self, record: bytes, peer: Peer) -> list[Segment]:
+        return self.programs.answer(record, peer)
 
-    def _loaded(self, link: Link, peer: Peer, record: bytes, missing: NotLoadedError) -> None:
-        if not self.alive or link not in self.peers:
-            return
-        try:
-            if self._load(missing):
-                self._ask(link, peer, record)
-            else:
-                self._reply(link, self.programs.answer_without(record, peer, missing))
-        except RpcError:
-            link.cut()
+    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
+        return self.programs.answer_without(record, peer, missing)
+
+    def load(self, missing: NotLoadedError) -> SimPending:
+        pending = SimPending(self.world)
+        delay = self.world.dice.uniform(0.001, 0.05)
+        self.world.after(delay, lambda: pending.finish(self.alive and self._load(missing)))
+        return pending
+
+    def closed(self, connection: Connection, reason: Exception | None) -> None:
+        for link, (_, each) in list(self.connections.items()):
+            if each is connection:
+                del self.connections[link]
+        self.programs.leave(connection.peer)
+        if not isinstance(reason, RpcError | OSError | None):
+            raise reason
+
+    def _sweep(self) -> None:
+        for _, connection in list(self.connections.values()):
+            reason = connection.overdue(self.world.now)
+            if reason is not None:
+                connection.close(reason)
+        if self.alive:
+            self.world.after(SWEEP, self._sweep)
 
     def _load(self, missing: NotLoadedError) -> bool:
         catalogue = self.programs.catalogue
@@ -86,19 +100,6 @@ class Process:
             return False
         catalogue.add_index(missing.store_name, index)
         return True
-
-    def _reply(self, link: Link, segments: list[Segment]) -> None:
-        parts = []
-        for segment in segments:
-            if isinstance(segment, FileSlice):
-                assert SECRET not in segment.store_path, f"data from outside the view: {segment}"
-                parts.append(data(segment))
-            else:
-                parts.append(segment)
-        whole = b"".join(parts)
-        assert SECRET not in whole, "a name from outside the view"
-        assert int.from_bytes(whole[:4]) == 0x8000_0000 | len(whole) - 4
-        link.to_client(whole)
 
 
 class Service:
@@ -120,7 +121,7 @@ class Service:
         if not self.workers:
             return False
         for worker in self.workers:
-            if any(peer.address == address for peer, _ in worker.peers.values()):
+            if worker.has(address):
                 break
         else:
             worker = self.world.dice.choice(self.workers)

@@ -19,10 +19,14 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import clients
+from storeboot.serve import nfs_connection
 
-BATCH = 100  # seeds in one test
+pytestmark = pytest.mark.timeout(600)
+
+BATCH = 50  # seeds in one test
 BATCHES = 20
 TROUBLE = 100.0  # seconds in which things go wrong
+LARGEST_REPLY = 1 << 20
 TOO_LATE = 1500.0  # seconds: whoever is not done by then is stuck
 
 
@@ -40,7 +44,7 @@ class Run:
             # Some share an address, as machines behind one router do.
             client = kind(self.world, self.service, f"10.0.0.{dice.randint(1, 2 + number)}")
             client.token = token
-            client.begin(dice.choice([1, 1, 2, 4]))
+            client.begin(dice.choice([1, 1, 1, 2, 2, 4, 4, 16]))
             self.clients.append(client)
         captured = self.clients[0].captured
         Hostile(self.world, self.service, captured, dice.choice([0, 0, 20, 60]))
@@ -73,8 +77,12 @@ class Run:
             assert len(known._clients) <= clients.MAX_CLIENTS
             assert len(known._dead) <= clients.MAX_DEAD
             assert len(known.sessions) <= clients.MAX_CLIENTS * clients.MAX_SESSIONS
-            for peer, _ in process.peers.values():
-                assert len(peer.sessions) <= clients.MAX_SESSIONS, "sessions of a peer"
+            for _, connection in process.connections.values():
+                sessions = connection.peer.sessions
+                assert len(sessions) <= clients.MAX_SESSIONS, "sessions of a peer"
+                connection._check()
+                assert connection._queued <= nfs_connection.QUEUE + LARGEST_REPLY, "queue"
+                assert len(connection._loads) <= nfs_connection.MAX_LOADS, "loads"
 
 
 def run(seed: int) -> None:
@@ -99,6 +107,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "MAX_CLIENTS", 8)
     monkeypatch.setattr(clients, "MAX_DEAD", 16)
     monkeypatch.setattr(clients, "MAX_SESSIONS", 4)
+    monkeypatch.setattr(nfs_connection, "QUEUE", 1500)
+    monkeypatch.setattr(nfs_connection, "INLINE", 6000)
+    monkeypatch.setattr(nfs_connection, "TURN", 20_000)
+    monkeypatch.setattr(nfs_connection, "MAX_LOADS", 3)
 
 
 def run_batch(number: int) -> None:
@@ -116,7 +128,7 @@ def test_seeds(batch: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("batch", range(BATCHES, 10 * BATCHES))
+@pytest.mark.parametrize("batch", range(BATCHES, 20 * BATCHES))
 def test_more_seeds(batch: int) -> None:
     run_batch(batch)
 
@@ -144,6 +156,18 @@ def _never(_clients: clients.Clients, *_rest: object) -> clients.Session:
     raise NfsError(Status.DELAY)
 
 
+def _one_pass(connection: nfs_connection.Connection) -> None:
+    """Answer up to the bound, write, and leave it at that."""
+    connection._sent = 0
+    connection._answer()
+    connection._write()
+    connection._wait()
+
+
+def _unchecked(_connection: nfs_connection.Connection) -> None:
+    pass
+
+
 _NAMES = Index.names
 
 
@@ -155,8 +179,9 @@ _NAMES = Index.names
         (HandleCodec, "decode_token", _other_view, "outside|LOOKUP"),
         (Index, "names", _own_order, "listing"),
         (clients.Clients, "open_session", _never, "stuck"),
+        (nfs_connection.Connection, "_turn", _one_pass, "calls with nothing to wake"),
     ],
-    ids=["memo_of_another_question", "leak", "foreign_view", "order_of_its_own", "stuck"],
+    ids=["memo_of_another_question", "leak", "foreign_view", "order_of_its_own", "stuck", "asleep"],
 )
 def test_a_broken_server_is_found(
     where: object, name: str, broken: object, found: str, monkeypatch: pytest.MonkeyPatch
@@ -164,4 +189,12 @@ def test_a_broken_server_is_found(
     """The simulation can fail, and for the right reason."""
     monkeypatch.setattr(where, name, broken)
     with pytest.raises(AssertionError, match=found):
+        _run_all(range(300))
+
+
+def test_a_connection_that_sleeps_is_found_by_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the connection's own check the machine behind it is stuck, and that is seen."""
+    monkeypatch.setattr(nfs_connection.Connection, "_turn", _one_pass)
+    monkeypatch.setattr(nfs_connection.Connection, "_check", _unchecked)
+    with pytest.raises(AssertionError, match="stuck"):
         _run_all(range(300))

@@ -19,10 +19,10 @@ class World:
     def __init__(self, seed: int) -> None:
         self.dice = Random(seed)
         self.now = 0.0  # seconds
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
 
-    def after(self, delay: float, action: Callable[[], None]) -> None:
+    def after(self, delay: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._events, (self.now + delay, next(self._order), action))
 
     def run(self, until: float, done: Callable[[], bool]) -> None:
@@ -57,6 +57,11 @@ class Link:
 
     def to_client(self, data: bytes) -> None:
         self._send(_CLIENT, data)
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether nothing has happened to it, so that what is sent arrives."""
+        return all(self._open) and not self.silent and _NEVER not in self._arrival
 
     def cut(self) -> None:
         """Both ends hear of it, each in its time; what is on the way is lost."""

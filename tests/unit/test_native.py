@@ -92,7 +92,11 @@ async def test_a_machine_that_speaks_is_not_watched() -> None:
 
 async def test_a_machine_that_runs_is_not_hung_because_somebody_fetched_its_initrd() -> None:
     seen = Seen()
-    native = NativeBoots(seen.record, seen.reads, lambda _host, since: since == 41 + NO_MOUNT)
+
+    async def has_spoken(_host: str, since: float) -> bool:
+        return since == 41 + NO_MOUNT
+
+    native = NativeBoots(seen.record, seen.reads, has_spoken)
     native.begin(HOST, 100)
     await native.look(101 + NO_MOUNT)
     assert seen.stages == []

@@ -6,6 +6,7 @@ import pytest
 
 from storeboot.errors import CommandError
 from storeboot.vm import qemu
+from storeboot.vm.loader import Loaded
 
 SPEC = qemu.MachineSpec(url="http://10.0.2.2:8080/boot.ipxe")
 
@@ -38,3 +39,16 @@ async def test_kvm_that_is_not_there_does_not_work(
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
     assert not await qemu.kvm_works(tmp_path)
+
+
+@pytest.mark.parametrize(("flags", "has"), [("fpu vmx", True), ("fpu svm", True), ("fpu", False)])
+def test_kvm_needs_a_processor_that_runs_guests(flags: str, has: bool) -> None:
+    assert qemu.cpu_has_virtualisation(f"processor: 0\nflags\t\t: {flags}\n") is has
+
+
+def test_a_machine_that_is_given_its_kernel_has_no_rom() -> None:
+    loaded = Loaded(Path("/k"), Path("/i"), "a=b c")
+    said = arguments(qemu.MachineSpec(loaded=loaded))
+    assert "-kernel /k -initrd /i -append a=b c" in said
+    assert "romfile= " in said
+    assert "bootfile" not in said

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from storeboot.config import Config, HostSection, NfsSection, ServerSection, SettingsSection
 from storeboot.errors import ConfigError, StorebootError
-from storeboot.hosts.database import open_database, sqlite_url
+from storeboot.hosts.database import Database, open_database, sqlite_url
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import Registry, read_section
 
@@ -24,14 +23,14 @@ CONFIG = Config(
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path) -> Iterator[Database]:
     made = open_database(sqlite_url(tmp_path))
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def registry(engine: Engine) -> Registry:
+def registry(engine: Database) -> Registry:
     return Registry(CONFIG, engine)
 
 

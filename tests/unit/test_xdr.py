@@ -33,7 +33,7 @@ def test_bytes_left_over_are_rejected() -> None:
 
 
 def test_file_data_counts_but_is_not_copied() -> None:
-    writer, data = Writer(), FileSlice(b"name", b"bin/sh", 0, 5)
+    writer, data = Writer(), FileSlice(b"name", b"bin/sh", 0, 5, 5)
     writer.file(data)
     writer.uint32(7)
     assert writer.segments() == [b"\0\0\0\5", data, b"\0\0\0" + b"\0\0\0\7"]
@@ -41,7 +41,7 @@ def test_file_data_counts_but_is_not_copied() -> None:
 
 
 def test_a_writer_with_file_data_extends_another_in_order() -> None:
-    first, second, data = Writer(), Writer(), FileSlice(b"name", b"", 3, 4)
+    first, second, data = Writer(), Writer(), FileSlice(b"name", b"", 3, 4, 7)
     first.uint32(1)
     second.file(data)
     second.uint32(2)

@@ -171,6 +171,11 @@ in
       default = null;
       description = ''dnsmasq; by default the one on PATH.'';
     };
+    user = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''User that dnsmasq runs as where the server is root and no unit runs dnsmasq; by default dnsmasq, or nobody where there is no such user.'';
+    };
     raspberry_firmware = mkOption {
       type = types.nullOr types.path;
       default = null;

@@ -1,4 +1,5 @@
-# The server as a unit without rights of its own, its sockets held by systemd over every restart.
+# The server as a unit without rights of its own, its sockets held by systemd over every restart. The
+# same units as in ../../../systemd, which has them for other distributions.
 { config, lib, pkgs, ... }:
 let
   cfg = config.services.storeboot;
@@ -42,6 +43,8 @@ let
         # An address that comes later is none the worse.
         FreeBind = true;
         Backlog = 1024;
+        # No number of connections makes systemd close the port.
+        TriggerLimitIntervalSec = 0;
       };
     };
   sockets = lib.listToAttrs (
@@ -49,17 +52,11 @@ let
     ++ lib.optional (cfg.nfs.alias && cfg.nfs.port != 2049) (socket "alias" 2049 cfg.nfs)
   );
 
-  # DHCP and TFTP need ports below 1024 and raw packets; without them there is nothing to be allowed.
-  capabilities = lib.optionals usesDhcp [ "CAP_NET_BIND_SERVICE" "CAP_NET_ADMIN" "CAP_NET_RAW" ];
-
+  # Of every service.
   hardening = {
-    User = "storeboot";
-    Group = "storeboot";
     UMask = "0027";
-    CapabilityBoundingSet = "";
     NoNewPrivileges = true;
     ProtectSystem = "strict";
-    ReadWritePaths = [ "-/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
     ProtectHome = true;
     PrivateTmp = true;
     PrivateDevices = true;
@@ -70,27 +67,61 @@ let
     ProtectKernelModules = true;
     ProtectKernelTunables = true;
     ProtectProc = "invisible";
+    KeyringMode = "private";
     LockPersonality = true;
-    RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ] ++ lib.optional usesDhcp "AF_PACKET";
+    MemoryDenyWriteExecute = true;
+    RemoveIPC = true;
     RestrictNamespaces = true;
     RestrictRealtime = true;
     RestrictSUIDSGID = true;
     SystemCallArchitectures = "native";
-    SystemCallFilter = [ "@system-service" ];
+    SystemCallErrorNumber = "EPERM";
+  };
+
+  # Of what runs as the server's user.
+  ordinary = hardening // {
+    User = "storeboot";
+    Group = "storeboot";
+    CapabilityBoundingSet = "";
+    AmbientCapabilities = "";
+    ReadWritePaths = [ "-/nix/var/nix/daemon-socket" ] ++ lib.optional (!isUsual) stateDirectory;
+    RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
+    # Nix "changes" the owner of what is the user's own already.
+    SystemCallFilter = [ "@system-service" "~@privileged @resources" "@chown" ];
   } // lib.optionalAttrs isUsual {
     StateDirectory = "storeboot";
     StateDirectoryMode = "0750";
   };
+
+  # A process that stands still is replaced, however often; SIGABRT would write a core dump first.
+  watched = {
+    WatchdogSec = 6;
+    WatchdogSignal = "SIGKILL";
+    TimeoutStartSec = 60;
+    OOMScoreAdjust = -500;
+  };
+
+  # What DHCP and TFTP need: ports below 1024 and raw packets.
+  capabilities = [ "CAP_NET_BIND_SERVICE" "CAP_NET_ADMIN" "CAP_NET_RAW" ];
+  dnsmasqSocket = "/run/storeboot-dnsmasq.socket";
 in
 {
   config = lib.mkIf cfg.enable {
-    users.users.storeboot = {
-      isSystemUser = true;
-      group = "storeboot";
-      description = "storeboot";
-      home = stateDirectory;
+    users.users = {
+      storeboot = {
+        isSystemUser = true;
+        group = "storeboot";
+        description = "storeboot";
+        home = stateDirectory;
+      };
+    } // lib.optionalAttrs usesDhcp {
+      storeboot-dnsmasq = {
+        isSystemUser = true;
+        group = "storeboot-dnsmasq";
+        description = "dnsmasq of storeboot";
+      };
     };
-    users.groups.storeboot = { };
+    users.groups = { storeboot = { }; } // lib.optionalAttrs usesDhcp { storeboot-dnsmasq = { }; };
     environment.systemPackages = [
       command
       (pkgs.runCommand "storeboot-completion" { } ''
@@ -99,35 +130,73 @@ in
       '')
     ];
 
-    systemd.sockets = sockets;
+    systemd.sockets = sockets // lib.optionalAttrs usesDhcp {
+      storeboot-dnsmasq = {
+        description = "dnsmasq for storeboot";
+        wantedBy = [ "sockets.target" ];
+        socketConfig = {
+          ListenStream = dnsmasqSocket;
+          SocketUser = "storeboot";
+          SocketGroup = "storeboot";
+          SocketMode = "0600";
+          RemoveOnStop = true;
+          TriggerLimitIntervalSec = 0;
+        };
+      };
+    };
 
-    systemd.tmpfiles.rules = lib.optional (!isUsual) "d ${stateDirectory} 0750 storeboot storeboot -";
+    # What is put into dhcp/ gets dnsmasq's group.
+    systemd.tmpfiles.rules = [ "d ${stateDirectory} 0750 storeboot storeboot -" ]
+      ++ lib.optional usesDhcp "d ${stateDirectory}/dhcp 2750 storeboot storeboot-dnsmasq -";
 
     systemd.services.storeboot = {
       description = "Boot server for diskless machines";
       wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
       after = [ "network-online.target" "nix-daemon.socket" ];
       requires = map (name: "${name}.socket") (lib.attrNames sockets);
+      wants = [ "network-online.target" ];
       path = [ config.nix.package ];
-      environment.NIX_REMOTE = "daemon";
+      environment = { NIX_REMOTE = "daemon"; }
+        // lib.optionalAttrs usesDhcp { STOREBOOT_DNSMASQ = dnsmasqSocket; };
+      unitConfig.StartLimitIntervalSec = 0;
       # Hosts and settings are taken over by a reload; what sockets, dnsmasq and database were opened
       # with needs a restart, for which machines wait: the sockets stay.
       # Not stopped first: a machine's next question would start the old one again.
       stopIfChanged = false;
       reloadTriggers = [ cfg.configFile ];
       restartTriggers = [ (builtins.toJSON cfg.fixedPart) ];
-      serviceConfig = hardening // {
-        AmbientCapabilities = capabilities;
-        CapabilityBoundingSet = if usesDhcp then capabilities else "";
+      serviceConfig = ordinary // watched // {
         Type = "notify-reload";
         ExecStart = "${lib.getExe cfg.package} serve --config /etc/storeboot/storeboot.toml";
         Restart = "always";
-        RestartSec = 1;
-        WatchdogSec = 60;
-        # Systems are made ready before the first answer, which can mean packs to build.
-        TimeoutStartSec = "infinity";
+        RestartSec = "500ms";
+        TimeoutStopSec = 20;
+        OOMPolicy = "continue";
         LimitNOFILE = 524288;
+        TasksMax = 4096;
+      };
+    };
+
+    systemd.services.storeboot-dnsmasq = lib.mkIf usesDhcp {
+      description = "dnsmasq for storeboot";
+      requires = [ "storeboot-dnsmasq.socket" ];
+      unitConfig.StartLimitIntervalSec = 0;
+      restartTriggers = [ (builtins.toJSON cfg.dhcp.dnsmasq) ];
+      serviceConfig = hardening // watched // {
+        Type = "notify";
+        ExecStart = "${lib.getExe cfg.package} dnsmasq --program ${cfg.dhcp.dnsmasq}";
+        TimeoutStopSec = 10;
+        TasksMax = 64;
+        User = "storeboot-dnsmasq";
+        Group = "storeboot-dnsmasq";
+        StateDirectory = "storeboot-dnsmasq";
+        StateDirectoryMode = "0750";
+        BindReadOnlyPaths = "${stateDirectory}/dhcp:/run/storeboot-dhcp";
+        InaccessiblePaths = "-${stateDirectory}";
+        CapabilityBoundingSet = capabilities;
+        AmbientCapabilities = capabilities;
+        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" "AF_PACKET" ];
+        SystemCallFilter = [ "@system-service" "~@resources" ];
       };
     };
 
@@ -136,7 +205,7 @@ in
       startAt = cfg.retention.dates;
       path = [ config.nix.package ];
       environment.NIX_REMOTE = "daemon";
-      serviceConfig = hardening // {
+      serviceConfig = ordinary // {
         Type = "oneshot";
         ExecStart = "${lib.getExe cfg.package} gc --keep ${toString cfg.retention.keep} --config /etc/storeboot/storeboot.toml";
       };

@@ -79,10 +79,10 @@ def menu_script(
     )
 
 
-def waiting_script(*, url: str, query: str, count: int) -> str:
-    """Too many machines boot already."""
+def waiting_script(*, url: str, query: str, reason: str) -> str:
+    """A machine asks again in a moment: it is not its turn, or the server is busy."""
     return _retrying(
-        f"echo storeboot: {count} machines are starting, this one waits for its turn",
+        f"echo storeboot: {reason}, this one waits for its turn",
         f"sleep {PAUSE}",
         f"chain --autofree --replace {url}/boot?{query} || goto failed",
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storeboot.hosts.boots import Boot, Event
+from storeboot.hosts.boot import DOWN, FAILED, REFUSED, UP, Boot, Event
+
+__all__ = ["DOWN", "FAILED", "REFUSED", "UP", "Boot", "Event"]
 
 # In the order in which a boot passes them; source in brackets.
 STAGES = {
@@ -27,14 +29,10 @@ STAGES = {
     "multi-user": "the machine is up (agent)",
     "shutdown": "the machine goes down (agent)",
 }
-FAILED = "failed"
 SILENT = "silent"  # a machine whose own initrd boots it, and that says nothing itself
-REFUSED = "refused"  # what the machine was asked for; it goes on as before
 PLAIN = "plain"  # its pack; it goes on without
 FIRMWARE = frozenset({"address", "firmware"})  # before the script
 NOTES = frozenset({REFUSED, PLAIN})
-UP = "multi-user"
-DOWN = "shutdown"
 
 
 @dataclass(frozen=True, slots=True)

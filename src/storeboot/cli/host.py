@@ -16,7 +16,7 @@ import click
 from storeboot import config
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import clock, print_table
+from storeboot.cli.tables import clock, plain, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
@@ -250,7 +250,7 @@ def show(name: str, config_path: Path, as_json: bool) -> None:
         return
     for key, value in document.items():
         text = " ".join(value) if isinstance(value, list) else value
-        click.echo(f"{key:20} {text if text not in (None, '') else '-'}")
+        click.echo(plain(f"{key:20} {text if text not in (None, '') else '-'}"))
 
 
 def _document(known: Host, system: object) -> dict[str, object]:
@@ -342,8 +342,9 @@ def whois(
         click.echo(json.dumps(document, indent=2))
         return
     for value in ignored:
-        click.echo(f"{value!r} is ignored: boards of many kinds say it")
+        click.echo(f"{plain(value)!r} is ignored: boards of many kinds say it")
     if known is None:
         click.echo(_UNKNOWN[policy.unknown].format(policy=policy))
     else:
-        click.echo(f"{known.name}, because of {', '.join(because)}; it boots {system or 'nothing'}")
+        why = ", ".join(because)
+        click.echo(plain(f"{known.name}, because of {why}; it boots {system or 'nothing'}"))

@@ -14,6 +14,7 @@ from storeboot.cli.completion import completion
 from storeboot.cli.demo import demo
 from storeboot.cli.deploy import confirm, deploy, generations, rollback
 from storeboot.cli.dhcp_snippet import dhcp_snippet
+from storeboot.cli.dnsmasq import dnsmasq
 from storeboot.cli.gc import gc
 from storeboot.cli.hold import hold, release
 from storeboot.cli.host import host
@@ -41,6 +42,7 @@ COMMANDS = (
     demo,
     deploy,
     dhcp_snippet,
+    dnsmasq,
     gc,
     generations,
     hold,

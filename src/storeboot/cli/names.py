@@ -10,6 +10,8 @@ from storeboot import config
 from storeboot.deploy.inventory import opened
 from storeboot.errors import StorebootError
 
+SECONDS = 1.0  # nobody who has pressed Tab waits longer for a database
+
 
 def complete_hosts(
     context: click.Context, _parameter: click.Parameter, incomplete: str
@@ -41,10 +43,11 @@ def _hosts(context: click.Context) -> set[str]:
     loaded = _config(context)
     if loaded is None:
         return set()
-    if not (loaded.server.state_directory / "storeboot.sqlite").exists():
+    is_sqlite = loaded.database.url is None
+    if is_sqlite and not (loaded.server.state_directory / "storeboot.sqlite").exists():
         return set(loaded.hosts)
     try:
-        with opened(loaded) as inventory:
+        with opened(loaded, SECONDS) as inventory:
             return {host.name for host in inventory.registry.all()}
     except StorebootError:
         return set(loaded.hosts)

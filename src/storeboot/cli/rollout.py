@@ -11,7 +11,7 @@ import click
 
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import clock, duration, print_table
+from storeboot.cli.tables import clock, duration, plain, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.rollouts import Member, Part, Rollout, Standing
@@ -62,7 +62,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
         document = {**asdict(found), "hosts": [asdict(each) for each in members]}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"{found.system} for {found.target}: {_standing(found)}")
+    click.echo(plain(f"{found.system} for {found.target}: {_standing(found)}"))
     print_table(
         ("HOST", "STANDING", "GENERATION", "REASON"),
         [
@@ -110,11 +110,11 @@ def follow(inventory: Inventory, number: int) -> None:
         for each in members:
             words = f"{each.standing} {_first_line(each.reason)}".strip()
             if told.get(each.host, str(Part.WAITING)) != words:
-                say(f"{each.host}: {words}")
+                say(plain(f"{each.host}: {words}"))
             told[each.host] = words
         if found.standing is Standing.STOPPED:
             raise StorebootError(
-                f"rollout {number} was stopped: {found.reason}",
+                f"rollout {number} was stopped: {plain(found.reason)}",
                 f"see storeboot rollout show {number}",
             )
         if found.standing is Standing.DONE:

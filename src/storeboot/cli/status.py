@@ -11,6 +11,7 @@ import click
 
 from storeboot import config
 from storeboot.boot.timeline import State, last_boot, state, steps
+from storeboot.cli.health import health_warnings, server_health
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, print_table
@@ -23,6 +24,8 @@ from storeboot.hosts.holds import Hold
 from storeboot.hosts.host import Host
 from storeboot.nix.profiles import Generation
 
+SERVER = "_server"
+
 
 @click.command(short_help="Show where each machine is in its boot.")
 @config_option
@@ -31,6 +34,9 @@ def status(config_path: Path, as_json: bool) -> None:
     """Show for each host the stage it is in, since when, and its own words if it failed."""
     loaded = config.load(config_path)
     _require_database(loaded)
+    health = server_health(loaded)
+    for words in health_warnings(loaded, health):
+        say(f"warning: {words}")
     with opened(loaded) as inventory:
         held = inventory.holds.all()
         known = inventory.known()
@@ -57,7 +63,8 @@ def status(config_path: Path, as_json: bool) -> None:
             }
             for name, each in machines.items()
         }
-        click.echo(json.dumps(hosts, indent=2))
+        # No host can have this name. None: no server answers.
+        click.echo(json.dumps({**hosts, SERVER: health}, indent=2))
         return
     print_table(
         ("HOST", "STAGE", "SINCE", "GENERATION", "MEANING"),

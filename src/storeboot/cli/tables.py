@@ -9,13 +9,25 @@ from datetime import UTC, datetime
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from storeboot.hosts import words
+
+_LONGEST = 4096  # characters of a cell
+
+
+def plain(text: str) -> str:
+    """One line of what machines and people have said, for a terminal."""
+    return words.line(text, _LONGEST)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below a head. Cells are data, whatever is in them: no markup, no escapes."""
+    rows = [[plain(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         table = Table(*head, box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         Console().print(table)
         return
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import delete, insert, select
 
 from storeboot import faults, files
 from storeboot.boot.timeline import FAILED, UP
 from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
+from storeboot.hosts.database import Database
 from storeboot.hosts.host import Host
 from storeboot.hosts.probations import Probation, Probations, Standing
 from storeboot.hosts.schema import declarations
@@ -25,7 +26,7 @@ class Deployments:
     """The profiles below the state directory; a running server sees a change at the next boot."""
 
     systems: Systems
-    engine: Engine
+    engine: Database
 
     def profile(self, host: str) -> Profile:
         return self.systems.state.profile(self.systems.store, host)
@@ -52,6 +53,15 @@ class Deployments:
         probation, profile = self.probations.open(host), self.profile(host)
         number = probation.previous if probation else profile.current_number()
         return profile.system(number) if number is not None else None
+
+    def remembered(self, host: str) -> StorePath | None:
+        """What the host boots next, from memory and symlinks, without asking the database."""
+        memory, profile = self.engine.memory, self.profile(host)
+        test = memory.tests.get(host) if memory is not None else None
+        if test is None:
+            return profile.current()
+        tried = None if self.engine.is_away else profile.system(test[0])
+        return tried or profile.system(test[1])
 
     def generations(self, host: str) -> list[Generation]:
         """With the one that is booted next as the current one."""

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from storeboot import files
 from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.rollouts import Rollouts
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
+from storeboot.deploy.unrecorded import unrecorded_views
 from storeboot.hosts.boots import Boot, Boots
-from storeboot.hosts.database import database_url, open_database
+from storeboot.hosts.database import COMMAND_SECONDS, Database, database_url, open_database
 from storeboot.hosts.holds import Holds
 from storeboot.hosts.host import Host
 from storeboot.hosts.orders import Orders
@@ -32,6 +31,7 @@ class Inventory:
     """Hosts, boots, systems and generations of one server."""
 
     config: Config
+    database: Database
     state: StateDirectory
     registry: Registry
     boots: Boots
@@ -75,14 +75,26 @@ class Inventory:
         files.remove(self.state.host_key(host))
 
     def leases(self, now: float) -> list[Boot]:
-        """Boots that hold their views. Time in which the server was down does not count: machines
-        that wait for it could not tell that they are there."""
+        """Boots that hold their views, also those that are not written down yet.
+
+        Time in which the server was down does not count: machines that wait for it could not tell
+        that they are there.
+        """
+        views = sorted(unrecorded_views(self.state.path))
         until = self.state.served_until()
-        return self.boots.leases(now if until is None else min(now, until), self.lease)
+        recorded = self.boots.leases(now if until is None else min(now, until), self.lease)
+        return [*recorded, *(self._unrecorded(view, now) for view in views)]
+
+    def _unrecorded(self, view: str, now: float) -> Boot:
+        toplevel = self.state.toplevel(view)
+        return Boot(
+            id="not recorded yet", host="a machine", view=view,
+            system=toplevel.text if toplevel is not None else view, nonce="",
+            machine="", address="", began_at=now, seen_at=now,
+        )  # fmt: skip
 
     def resume(self, now: float) -> None:
-        """The server is up again: damage is mended, and leases go on from where they stood."""
-        self.systems.mend()
+        """The server is up again: leases go on from where they stood."""
         until = self.state.served_until()
         down = max(0.0, now - until) if until is not None else 0.0
         if until is not None and down:
@@ -91,20 +103,22 @@ class Inventory:
         self.rollouts.resume(now, down)
 
 
-def make_inventory(config: Config, engine: Engine) -> Inventory:
+def make_inventory(config: Config, database: Database) -> Inventory:
+    """Opens nothing but the state directory; the database may be away."""
     state = StateDirectory(config.server.state_directory)
     state.restrict_database()
     systems = Systems(config, state, Store(config.store.root), state.key())
-    deployments = Deployments(systems, engine)
-    registry, boots = Registry(config, engine), Boots(engine)
-    orders, holds = Orders(engine), Holds(engine)
-    table, url = RolloutTable(engine), boot_url(config)
+    deployments = Deployments(systems, database)
+    registry, boots = Registry(config, database), Boots(database)
+    orders, holds = Orders(database), Holds(database)
+    table, url = RolloutTable(database), boot_url(config)
     return Inventory(
         config=config,
+        database=database,
         state=state,
         registry=registry,
         boots=boots,
-        unknown=UnknownMachines(engine),
+        unknown=UnknownMachines(database),
         orders=orders,
         holds=holds,
         deployments=deployments,
@@ -118,10 +132,11 @@ def boot_url(config: Config, local: str = "") -> str:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Inventory]:
+def opened(config: Config, seconds: float = COMMAND_SECONDS) -> Iterator[Inventory]:
+    """For a command; no transaction takes longer than `seconds`."""
     StateDirectory(config.server.state_directory)  # SQLite needs the directory
-    engine = open_database(database_url(config))
+    database = open_database(database_url(config), seconds)
     try:
-        yield make_inventory(config, engine)
+        yield make_inventory(config, database)
     finally:
-        engine.dispose()
+        database.dispose()

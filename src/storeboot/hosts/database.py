@@ -1,36 +1,250 @@
-"""The database: SQLite in the state directory, or any URL that SQLAlchemy takes."""
+"""The database: SQLite in the state directory, or any URL that SQLAlchemy takes.
+
+No call takes longer than its deadline. In the server a database that fails counts as away: whoever
+waits for it or asks for it is told so at once, and nobody waits again until a probe has found it
+well. What machines need meanwhile comes from memory (`hosts/memory.py`).
+"""
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    NoSuchModuleError,
+    NotSupportedError,
+    PendingRollbackError,
+    ProgrammingError,
+    ResourceClosedError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storeboot.config import Config
 from storeboot.errors import ConfigError, StorebootError
+from storeboot.hosts.deadlines import Deadlines
+from storeboot.hosts.memory import Memory
 
-HEAD = "0003"
+log = structlog.get_logger()
+
+HEAD = "0004"
+SERVER_SECONDS = 3.0  # for one transaction of the server; an agent waits 5 s for an answer
+COMMAND_SECONDS = 60.0  # of a command, which may add a thousand hosts
+OPEN_SECONDS = 60.0  # to bring the schema up to date
+BUSY_SECONDS = 2.0  # for which SQLite waits while another process writes
+NOT_ASKED = "it was not asked yet"
+_HINT = "correct database.url in the configuration"
 # What begins a transaction of changes to the schema, whole or not at all, one at a time. SQLite's
 # driver begins none by itself before a CREATE TABLE.
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7370)"}
-# A database that hangs must not hang the machines that ask for their scripts. In seconds, in ms.
-_CONNECT = {"postgresql": {"connect_timeout": 5, "options": "-c statement_timeout=30000"}}
+# The least that shows that the database can write: SQLite's header, a transaction's number.
+_WRITE = {"sqlite": "PRAGMA user_version = 0", "postgresql": "SELECT txid_current()"}
+# Connecting has an end of its own; libpq takes no less than two seconds.
+_CONNECT = {
+    "postgresql": {"connect_timeout": 2, "options": "-c statement_timeout=60000"},
+    "sqlite": {"timeout": BUSY_SECONDS},
+}
+# These say that a statement was wrong, not that the database is.
+_STATEMENT = (DataError, IntegrityError, ProgrammingError, NotSupportedError)
+_AWAY = (DBAPIError, DisconnectionError, PendingRollbackError, PoolTimeoutError,
+         ResourceClosedError, TimeoutError, OSError)  # fmt: skip
 
 
-def open_database(url: str) -> Engine:
-    """An engine whose schema is up to date."""
-    hint = "correct database.url in the configuration"
-    kind = url.partition(":")[0].partition("+")[0]
+class DatabaseAwayError(StorebootError):
+    """The database does not answer, or cannot write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Why the database cannot be used, and since when, in seconds since 1970."""
+
+    reason: str
+    since: float
+
+
+class Database:
+    """Gives connections, and knows whether it makes sense to ask for one."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        seconds: float = COMMAND_SECONDS,
+        memory: Memory | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Nothing is contacted; raises ConfigError where the URL is none that can be used.
+
+        With a `memory` this is the server's: a failure makes it count as away.
+        """
+        self._kind = url.partition(":")[0].partition("+")[0]
+        self._engine = _make_engine(url, self._kind)
+        self._seconds = seconds
+        self._clock = clock
+        self._deadlines = Deadlines()
+        self._guard = threading.Lock()
+        self._opened = False
+        self.has_failed = False
+        self.memory = memory
+        self.away: Away | None = None
+        if memory is not None:
+            self.away = Away(NOT_ASKED, clock())
+
+    @property
+    def is_away(self) -> bool:
+        return self.away is not None
+
+    def open(self) -> None:
+        """Connect and bring the schema up to date."""
+        try:
+            with self._using(OPEN_SECONDS) as connection, connection.begin():
+                current = _revision(connection)
+            if current != HEAD:
+                with self._using(OPEN_SECONDS) as connection, connection.begin():
+                    connection.exec_driver_sql(_ALONE[self._kind])
+                    upgrade(connection)
+        except (CommandError, KeyError) as error:
+            raise StorebootError(
+                f"cannot use the database: {error}",
+                "it may be of a newer storeboot, or another kind",
+            ) from None
+        except _AWAY as error:
+            raise StorebootError(f"cannot use the database: {_reason(error)}", _HINT) from None
+        self._opened = True
+
+    @contextmanager
+    def begin(self, *, lossy: bool = False) -> Iterator[Connection]:
+        """A transaction that is on disk when the block has ended.
+
+        A power cut may lose a `lossy` one: it costs no sync.
+        """
+        with self._operation() as connection:
+            weaker = lossy and self._kind == "sqlite"
+            if weaker:
+                connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
+                connection.commit()
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                if weaker:
+                    with suppress(*_AWAY):
+                        connection.exec_driver_sql("PRAGMA synchronous=FULL")
+                        connection.commit()
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection to read with; what is written is lost unless the caller commits."""
+        with self._operation() as connection:
+            yield connection
+
+    @contextmanager
+    def _operation(self) -> Iterator[Connection]:
+        if self.away is not None:
+            raise DatabaseAwayError(f"the database is away: {self.away.reason}")
+        try:
+            with self._using(self._seconds) as connection:
+                yield connection
+        except _STATEMENT:
+            raise
+        except _AWAY as error:
+            reason = _reason(error)
+            self.lost(reason)
+            raise DatabaseAwayError(
+                f"the database failed: {reason}", "try again; what was not finished was not done"
+            ) from None
+
+    @contextmanager
+    def _using(self, seconds: float) -> Iterator[Connection]:
+        with self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            with self._deadlines.watching(seconds, lambda: _break_off(driver)):
+                yield connection
+
+    def lost(self, reason: str) -> None:
+        """It has failed: from here on it counts as away, and whoever waits for it is told so."""
+        if self.memory is None:
+            return
+        with self._guard:
+            first = self.away is None
+            if first:
+                self.away = Away(reason, self._clock())
+        if first:
+            log.error("database.away", reason=reason)
+            self._deadlines.break_all()
+            self._engine.dispose()  # also what a server that was started again has forgotten
+
+    def probe(self) -> bool:
+        """Whether it answers and can write; if it does it is not away any more. Blocking."""
+        try:
+            if not self._opened:
+                self.open()
+            else:
+                with self._using(self._seconds) as connection, connection.begin():
+                    connection.exec_driver_sql(_WRITE[self._kind])
+        except StorebootError as error:
+            self._still_away(error.message)
+        except _AWAY as error:
+            self._still_away(_reason(error))
+        else:
+            self._back()
+        return self.away is None
+
+    def _still_away(self, reason: str) -> None:
+        with self._guard:
+            known = self.away
+            self.away = Away(reason, known.since if known else self._clock())
+            self.has_failed = True
+        if known is None or known.reason == NOT_ASKED:
+            log.error("database.away", reason=reason)
+        elif known.reason != reason:
+            log.info("database.still_away", reason=reason)
+        self._engine.dispose()
+
+    def _back(self) -> None:
+        with self._guard:
+            away, self.away = self.away, None
+        if away is not None and away.reason != NOT_ASKED:
+            log.info("database.there", after=round(self._clock() - away.since, 1))
+
+    def dispose(self) -> None:
+        self._deadlines.break_all()
+        self._engine.dispose()
+
+
+def open_database(url: str, seconds: float = COMMAND_SECONDS) -> Database:
+    """A database whose schema is up to date, for a command; each transaction ends in `seconds`."""
+    database = Database(url, seconds=seconds)
     try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args=_CONNECT.get(kind, {}))
+        database.open()
+    except BaseException:
+        database.dispose()
+        raise
+    return database
+
+
+def _make_engine(url: str, kind: str) -> Engine:
+    try:
+        engine = create_engine(url, pool_timeout=BUSY_SECONDS, connect_args=_CONNECT.get(kind, {}))
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"database.url is no URL of a database: {error}", hint) from None
+        raise ConfigError(f"database.url is no URL of a database: {error}", _HINT) from None
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the driver of database.url is not installed: {error.name}",
@@ -38,21 +252,22 @@ def open_database(url: str) -> Engine:
         ) from None
     if kind == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
-    try:
-        with engine.begin() as connection:
-            current = _revision(connection)
-        if current != HEAD:
-            with engine.begin() as connection:
-                connection.exec_driver_sql(_ALONE[kind])
-                upgrade(connection)
-    except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        raise StorebootError(f"cannot use the database: {reason}", hint) from None
-    except (CommandError, KeyError) as error:
-        raise StorebootError(
-            f"cannot use the database: {error}", "it may be of a newer storeboot, or another kind"
-        ) from None
     return engine
+
+
+def _reason(error: BaseException) -> str:
+    """One line for people."""
+    said = getattr(error, "orig", None) or error
+    return str(said).strip().partition("\n")[0] or type(said).__name__
+
+
+def _break_off(driver: Any) -> None:
+    """Make what hangs in the driver fail: SQLite stops at the next step, a socket has its end."""
+    if hasattr(driver, "interrupt"):
+        driver.interrupt()
+        return
+    with socket.socket(fileno=os.dup(driver.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -68,14 +283,9 @@ def sqlite_url(state_directory: Path) -> str:
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """WAL, so that `status` reads while `serve` writes."""
+    """WAL, so that `status` reads while `serve` writes; what is committed is on disk."""
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-        "busy_timeout=5000",
-    ):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

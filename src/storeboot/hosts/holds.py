@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import delete, insert, select
 
 from storeboot.errors import StorebootError
+from storeboot.hosts.database import Database
 from storeboot.hosts.schema import holds
 
 
@@ -22,27 +23,27 @@ class Hold:
 class Holds:
     """The table."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def hold(self, host: str, reason: str, now: float) -> None:
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(delete(holds).where(holds.c.host == host))
             connection.execute(insert(holds).values(host=host, reason=reason, since=now))
 
     def release(self, host: str) -> bool:
         """Whether it was held."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             return bool(connection.execute(delete(holds).where(holds.c.host == host)).rowcount)
 
     def get(self, host: str) -> Hold | None:
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(select(holds).where(holds.c.host == host)).first()
         return Hold(**row._mapping) if row is not None else None
 
     def all(self) -> dict[str, Hold]:
         """By host."""
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             found = [Hold(**row._mapping) for row in connection.execute(select(holds))]
         return {each.host: each for each in found}
 

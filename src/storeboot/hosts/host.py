@@ -16,10 +16,12 @@ from storeboot.config import (
     is_shared,
 )
 from storeboot.errors import ConfigError
+from storeboot.hosts import words
 from storeboot.nix.store import StorePath
 
 OVERLAY_SIZE = "50%"
 T = TypeVar("T")
+MAX_WORD = 255  # characters
 MAX_BASE = 50  # characters of a host name before -525400123456
 
 
@@ -34,10 +36,15 @@ class Machine:
 
     @classmethod
     def from_words(cls, mac: str, uuid: str, serial: str, labels: Iterable[str] = ()) -> Machine:
-        """MAC with `:` or `-`, in either case."""
-        plain = mac.lower().replace("-", ":")
-        said = (label for label in labels if label.partition("=")[2])
-        return cls(plain, uuid.lower(), serial, tuple(sorted(said)))
+        """MAC with `:` or `-`, in either case; nothing in it that a terminal would act on."""
+        plain = words.line(mac.lower().replace("-", ":"), MAX_WORD)
+        said = (words.line(label, 2 * MAX_WORD) for label in labels if label.partition("=")[2])
+        return cls(
+            plain,
+            words.line(uuid.lower(), MAX_WORD),
+            words.line(serial, MAX_WORD),
+            tuple(sorted(said)),
+        )
 
     @property
     def matchers(self) -> frozenset[str]:

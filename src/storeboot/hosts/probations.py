@@ -6,11 +6,12 @@ pending ──its boot begins──► running ──multi-user──► passed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import Engine, Row, Update, delete, insert, select, update
+from sqlalchemy import Row, Update, delete, insert, select, update
 
+from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.schema import probations
 
 
@@ -63,24 +64,44 @@ class Probation:
 class Probations:
     """The table, one method for each thing that is asked of it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def open(self, host: str) -> Probation | None:
+        """The host's open test.
+
+        In a server whose database is away it is one that its boot has begun already, so that the
+        host boots its fallback: nobody could write down that the test has begun.
+        """
         query = select(probations).where(probations.c.host == host, probations.c.standing.in_(OPEN))
-        with self._engine.connect() as connection:
-            row = connection.execute(query).first()
-        return _probation(row) if row is not None else None
+        try:
+            with self._database.connect() as connection:
+                row = connection.execute(query).first()
+        except DatabaseAwayError:
+            if self._database.memory is None:
+                raise
+            return _remembered(host, self._database.memory.tests.get(host))
+        test = _probation(row) if row is not None else None
+        self._note(host, test)
+        return test
+
+    def _note(self, host: str, test: Probation | None) -> None:
+        if self._database.memory is not None:
+            is_open = test is not None and test.standing in OPEN
+            self._database.memory.note_test(host, _both(test) if test and is_open else None)
 
     def all_open(self) -> list[Probation]:
         query = select(probations).where(probations.c.standing.in_(OPEN))
-        with self._engine.connect() as connection:
-            return [_probation(row) for row in connection.execute(query)]
+        with self._database.connect() as connection:
+            found = [_probation(row) for row in connection.execute(query)]
+        if self._database.memory is not None:
+            self._database.memory.tests = {each.host: _both(each) for each in found}
+        return found
 
     def of(self, host: str) -> dict[int, Probation]:
         """By generation, also those that were decided."""
         query = select(probations).where(probations.c.host == host)
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             found = [_probation(row) for row in connection.execute(query)]
         return {each.generation: each for each in found}
 
@@ -91,26 +112,28 @@ class Probations:
             probations.c.generation == probation.generation,
         )
         values = {name: getattr(probation, name) for name in Probation.__dataclass_fields__}
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(delete(probations).where(*same))
             connection.execute(_drop(probation.host))
             connection.execute(insert(probations).values(values))
+        self._note(probation.host, probation)
 
     def drop(self, host: str) -> None:
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(_drop(host))
+        self._note(host, None)
 
     def forget(self, host: str, generations: list[int] | None = None) -> None:
         """Those of some generations, or all of a host."""
         which = [probations.c.host == host]
         if generations is not None:
             which.append(probations.c.generation.in_(generations))
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(delete(probations).where(*which))
 
     def pass_on(self, probation: Probation, standing: Standing, **changes: object) -> bool:
         """Whether it still stood where it was, and now stands there."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             done = connection.execute(
                 update(probations)
                 .where(
@@ -120,6 +143,8 @@ class Probations:
                 )
                 .values(standing=standing, **changes)
             )
+        if done.rowcount == 1:
+            self._note(probation.host, replace(probation, standing=standing))
         return done.rowcount == 1
 
 
@@ -129,6 +154,16 @@ def _drop(host: str) -> Update:
         .where(probations.c.host == host, probations.c.standing.in_(OPEN))
         .values(standing=Standing.DROPPED)
     )
+
+
+def _both(test: Probation) -> tuple[int, int]:
+    return test.next, test.previous
+
+
+def _remembered(host: str, both: tuple[int, int] | None) -> Probation | None:
+    if both is None:
+        return None
+    return Probation(host, both[0], both[1], 0.0, confirms=False, standing=Standing.RUNNING)
 
 
 def _probation(row: Row[tuple[object, ...]]) -> Probation:

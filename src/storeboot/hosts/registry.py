@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from storeboot.config import LABEL, Config, HostSection, check_host, faults
 from storeboot.errors import StorebootError
+from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import MAX_BASE, AmbiguousMachineError, Host, Machine
 from storeboot.hosts.schema import hosts, matchers
 from storeboot.hosts.unknown import UnknownMachines
@@ -26,22 +27,24 @@ _GUEST = re.compile(r"(.+)-([0-9a-f]{12})")
 class Registry:
     """Declared hosts are in memory, by name and by matcher; added ones are in the database."""
 
-    def __init__(self, config: Config, engine: Engine) -> None:
+    def __init__(self, config: Config, database: Database) -> None:
         self._config = config
-        self._engine = engine
-        self._unknown = UnknownMachines(engine)
+        self._database = database
+        self._unknown = UnknownMachines(database)
         self._declared = {
             name: Host.from_config(name, part, config) for name, part in config.hosts.items()
         }
         self._owners = {
             matcher: host for host in self._declared.values() for matcher in host.matchers
         }
+        self._made: dict[str, tuple[str, Host]] = {}  # of added hosts, by name and settings
+        self._at: tuple[Mapping[str, str], dict[str, Host]] | None = None  # hosts by address
 
     def get(self, name: str) -> Host | None:
         if name in self._declared:
             return self._declared[name]
-        section = self.added(name)
-        return self._host(name, section) if section is not None else self._guest(name)
+        settings = self._settings(name)
+        return self._make(name, settings) if settings is not None else self._guest(name)
 
     def _guest(self, name: str) -> Host | None:
         """An unknown machine that was seen, by the name under which it boots like a host."""
@@ -50,15 +53,15 @@ class Registry:
             return None
         mac = ":".join(re.findall("..", match[2]))
         base = next((each for each in self._bases() if each.name[:MAX_BASE] == match[1]), None)
-        return base.for_guest(mac) if base is not None and self._unknown.get(mac) else None
+        return base.for_guest(mac) if base is not None and self._unknown.has_seen(mac) else None
 
     def _bases(self) -> list[Host]:
         """Hosts that unknown machines may boot like."""
         if self._config.machines.unknown == "menu":
             return self.all()
         name = self._config.machines.default or ""
-        section = self.added(name)
-        default = self._declared.get(name) or (self._host(name, section) if section else None)
+        settings = self._settings(name)
+        default = self._declared.get(name) or (self._make(name, settings) if settings else None)
         return [default] if default is not None else []
 
     def guest(self, machine: Machine, like: str) -> Host | None:
@@ -69,8 +72,12 @@ class Registry:
     def labels(self) -> list[str]:
         """Names of the labels that some host is known by."""
         query = select(matchers.c.value).where(matchers.c.value.like("%=%"))
-        with self._engine.connect() as connection:
-            found = [*connection.execute(query).scalars(), *self._owners]
+        try:
+            with self._database.connect() as connection:
+                added = list(connection.execute(query).scalars())
+        except DatabaseAwayError:
+            added = [matcher for host in self.remembered() for matcher in host.matchers]
+        found = [*added, *self._owners]
         names = {value.partition("=")[0] for value in found if "=" in value}
         return sorted(name for name in names if LABEL.fullmatch(name))
 
@@ -92,18 +99,64 @@ class Registry:
         return self._read_added()[1]
 
     def _read_added(self) -> tuple[list[Host], dict[str, StorebootError]]:
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(hosts.c.name, hosts.c.settings)).all()
+        memory = self._database.memory
+        try:
+            with self._database.connect() as connection:
+                rows = connection.execute(select(hosts.c.name, hosts.c.settings)).all()
+        except DatabaseAwayError:
+            if memory is None:
+                raise
+            return self._make_all(memory.hosts)
+        found = {str(name): str(settings) for name, settings in rows}
+        if memory is not None and memory.hosts != found:
+            memory.hosts = found
+        return self._make_all(found)
+
+    def remembered(self) -> list[Host]:
+        """Added hosts as they were read last; DatabaseAwayError in a command, which has read none.
+
+        Asks nobody, so that the event loop may call it.
+        """
+        memory = self._database.memory
+        if memory is None:
+            raise DatabaseAwayError("the database is away", "try again when it is there")
+        return self._make_all(memory.hosts)[0]
+
+    def at(self, address: str) -> Host | None:
+        """The host that has an address, as far as is remembered; declared ones go first.
+
+        Asks nobody, so that the event loop may call it.
+        """
+        memory = self._database.memory
+        added = memory.hosts if memory is not None else {}
+        if self._at is None or self._at[0] is not added:
+            known = [*self._declared.values(), *self._make_all(added)[0]]
+            places = {own: host for host in reversed(known) for own in host.addresses}
+            self._at = (added, places)
+        return self._at[1].get(address)
+
+    def _make_all(self, found: Mapping[str, str]) -> tuple[list[Host], dict[str, StorebootError]]:
         added: list[Host] = []
         faulty: dict[str, StorebootError] = {}
-        for name, settings in rows:
+        for name, settings in found.items():
             if name in self._declared:
                 continue
             try:
-                added.append(self._host(name, _section(name, settings)))
+                added.append(self._make(name, settings))
             except StorebootError as error:
                 faulty[name] = error
+        for name in self._made.keys() - found.keys():
+            self._made.pop(name, None)
         return added, faulty
+
+    def _make(self, name: str, settings: str) -> Host:
+        """The host of these settings, which are read once."""
+        known = self._made.get(name)
+        if known is not None and known[0] == settings:
+            return known[1]
+        host = self._host(name, _section(name, settings))
+        self._made[name] = (settings, host)
+        return host
 
     def of(self, target: str) -> list[Host]:
         """The host of that name, or the hosts of that group; an error when it is neither."""
@@ -126,24 +179,43 @@ class Registry:
         said = machine.matchers
         names = {self._owners[matcher].name for matcher in said if matcher in self._owners}
         query = select(matchers.c.host).where(matchers.c.value.in_(said))
-        with self._engine.connect() as connection:
-            names |= set(connection.execute(query).scalars())
+        try:
+            with self._database.connect() as connection:
+                names |= set(connection.execute(query).scalars())
+        except DatabaseAwayError:
+            names |= {host.name for host in self.remembered() if host.matches(machine)}
         if len(names) > 1:
             raise AmbiguousMachineError(f"{machine} matches {' and '.join(sorted(names))}")
         return self.get(names.pop()) if names else None
 
     def added(self, name: str) -> HostSection | None:
         """What a command has said of a host; None for a declared one."""
-        query = select(hosts.c.settings).where(hosts.c.name == name)
-        with self._engine.connect() as connection:
-            settings = connection.execute(query).scalar()
+        settings = self._settings(name)
         return _section(name, settings) if settings is not None else None
+
+    def _settings(self, name: str) -> str | None:
+        """What a command has said of a host, as it is kept or, failing that, remembered."""
+        memory = self._database.memory
+        query = select(hosts.c.settings).where(hosts.c.name == name)
+        try:
+            with self._database.connect() as connection:
+                settings: str | None = connection.execute(query).scalar()
+        except DatabaseAwayError:
+            if memory is None:
+                raise
+            return memory.hosts.get(name)
+        self._note(name, settings)
+        return settings
+
+    def _note(self, name: str, settings: str | None) -> None:
+        if self._database.memory is not None:
+            self._database.memory.note_host(name, settings)
 
     def add_all(
         self, sections: dict[str, HostSection], now: float, *, dry_run: bool = False
     ) -> None:
         """All or nothing; a clash names both hosts."""
-        with self._engine.connect() as connection, connection.begin() as transaction:
+        with self._database.connect() as connection, connection.begin() as transaction:
             for name, section in sections.items():
                 if name in self._declared or _exists(connection, name):
                     where = "declared in the configuration" if name in self._declared else "there"
@@ -153,19 +225,27 @@ class Registry:
                 self._insert(connection, name, section, now)
             if dry_run:
                 transaction.rollback()
+        self._reread(sections)
 
     def change(self, name: str, section: HostSection, now: float, *, dry_run: bool = False) -> None:
         self.require_added(name)
-        with self._engine.connect() as connection, connection.begin() as transaction:
+        with self._database.connect() as connection, connection.begin() as transaction:
             connection.execute(delete(hosts).where(hosts.c.name == name))
             self._insert(connection, name, section, now)
             if dry_run:
                 transaction.rollback()
+        self._reread([name])
 
     def remove(self, name: str) -> None:
         self.require_added(name)
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(delete(hosts).where(hosts.c.name == name))
+        self._reread([name])
+
+    def _reread(self, names: Iterable[str]) -> None:
+        """Remember what was changed in this process."""
+        for name in names if self._database.memory is not None else ():
+            self._settings(name)
 
     def require_added(self, name: str) -> None:
         """StorebootError unless it was added by command."""
@@ -218,7 +298,14 @@ def read_section(name: str, values: dict[str, object]) -> HostSection:
 
 
 def _section(name: str, settings: str) -> HostSection:
-    return read_section(name, json.loads(settings))
+    try:
+        values = json.loads(settings)
+    except ValueError as error:
+        raise StorebootError(
+            f"the settings of host {name!r} are damaged: {error}",
+            f"storeboot host remove {name}, and add it again",
+        ) from None
+    return read_section(name, values)
 
 
 def _exists(connection: Connection, name: str) -> bool:

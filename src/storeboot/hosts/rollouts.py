@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
+from storeboot.hosts.database import Database
 from storeboot.hosts.orders import Order
 from storeboot.hosts.schema import rollout_hosts, rollouts
 
@@ -71,8 +72,8 @@ class Member:
 class RolloutTable:
     """The two tables, one method for each thing that is asked of them."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def begin(self, rollout: Rollout, hosts: list[str]) -> int:
         """Its id; hosts that another one has not come to yet leave that."""
@@ -80,7 +81,7 @@ class RolloutTable:
         del values["id"]
         for host in hosts:
             self.leave(host, "another rollout came")
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             made = connection.execute(insert(rollouts).values(values).returning(rollouts.c.id))
             number = int(made.scalar_one())
             rows = [
@@ -92,12 +93,12 @@ class RolloutTable:
 
     def all(self) -> list[Rollout]:
         """The newest first."""
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(select(rollouts).order_by(rollouts.c.id.desc())).all()
         return [_rollout(dict(row._mapping)) for row in rows]
 
     def get(self, number: int) -> Rollout | None:
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(select(rollouts).where(rollouts.c.id == number)).first()
         return _rollout(dict(row._mapping)) if row is not None else None
 
@@ -107,14 +108,14 @@ class RolloutTable:
         query = select(rollouts).where(
             (rollouts.c.standing == Standing.RUNNING) | rollouts.c.id.in_(trying)
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(query.order_by(rollouts.c.id)).all()
         return [_rollout(dict(row._mapping)) for row in rows]
 
     def members(self, rollout: int) -> list[Member]:
         """In their order."""
         query = select(rollout_hosts).where(rollout_hosts.c.rollout == rollout)
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(query.order_by(rollout_hosts.c.position)).all()
         return [_member(dict(row._mapping)) for row in rows]
 
@@ -126,7 +127,7 @@ class RolloutTable:
             .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
             .where(rollouts.c.standing == Standing.RUNNING)
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             found: int | None = connection.execute(
                 query.order_by(rollouts.c.id.desc()).limit(1)
             ).scalar()
@@ -137,13 +138,13 @@ class RolloutTable:
         query = select(rollout_hosts).where(
             rollout_hosts.c.asked == boot, rollout_hosts.c.standing == Part.TRYING
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(query).first()
         return _member(dict(row._mapping)) if row is not None else None
 
     def change(self, member: Member, standing: Part, **changes: object) -> bool:
         """Whether it still stood where it was, and now stands there."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             done = connection.execute(
                 update(rollout_hosts)
                 .where(
@@ -157,7 +158,7 @@ class RolloutTable:
 
     def leave(self, host: str, reason: str) -> None:
         """A host does not wait any more; one that tries is seen to have left by its test."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
                 update(rollout_hosts)
                 .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
@@ -165,7 +166,7 @@ class RolloutTable:
             )
 
     def end(self, rollout: int, standing: Standing, reason: str = "") -> None:
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
                 update(rollouts)
                 .where(rollouts.c.id == rollout, rollouts.c.standing == Standing.RUNNING)
@@ -179,7 +180,7 @@ class RolloutTable:
             .where(rollout_hosts.c.rollout == rollout)
             .group_by(rollout_hosts.c.standing)
         )
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             return {Part(standing): count for standing, count in connection.execute(query)}
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData(
@@ -90,6 +91,8 @@ boots = Table(
     Column("seen_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("ended_by", String(16)),  # "shutdown", or "boot": another one of this host began
+    # Its machine has gone on, so that its first answer is not given again.
+    Column("spoken", Boolean, nullable=False, server_default=false()),
     Index(None, "host", "began_at"),
 )
 
@@ -105,6 +108,8 @@ events = Table(
     Column("uptime", Float),  # seconds since the machine's kernel started
     Column("detail", Text, nullable=False, server_default=""),
     Index(None, "host", "at"),
+    Index("ix_events_boot", "boot"),
+    Index("ix_events_host_boot", "host", "boot", "id"),
 )
 
 # What the agent of a boot is told at its next heartbeat.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, case, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storeboot.config import MAC
+from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import Machine
 from storeboot.hosts.schema import unknown
 
-MAX_UNKNOWN = 1000  # whoever sends made-up addresses displaces the oldest, and fills no disk
+MAX_UNKNOWN = 1000
 _MAX_WORD = 64
 
 
@@ -29,43 +30,72 @@ class UnknownMachine:
 class UnknownMachines:
     """The table, by MAC address."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def see(self, machine: Machine, address: str, now: float) -> bool:
-        """Whether it has said who it is."""
+        """Write an unknown machine down; returns whether it has said who it is.
+
+        It does not matter whether it could be written down.
+        """
         if MAC.fullmatch(machine.mac) is None:
             return False
+        memory = self._database.memory
+        if memory is not None:
+            memory.note_mac(machine.mac)
         said = {
             "uuid": machine.uuid[:_MAX_WORD],
             "serial": machine.serial[:_MAX_WORD],
             "address": address,
             "last_at": now,
         }
-        own = unknown.c.mac == machine.mac
-        with self._engine.begin() as connection:
-            if connection.execute(update(unknown).where(own).values(said)).rowcount:
-                return True
-            count = connection.execute(select(func.count()).select_from(unknown)).scalar_one()
-            if count >= MAX_UNKNOWN:
-                # Those that asked once only go first: they may be made up.
-                once = case((unknown.c.last_at > unknown.c.first_at, 1), else_=0)
-                oldest = select(unknown.c.mac).order_by(once, unknown.c.last_at).limit(1)
-                connection.execute(delete(unknown).where(unknown.c.mac.in_(oldest)))
-            connection.execute(insert(unknown).values(mac=machine.mac, first_at=now, **said))
+        try:
+            with self._database.begin(lossy=True) as connection:
+                _see(connection, machine.mac, said, now)
+        except DatabaseAwayError:
+            if memory is None:
+                raise
         return True
 
     def all(self) -> list[UnknownMachine]:
         """The last that was seen first."""
         query = select(unknown).order_by(unknown.c.last_at.desc())
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             return [UnknownMachine(**row._mapping) for row in connection.execute(query)]
 
     def get(self, mac: str) -> UnknownMachine | None:
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(select(unknown).where(unknown.c.mac == mac)).first()
         return UnknownMachine(**row._mapping) if row is not None else None
 
+    def has_seen(self, mac: str) -> bool:
+        """Whether a machine with this address has asked, as far as is known."""
+        try:
+            return self.get(mac) is not None
+        except DatabaseAwayError:
+            if self._database.memory is None:
+                raise
+            return mac in self._database.memory.macs
+
     def forget(self, mac: str) -> None:
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(delete(unknown).where(unknown.c.mac == mac))
+
+
+def _see(connection: Connection, mac: str, said: dict[str, object], now: float) -> None:
+    own = unknown.c.mac == mac
+    if connection.execute(update(unknown).where(own).values(said)).rowcount:
+        return
+    count = connection.execute(select(func.count()).select_from(unknown)).scalar_one()
+    if count >= MAX_UNKNOWN:
+        # Whoever makes addresses up displaces their own: each machine asks from an address of its
+        # own, and the one from which most have asked loses the oldest.
+        asked = func.count().label("asked")
+        most = select(unknown.c.address, asked).group_by(unknown.c.address)
+        address = connection.execute(
+            most.order_by(asked.desc(), func.min(unknown.c.last_at)).limit(1)
+        ).scalar()
+        oldest = select(unknown.c.mac).where(unknown.c.address == address)
+        oldest = oldest.order_by(unknown.c.last_at).limit(count - MAX_UNKNOWN + 1)
+        connection.execute(delete(unknown).where(unknown.c.mac.in_(oldest)))
+    connection.execute(insert(unknown).values(mac=mac, first_at=now, **said))

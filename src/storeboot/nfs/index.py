@@ -1,20 +1,21 @@
-"""Everything inside one store path, packed: some hundred bytes an inode instead of a thousand.
+"""Everything inside one store path, packed: some thirty bytes an inode instead of a thousand.
 
 A server holds the names of every closure that its machines use, in each of its processes, so this
-is what its memory goes to. Places are sorted by their path id, which is a hash: finding one is a
-bisection, and no second table leads from handles to names.
+is what its memory goes to. Places are numbered directory by directory, so that the entries of one
+follow each other; each has its own name and the number of the directory above it. A second table,
+sorted by the first four bytes of the path id, leads from a filehandle to a number.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 
-from storeboot.nfs.handle import PATH_ID_SIZE, path_id
+from storeboot.nfs.handle import path_id
 
 DIRECTORY_SIZE = 4096  # every directory's; the true one differs from server to server
 
@@ -64,20 +65,13 @@ def unpacked_kind(packed: int) -> tuple[Kind, bool]:
     return Kind(packed & ~_EXECUTABLE), packed & _EXECUTABLE != 0
 
 
-class _Ids:
-    """The sorted path ids as bisect wants to see them."""
-
-    __slots__ = ("packed",)
-
-    def __init__(self, packed: bytes) -> None:
-        self.packed = packed
-
-    def __len__(self) -> int:
-        return len(self.packed) // PATH_ID_SIZE
-
-    def __getitem__(self, number: int) -> bytes:
-        start = number * PATH_ID_SIZE
-        return self.packed[start : start + PATH_ID_SIZE]
+def packed(numbers: Sequence[int]) -> array[int]:
+    """Numbers in as few bytes each as the largest one needs."""
+    most = max(numbers, default=0)
+    code = next(
+        code for code, bits in (("B", 8), ("H", 16), ("I", 32), ("Q", 64)) if most >> bits == 0
+    )
+    return array(code, numbers)
 
 
 class Texts:
@@ -86,16 +80,27 @@ class Texts:
     __slots__ = ("_data", "_ends")
 
     def __init__(self, texts: Iterable[bytes]) -> None:
-        data, ends = bytearray(), array("Q")
+        data, ends = bytearray(), []
         for text in texts:
             data += text
             ends.append(len(data))
         self._data = bytes(data)
-        self._ends = ends
+        self._ends = packed(ends)
 
     def __getitem__(self, number: int) -> bytes:
         start = self._ends[number - 1] if number else 0
         return self._data[start : self._ends[number]]
+
+    def some(self, start: int, stop: int) -> tuple[bytes, ...]:
+        """Those from number `start` up to `stop`."""
+        if start >= stop:
+            return ()
+        data, begin = self._data, self._ends[start - 1] if start else 0
+        texts = []
+        for end in self._ends[start:stop]:
+            texts.append(data[begin:end])
+            begin = end
+        return tuple(texts)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -105,54 +110,119 @@ class Texts:
 
     @property
     def cost(self) -> int:
-        return len(self._data) + 8 * len(self._ends)
+        return len(self._data) + self._ends.itemsize * len(self._ends)
 
 
 class Index:
     """Paths relative to the store path, b"" being itself, and what is there."""
 
-    __slots__ = ("_ids", "_kinds", "_paths", "_sizes", "_store_name", "_texts", "cost")
+    __slots__ = ("_above", "_first", "_kinds", "_names", "_numbers", "_prefixes", "_sizes",
+                 "_store_name", "_targets", "broken", "cost")  # fmt: skip
 
-    def __init__(self, store_name: bytes, nodes: dict[bytes, Node]) -> None:
-        ids = {path_id(relative): relative for relative in nodes}
-        if len(ids) != len(nodes):
-            raise ValueError("two paths of one store path share a path id")
-        order = sorted(ids)
-        found = [nodes[ids[identity]] for identity in order]
+    def __init__(
+        self, store_name: bytes, nodes: Mapping[bytes, Node], broken: frozenset[bytes] = frozenset()
+    ) -> None:
+        """`broken` are places that could not be read; those without a node are not listed."""
+        order, above, first, entries = _numbered(nodes)
+        found = [nodes[relative] for relative in order]
+        links = [node for node in found if node.kind is Kind.SYMLINK]
+        targets = iter(range(len(links)))
+        self.broken = broken
         self._store_name = store_name
-        self._ids = _Ids(b"".join(order))
+        self._names = Texts(relative.rpartition(b"/")[2] for relative in order)
+        self._above = packed(above)
         self._kinds = bytes(map(packed_kind, found))
-        self._sizes = array("Q", (node.size for node in found))
-        self._paths = Texts(ids[identity] for identity in order)
-        # A name holds no slash (and no NUL), so that a slash can part the names of a directory.
-        self._texts = Texts(node.target or b"/".join(node.names) for node in found)
-        self.cost = 800 + 23 * len(found) + self._paths.cost + self._texts.cost  # bytes, about
+        # Of a directory the number of its entries and of the first one; of a symlink its target's.
+        self._sizes = packed(
+            [
+                count if node.kind is Kind.DIRECTORY else node.size
+                for node, count in zip(found, entries, strict=True)
+            ]
+        )
+        self._first = packed(
+            [
+                next(targets) if node.kind is Kind.SYMLINK else number
+                for node, number in zip(found, first, strict=True)
+            ]
+        )
+        self._targets = Texts(node.target for node in links)
+        ids = sorted((_prefix(path_id(relative)), number) for number, relative in enumerate(order))
+        self._prefixes = array("I", (prefix for prefix, _ in ids))
+        self._numbers = packed([number for _, number in ids])
+        tables = (self._above, self._sizes, self._first, self._prefixes, self._numbers)
+        self.cost = 1300 + len(found) * (1 + sum(table.itemsize for table in tables))
+        self.cost += self._names.cost + self._targets.cost + 150 * len(broken)  # bytes, about
 
     def relative(self, identity: bytes) -> bytes | None:
         """The path with this path id."""
-        number = self._find(identity)
-        return None if number is None else self._paths[number]
+        for number in self._candidates(identity):
+            relative = self._path(number)
+            if path_id(relative) == identity:
+                return relative
+        return None
 
     def get(self, relative: bytes) -> Node | None:
         """What is at a path; a directory without its names, which few questions need."""
-        number = self._find(path_id(relative))
+        number = self._find(relative)
         if number is None:
             return None
         kind, executable = unpacked_kind(self._kinds[number])
         return Node(
             kind,
             fileid(self._store_name, relative),
-            self._sizes[number],
+            DIRECTORY_SIZE if kind is Kind.DIRECTORY else self._sizes[number],
             executable,
-            self._texts[number] if kind is Kind.SYMLINK else b"",
+            self._targets[self._first[number]] if kind is Kind.SYMLINK else b"",
         )
 
     def names(self, relative: bytes) -> tuple[bytes, ...]:
         """A directory's entries, sorted."""
-        number = self._find(path_id(relative))
-        packed = b"" if number is None else self._texts[number]
-        return tuple(packed.split(b"/")) if packed else ()
+        number = self._find(relative)
+        if number is None or unpacked_kind(self._kinds[number])[0] is not Kind.DIRECTORY:
+            return ()
+        first = self._first[number]
+        return self._names.some(first, first + self._sizes[number])
 
-    def _find(self, identity: bytes) -> int | None:
-        number = bisect_left(self._ids, identity)
-        return number if number < len(self._ids) and self._ids[number] == identity else None
+    def _find(self, relative: bytes) -> int | None:
+        for number in self._candidates(path_id(relative)):
+            if self._path(number) == relative:
+                return number
+        return None
+
+    def _candidates(self, identity: bytes) -> Iterator[int]:
+        """Numbers of the places whose path id begins like this one: hardly ever more than one."""
+        prefix = _prefix(identity)
+        at = bisect_left(self._prefixes, prefix)
+        while at < len(self._prefixes) and self._prefixes[at] == prefix:
+            yield self._numbers[at]
+            at += 1
+
+    def _path(self, number: int) -> bytes:
+        """The path of a place, from the names on the way down to it."""
+        names = []
+        while number:
+            names.append(self._names[number])
+            number = self._above[number]
+        return b"/".join(reversed(names))
+
+
+def _prefix(identity: bytes) -> int:
+    return int.from_bytes(identity[:4], "big")
+
+
+def _numbered(nodes: Mapping[bytes, Node]) -> tuple[list[bytes], list[int], list[int], list[int]]:
+    """Paths, each directory's entries in a row behind those of the directory before.
+
+    With each come the number of the place above, and the first number and count of its entries.
+    """
+    order = [b""] if b"" in nodes else []
+    above, first, entries = [0] * len(order), [], []
+    for number, relative in enumerate(order):  # it grows meanwhile
+        first.append(len(order))
+        for name in nodes[relative].names:
+            path = relative + b"/" + name if relative else name
+            if path in nodes:
+                order.append(path)
+                above.append(number)
+        entries.append(len(order) - first[-1])
+    return order, above, first, entries

@@ -52,5 +52,12 @@ class Memo(Generic[T]):
         self._young[key] = value
         self._spent += cost
 
+    def drop(self, key: bytes) -> None:
+        """Forget a value, if it is there."""
+        self._old.pop(key, None)
+        known = self._young.pop(key, None)
+        if known is not None:
+            self._spent -= known.cost + len(key) + _OVERHEAD
+
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -59,23 +59,30 @@ class Programs:
 
         Raises RpcError when the connection is to end, NotLoadedError to be asked again.
         """
-        if not self.catalogue.lacks_something:
+        catalogue = self.catalogue
+        # A peer that has proven nothing yet is answered the long way, which sees what it shows.
+        if peer.proven and not catalogue.lacks_something:
             known = self._replies.known(record, peer)
             if known is not None:
                 return known
+        catalogue.begin()
         try:
             call = rpc.read_call(record)
         except rpc.RpcMismatchError as error:
             self._slow[0, 0, 0] += 1
             return rpc.framed(rpc.denied_rpc_version(error.xid).segments())
-        results, outcome = self._reply(call, peer, len(record))
+        try:
+            results, outcome = self._reply(call, peer, len(record))
+        finally:
+            if catalogue.shown:
+                peer.prove()
         if outcome.replay is not None:
             segments: list[Segment] = [call.xid.to_bytes(4, "big") + outcome.replay]
         else:
             segments = results.segments()
         segments = rpc.framed(segments)
         self._slow[self._counted(call)] += 1
-        if outcome.pure and not self.catalogue.lacks_something:
+        if outcome.pure and not catalogue.met_broken and not catalogue.lacks_something:
             self._replies.keep(record, segments, outcome)
         return segments
 
@@ -90,6 +97,11 @@ class Programs:
         """The reply when that file cannot be read."""
         with self.catalogue.unreadable(data, status):
             return self.answer(record, peer)
+
+    def uncount(self, record: bytes) -> None:
+        """A reply that was made is not given: the call will be answered, and counted, again."""
+        program, version, procedure = (int.from_bytes(record[at : at + 4]) for at in (12, 16, 20))
+        self._slow[program, version, procedure] -= 1
 
     def leave(self, peer: Peer) -> None:
         """The connection is gone."""

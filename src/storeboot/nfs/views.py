@@ -41,11 +41,18 @@ VIEW_MEMORY = 32 << 20
 class View:
     """An exact set of store paths, packed as an Index is: a lab has as many views as systems."""
 
-    __slots__ = ("_kinds", "_names", "_sizes", "_targets", "cost", "view_id")
+    __slots__ = ("_kinds", "_missing", "_names", "_sizes", "_targets", "cost", "view_id")
 
-    def __init__(self, view_id: bytes, tops: dict[bytes, Node]) -> None:
-        """`tops` has each store path's own node, of which its entries are left out."""
+    def __init__(
+        self, view_id: bytes, tops: dict[bytes, Node], missing: Iterable[bytes] = ()
+    ) -> None:
+        """`tops` has each store path's own node, of which its entries are left out.
+
+        `missing` are names of store paths that were not there, or could not be read: they are not
+        listed, and looked for again whenever somebody asks for one.
+        """
         names = sorted(tops)
+        self._missing = {object_id(name): name for name in missing}
         nodes = [tops[name] for name in names]
         self.view_id = view_id
         self._names = Texts(names)
@@ -73,8 +80,12 @@ class View:
         digits = hash_digits(identity)
         number = bisect_left(self._names, digits)
         if number == len(self._names) or not self._names[number].startswith(digits):
-            return None
+            return self._missing.get(identity)
         return self._names[number]
+
+    def misses(self, name: bytes) -> bool:
+        """Whether a store path belongs to the view and was not there when that was read."""
+        return name in self._missing.values()
 
 
 class NotLoadedError(Exception):
@@ -116,12 +127,31 @@ class Catalogue:
         self._indexes: Memo[Index] = Memo(INDEX_MEMORY)
         self._gone: NotLoadedError | None = None
         self._unreadable: tuple[bytes, bytes, Status] | None = None
+        self._shown = self._met_broken = False  # by the question that is being answered
 
     def add_view(self, view: View) -> None:
         self._views.put(view.view_id, view)
 
     def add_index(self, store_name: bytes, index: Index) -> None:
         self._indexes.put(store_name, index)
+
+    def forget_index(self, store_name: bytes) -> None:
+        """Have a store path read again when it is next asked for."""
+        self._indexes.drop(store_name)
+
+    def begin(self) -> None:
+        """Another question is answered from here on, of which `shown` and `met_broken` tell."""
+        self._shown = self._met_broken = False
+
+    @property
+    def shown(self) -> bool:
+        """Whether the question showed a mount token, or a filehandle inside a view."""
+        return self._shown
+
+    @property
+    def met_broken(self) -> bool:
+        """Whether it met a place that could not be read, which may be mended later."""
+        return self._met_broken
 
     @contextmanager
     def without(self, missing: NotLoadedError) -> Iterator[None]:
@@ -163,6 +193,7 @@ class Catalogue:
         token = self.codec.decode_token(token_text)
         if token is None:
             raise NfsError(Status.NOENT)
+        self._shown = True
         return self._view_root(token.view)
 
     def resolve(self, raw: bytes) -> Entry:
@@ -174,10 +205,13 @@ class Catalogue:
             case Place.VIEW_DIRECTORY:
                 return _VIEW_DIRECTORY
             case Place.VIEW_ROOT:
+                self._shown = True
                 return self._view_root(handle.view)
             case Place.FLAT_DIRECTORY:
+                self._shown = True
                 return self._flat_directory(handle.view)
             case Place.STORE_OBJECT:
+                self._shown = True
                 return self._object(handle)
 
     def raw(self, entry: Entry) -> bytes:
@@ -228,7 +262,9 @@ class Catalogue:
         if entry.node.kind is not Kind.DIRECTORY:
             raise NfsError(Status.NOTDIR)
         if entry.handle.place is Place.STORE_OBJECT:
-            return self._index(entry.handle.view, entry.store_name).names(entry.relative)
+            index = self._index(entry.handle.view, entry.store_name)
+            self._check_whole(index, entry.relative)
+            return index.names(entry.relative)
         if entry.handle.place is Place.VIEW_ROOT:
             return self._view(entry.handle.view).names
         return entry.node.names
@@ -247,7 +283,8 @@ class Catalogue:
         return Entry(Handle(Place.VIEW_ROOT, view_id), Node(Kind.DIRECTORY, number))
 
     def view_root(self, view_id: bytes) -> Entry:
-        """The root of a view, for whoever need not show a token."""
+        """The root of a view, for an address that need not show a token."""
+        self._shown = True
         return self._view_root(view_id)
 
     def _flat_directory(self, view_id: bytes) -> Entry:
@@ -276,6 +313,8 @@ class Catalogue:
 
     def _top(self, view: View, name: bytes) -> Entry:
         node = view.get(name)
+        if node is None and view.misses(name):
+            node = self._index(view.view_id, name).get(b"")
         if node is None:
             raise NfsError(Status.NOENT)
         handle = Handle(Place.STORE_OBJECT, view.view_id, object_id(name), path_id(b""))
@@ -305,11 +344,20 @@ class Catalogue:
         relative = parent.relative + b"/" + name if parent.relative else name
         if b"/" in name or name in (b"", b".", b".."):
             raise NfsError(Status.NOENT)
+        self._check_whole(self._index(parent.handle.view, parent.store_name), parent.relative)
         return self._at(parent.handle, parent.store_name, relative)
 
+    def _check_whole(self, index: Index, relative: bytes) -> None:
+        """Raise IO for a place that could not be read; its siblings are not concerned."""
+        if relative in index.broken:
+            self._met_broken = True
+            raise NfsError(Status.IO)
+
     def _at(self, near: Handle, store_name: bytes, relative: bytes) -> Entry:
-        node = self._index(near.view, store_name).get(relative)
+        index = self._index(near.view, store_name)
+        node = index.get(relative)
         if node is None:
+            self._check_whole(index, relative)
             raise NfsError(Status.NOENT)
         handle = Handle(Place.STORE_OBJECT, near.view, near.object_id, path_id(relative))
         return Entry(handle, node, store_name, relative)

@@ -87,10 +87,13 @@ class FileSlice:
     relative: bytes  # path inside it, b"" for a store path that is a file itself
     offset: int
     count: int
+    size: int  # bytes of the whole file, as they were when its store path was indexed
 
-    def behind(self, size: int) -> FileSlice:
-        """What is left after the first `size` bytes."""
-        return FileSlice(self.store_path, self.relative, self.offset + size, self.count - size)
+    def behind(self, sent: int) -> FileSlice:
+        """What is left after the first `sent` bytes."""
+        return FileSlice(
+            self.store_path, self.relative, self.offset + sent, self.count - sent, self.size
+        )
 
 
 Segment = bytes | FileSlice

@@ -33,7 +33,6 @@ _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
 )  # fmt: skip
 _INSTALL = "install squashfs-tools-ng (on Debian: apt-get install squashfs-tools-ng)"
-SECONDS = 1800.0  # that a pack may take; a large system's takes a minute
 _PIECE = 1 << 20
 _IMAGE, _HOT, _FACTS = ".squashfs", ".hot", ".json"
 _NAME = re.compile(r"[0-9a-f]{32}\.squashfs")
@@ -82,8 +81,7 @@ def build(
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
     writer = _Writer(store, hot)
     with files.publish(image) as partial:
-        inodes = writer.stream(map(StorePath, paths))
-        feed([*_TAR2SQFS, partial], inodes, hint=_INSTALL, seconds=SECONDS)
+        feed([*_TAR2SQFS, partial], writer.stream(map(StorePath, paths)), hint=_INSTALL)
         pack = Pack(
             path=image,
             size=partial.stat().st_size,

@@ -1,4 +1,8 @@
-"""What the boot service knows and decides; HTTP is only how it is asked."""
+"""What the boot service knows and decides; HTTP is only how it is asked.
+
+Methods that are no coroutines block, and run in threads. The event loop waits for none of them
+without an end.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,53 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id, ticket
-from storeboot.boot.timeline import DOWN, FAILED, REFUSED, SILENT, UP
+from storeboot.boot.timeline import DOWN, FAILED, SILENT, UP
 from storeboot.config import Config
+from storeboot.deploy.disk import shortage
 from storeboot.deploy.inventory import Inventory
+from storeboot.deploy.reports import Reports
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Assignment
 from storeboot.dhcp.journal import Seen
 from storeboot.errors import StorebootError
+from storeboot.hosts import words
 from storeboot.hosts.boots import Boot, Boots, Event
+from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
+from storeboot.nix.store import StorePath
 from storeboot.pack.hot import Witness
+from storeboot.serve.bookkeeping import Bookkeeping
 from storeboot.serve.host_keys import host_key
 from storeboot.serve.native import NativeBoots
 from storeboot.serve.scripts import RefusedError, Scripts
+from storeboot.serve.threads import ASK_SECONDS, BusyError, Threads
 
 log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_GUEST_BOOTS = 5000  # that are remembered of unknown machines, for each host
+MAKE_SECONDS = 30.0  # until a system is ready; iPXE waits so long
+KEY_SECONDS = 8.0
+LOCK_SECONDS = 4.0  # for which a boot waits for a garbage collection
+READS_SECONDS = 5.0
+CHORE_SECONDS = 120.0
+MAX_SEEN = 200  # characters
 # A boot that waits for nobody's turn any more: it is up, over, hung, or far enough to say no more.
 _ON_ITS_OWN = frozenset({UP, FAILED, DOWN, SILENT, "stage-2"})
 _VIEW = re.compile(r"[0-9a-f]{32}")
@@ -52,11 +73,19 @@ class BootService:
     scripts: Scripts = field(init=False)
     programs: dict[str, Path] = field(default_factory=dict)  # iPXE, by its name for firmware
     reads: Callable[[str], Awaitable[set[bytes]]] | None = None  # of an address, over NFS
+    peers: Callable[[], Collection[str]] = frozenset  # addresses that read the store
     native: NativeBoots = field(init=False)
+    threads: Threads = field(default_factory=Threads)
+    books: Bookkeeping = field(init=False)
+    reports: Reports = field(init=False)
+    is_declared: bool = False  # what the configuration declares was deployed
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.scripts = Scripts(self.inventory, self.faults)
+        self.scripts = Scripts(self.inventory, self.faults, self.threads)
         self.native = NativeBoots(self.record, self._read_by, self._has_spoken)
+        self.books = Bookkeeping(self.inventory, self.threads, lambda: set(self.peers()))
+        self.reports = Reports(self.state.path / "reports")
 
     def use(self, inventory: Inventory) -> None:
         """Another configuration's hosts, settings and systems from here on; blocking."""
@@ -65,11 +94,21 @@ class BootService:
             other.assign()
         except StorebootError as error:  # none of them can boot, which was logged of each
             log.error("reload.no_host_can_boot", reason=error.message)
-        scripts = Scripts(inventory, other.faults, self.scripts)
+        scripts = Scripts(inventory, other.faults, self.threads, self.scripts)
         self.inventory, self.faults, self.scripts = inventory, other.faults, scripts
+        self.is_declared = other.is_declared
+        self.books.use(inventory)
 
     async def _read_by(self, address: str) -> set[bytes]:
-        return await self.reads(address) if self.reads is not None else set()
+        """What an address has read; nothing from workers that do not answer."""
+        if self.reads is None:
+            return set()
+        try:
+            async with asyncio.timeout(READS_SECONDS):
+                return await self.reads(address)
+        except TimeoutError:
+            log.warning("nfs.reads_not_told", address=address)
+            return set()
 
     @property
     def config(self) -> Config:
@@ -95,15 +134,22 @@ class BootService:
     def url(self) -> str:
         return self.inventory.url
 
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Threads.ask`."""
+        return await self.threads.ask(self.inventory.database, function, *args, **kwargs)
+
     def assign(self, progress: Callable[[str], None] = lambda _text: None) -> None:
         """Deploy what the configuration declares, and make every host's system ready; blocking.
 
-        A host whose system cannot be served is left out and said; that none can is an error.
+        A host whose system cannot be served is left out and said; that none can is an error. While
+        the database is away nothing is deployed, and hosts boot what they did before.
         """
         hosts = self.registry.all()
         default = self.config.machines.default
         if default is not None and default not in {host.name for host in hosts}:
             log.error("machines.no_default", host=default, reason="there is no such host")
+        self.is_declared = True
+        self.faults.clear()
         for host in hosts:
             try:
                 self._declare(host, progress)
@@ -119,52 +165,52 @@ class BootService:
             raise next(iter(self.faults.values()))
 
     def _declare(self, host: Host, progress: Callable[[str], None]) -> None:
-        hold = self.inventory.holds.get(host.name)
-        if hold is not None:
-            log.warning("host.held", host=host.name, reason=hold.reason)
-        elif self.inventory.deployments.declare(host, self.url, progress):
-            self.inventory.rollouts.take_over(host.name)
+        try:
+            hold = self.inventory.holds.get(host.name)
+            if hold is not None:
+                log.warning("host.held", host=host.name, reason=hold.reason)
+            elif self.inventory.deployments.declare(host, self.url, progress):
+                self.inventory.rollouts.take_over(host.name)
+        except DatabaseAwayError:
+            self.is_declared = False
 
     async def by_view(self, view: str, host: str | None = None) -> Assignment | None:
         """Only views that are rooted are served: of generations that are kept, or that run.
 
         With the initrd of a host, where one is named; else with any.
         """
-        found = self.inventory.systems.any_of(view) if host is None else None
-        if found is not None:
+        found, system, known = await self.ask(self._by_view, view, host)
+        if found is not None or system is None:
             return found
-        system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
+        return await self.scripts.prepared(system, known)
+
+    def _by_view(self, view: str, host: str | None) -> tuple[Assignment | None, StorePath | None,
+                                                             Host | None]:  # fmt: skip
+        systems = self.inventory.systems
+        found = systems.any_of(view) if host is None else None
+        if found is not None:
+            return found, None, None
+        system = systems.of_view(view) if _VIEW.fullmatch(view) else None
         known = self.registry.get(host) if host else None
-        return await self.scripts.prepared(system, known) if system is not None else None
+        return (systems.get(system, known) if system is not None else None), system, known
 
     def alias_of(self, address: str) -> bytes | None:
         """The view that a machine with this address mounts by the alias' name.
 
-        Also before systems are assigned, for a machine that comes back while the server starts.
+        Also before systems are assigned, for a machine that comes back while the server starts. It
+        is called for each connection, and so asks memory and a few symlinks, never the database.
         """
         if not self.config.nfs.alias:
             return None
-        host = next(self._hosts_at(address), None)
+        host = self.registry.at(address)
         if host is None:
             return None
-        system = self.inventory.deployments.current(host.name) or host.system
+        system = self.inventory.deployments.remembered(host.name) or host.system
         return view_id([system.text]) if system is not None else None
-
-    def _hosts_at(self, address: str) -> Iterator[Host]:
-        """Declared ones first: a database that is away keeps no machine of theirs waiting."""
-        for name, section in self.config.hosts.items():
-            if address in section.address:
-                yield self.registry.require(name)
-        try:
-            added = self.registry.all()
-        except SQLAlchemyError as error:
-            log.error("nfs.alias_unknown", address=address, reason=str(error))
-            return
-        yield from (host for host in added if address in host.addresses)
 
     async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
         """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
-        host = self.registry.get(boot.host)
+        host = await self.ask(self.registry.get, boot.host)
         if host is None:
             raise RefusedError(f"host {boot.host} is not known any more")
         assignment = await self.scripts.assignment(host)
@@ -187,26 +233,39 @@ class BootService:
         own = ticket(host.name, machine.mac, self.key)
         return host.matches(machine) or hmac.compare_digest(own.encode(), given.encode())
 
-    def begin(
-        self,
-        *,
-        host_name: str,
-        view: str,
-        nonce: str,
-        machine: Machine,
-        address: str,
-        seal: str = "",
-    ) -> Boot:
-        """A boot begins. The same nonce is the same boot, and only its own view is given."""
-        host = self.registry.get(host_name)
+    async def begin(
+        self, *, host: str, view: str, nonce: str, machine: Machine, address: str, seal: str = ""
+    ) -> tuple[Boot, Host]:
+        """A boot begins. The same nonce is the same boot, and only its own view is given.
+
+        Raises RefusedError, or BusyError if the machine may ask again.
+        """
+        try:
+            boot, known, told = await self.threads.boots.run(
+                LOCK_SECONDS + ASK_SECONDS, self._begin, host, view, nonce, machine, address, seal
+            )
+        except TimeoutError:
+            raise BusyError("the server's disk or database does not answer") from None
+        if (boot.host, boot.view) != (known.name, view):
+            raise RefusedError("this nonce belongs to another boot")
+        if self.books.is_replay(boot):
+            raise ReplayError("this boot has begun already")
+        await self.books.began(boot, told)
+        self._later(self._forget_reads(boot.address))
+        return boot, known
+
+    def _begin(
+        self, name: str, view: str, nonce: str, machine: Machine, address: str, seal: str
+    ) -> tuple[Boot, Host, Future[bool] | None]:
+        host = self.registry.get(name)
         if host is None or not self._is(host, machine, seal):
-            raise RefusedError(f"this machine is not host {host_name}")
+            raise RefusedError(f"this machine is not host {name}")
         now = self.clock()
-        if host.like is not None and self.boots.count_like(host.like, now) >= MAX_GUEST_BOOTS:
+        if host.like is not None and self._guest_boots(host.like, now) >= MAX_GUEST_BOOTS:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = self.inventory.systems.of_view(view) if _VIEW.fullmatch(view) else None
         if system is None or not self.inventory.deployments.has_view(host.profile, view):
-            raise RefusedError(f"host {host_name} may not boot view {view}")
+            raise RefusedError(f"host {name} may not boot view {view}")
         boot = Boot(
             id=secrets.token_hex(8),
             host=host.name,
@@ -219,23 +278,44 @@ class BootService:
             seen_at=now,
         )
         # Nobody takes roots away between the look at the view's root and the lease.
-        with self.state.lock():
+        with ExitStack() as stack:
+            self._hold_roots(stack, host, view)
             if not self.state.is_rooted(view):
                 raise RefusedError(f"view {view} is not kept any more; boot again")
-            begun = self.boots.begin(boot)
-            if not self.is_replay(begun):
-                self.inventory.deployments.boot_began(host.name, begun.id, view, now)
-        if (begun.host, begun.view) != (boot.host, boot.view):
-            raise RefusedError("this nonce belongs to another boot")
-        return begun
+            begun, told = self.books.begin(boot)
+        return begun, host, told
 
-    def is_replay(self, boot: Boot) -> bool:
-        """Once the machine has gone on, its first answer, keys included, is not given again."""
-        return any(event.source != "server" for event in self.boots.events_of(boot.id))
+    def _hold_roots(self, stack: ExitStack, host: Host, view: str) -> None:
+        """Nobody takes roots away until the stack is left, at least not this one.
 
-    def answer(self, boot: Boot, local: str) -> dict[str, str]:
+        What a host boots anyway is kept by any garbage collection that is under way, and nobody
+        changes what that is before it has ended; so a room that boots does not wait for it.
+        """
+        try:
+            stack.enter_context(self.state.lock(seconds=0.0))
+        except StorebootError:
+            if self._is_kept(host, view):
+                return
+            try:
+                stack.enter_context(self.state.lock(seconds=LOCK_SECONDS))
+            except StorebootError as error:
+                raise BusyError(error.message) from None
+
+    def _guest_boots(self, like: str, now: float) -> int:
+        try:
+            return self.boots.count_like(like, now)
+        except DatabaseAwayError:
+            return 0
+
+    def _is_kept(self, host: Host, view: str) -> bool:
+        """Whether no garbage collection takes the view: it is what the host boots anyway."""
+        deployments = self.inventory.deployments
+        numbers = deployments.needed(host.profile)
+        kept = (deployments.profile(host.profile).system(number) for number in numbers)
+        return any(view in self.inventory.systems.views(each) for each in kept if each is not None)
+
+    async def answer(self, boot: Boot, host: Host, local: str) -> dict[str, str]:
         """What a machine needs to go on: `key=value` lines, values without white space."""
-        host = self.registry.require(boot.host)
         codec = HandleCodec(self.key)
         token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
         return {
@@ -248,7 +328,7 @@ class BootService:
             "nfs_server": self.config.address_towards(local),
             "nfs_port": str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
-            **self._pack(boot, host),
+            **await self.ask(self._pack, boot, host),
             "overlay_size": host.overlay_size,
             "overlay_label": host.overlay_label or "",
             "persist_label": host.persist_label or "",
@@ -269,8 +349,14 @@ class BootService:
             "learn_seconds": str(self.config.packs.learn_seconds),
         }
 
-    def host_key(self, boot: Boot) -> str | None:
-        """The private ssh key of the boot's host; None where none is kept. Blocking."""
+    async def host_key(self, boot: Boot) -> str | None:
+        """The private ssh key of the boot's host; None where none is kept."""
+        try:
+            return await self.threads.making.run(KEY_SECONDS, self._host_key, boot)
+        except TimeoutError:
+            raise BusyError("the server is busy making keys") from None
+
+    def _host_key(self, boot: Boot) -> str | None:
         host = self.registry.get(boot.host)
         if host is None or not host.ssh_host_key:
             return None
@@ -284,22 +370,13 @@ class BootService:
         return hmac.compare_digest(self.agent_key(boot).encode(), key.encode(errors="replace"))
 
     async def record(self, event: Event) -> None:
-        """Events are few and small; waiters are told of each."""
+        """An event has come; waiters are told of each."""
         if event.stage in _ON_ITS_OWN:
             self.scripts.leaves(event.host)
         elif event.source != "dhcp":  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
-        self.boots.record(event)
         await self._watch(event)
-        if event.boot is not None:
-            if event.stage == DOWN:
-                self.boots.end(event.boot, event.at)
-            elif event.stage == REFUSED:
-                await asyncio.to_thread(self.inventory.rollouts.refused, event.boot, event.detail)
-            await asyncio.to_thread(
-                self.inventory.deployments.stage_reached,
-                event.host, event.boot, event.stage, event.detail,
-            )  # fmt: skip
+        await self.books.record(event)
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
@@ -309,65 +386,162 @@ class BootService:
         if event.source == "agent" and event.stage != DOWN:
             await self.native.end(event.host)
         elif event.stage == "initrd" and event.source == "server":
-            host = self.registry.get(event.host)
+            host = await self.ask(self.registry.get, event.host)
             if host is not None and host.mode == "native":
                 self.native.begin(host, event.at)
             else:
                 self.native.forget(event.host)
 
-    def _has_spoken(self, host: str, since: float) -> bool:
+    async def _has_spoken(self, host: str, since: float) -> bool:
         """Whether a boot of the host was heard of since: its agent speaks."""
-        boot = self.boots.latest(host)
+        boot = await self.ask(self.books.latest, host)
         return boot is not None and boot.seen_at > since
+
+    async def heartbeat(self, boot: str) -> str | None:
+        """A boot's machine runs; returns what its agent is asked to do, one word or nothing.
+
+        None if there is no such boot.
+        """
+        now = self.clock()
+        known = await self.boot(boot)
+        if known is None:
+            return None
+        self.scripts.moves(known.host, now)
+        await self.books.sign(boot, now)
+        word = await self.ask(self._order, boot)
+        await self.notify()
+        return word
+
+    def _order(self, boot: str) -> str:
+        """An order that cannot be struck off is not given: it would be given again and again."""
+        try:
+            return self.inventory.orders.take(boot)
+        except DatabaseAwayError:
+            return ""
+
+    async def boot(self, identity: str) -> Boot | None:
+        """A boot that somebody has proved to speak for.
+
+        While the database is away one may be unknown whose key is right; it is believed.
+        """
+        try:
+            return await self.ask(self.books.boot, identity)
+        except DatabaseAwayError:
+            return Boot(identity, "", "", "", "", "", "", 0.0, 0.0)
+
+    def stages_of(self, boot: Boot) -> set[str]:
+        """What is known of a boot's way; nothing while the database is away."""
+        try:
+            return {event.stage for event in self.boots.events_of(boot.id)}
+        except DatabaseAwayError:
+            return set()
+
+    async def health(self) -> Health:
+        """What could not be written down, and why."""
+        away, missing = self.inventory.database.away, self.books.unrecorded()
+        return Health(
+            database=away.reason if away is not None else None,
+            since=away.since if away is not None else None,
+            waiting=missing.waiting,
+            lost=missing.lost,
+            disk=await self.ask(shortage, self.state.path),
+        )
 
     async def saw(self, seen: Seen) -> None:
         """dnsmasq has seen a machine on its way to iPXE."""
         try:
-            host = self.registry.find(Machine(mac=seen.mac))
-        except AmbiguousMachineError:
+            host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+        except (AmbiguousMachineError, BusyError):
             return
         if host is not None:
-            await self.record(
-                Event(host.name, "dhcp", seen.stage, self.clock(), detail=seen.detail)
-            )
+            detail = words.line(seen.detail, MAX_SEEN)
+            await self.record(Event(host.name, "dhcp", seen.stage, self.clock(), detail=detail))
 
-    async def forget_reads(self, address: str) -> None:
+    async def _forget_reads(self, address: str) -> None:
         """What was read before a boot began is not of it."""
-        if self.reads is not None:
-            await self.reads(address)
+        await self._read_by(address)
+
+    def _later(self, work: Awaitable[None]) -> None:
+        """A boot does not wait for it."""
+
+        async def do() -> None:
+            await work
+
+        task = asyncio.create_task(do())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
         """A boot has come as far as it is learned from: by its NFS reads and its page cache."""
-        host = self.registry.get(boot.host)
-        view = self.state.view(boot.view)
+        host = await self.ask(self.registry.get, boot.host)
+        view = await self.ask(self.state.view, boot.view)
         if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
-        read = await self.reads(boot.address)
-        if not any(event.stage == UP for event in self.boots.events_of(boot.id)):
+        read = await self._read_by(boot.address)
+        if UP not in await self.ask(self.stages_of, boot):
             return  # it has not come up, so nobody knows what it is
         by = Witness(boot.id, boot.host, boot.address)
-        await asyncio.to_thread(self.inventory.systems.packs.learn, view, pack, read, resident, by)
-        log.info("pack.learned", host=boot.host, boot=boot.id, over_nfs=len(read),
-                 in_memory=None if resident is None else len(resident))  # fmt: skip
+        learn = self.inventory.systems.packs.learn
+        try:
+            await self.threads.making.run(MAKE_SECONDS, learn, view, pack, read, resident, by)
+        except TimeoutError:
+            log.warning("pack.learning_slowly", host=boot.host, boot=boot.id)
+        except (OSError, StorebootError) as error:
+            log.error("pack.not_learned", host=boot.host, boot=boot.id, reason=str(error))
+        else:
+            log.info("pack.learned", host=boot.host, boot=boot.id, over_nfs=len(read),
+                     in_memory=None if resident is None else len(resident))  # fmt: skip
         await self.notify()
 
-    async def settle_tests(self) -> None:
-        """A machine whose test has failed is asked to boot again, should it still listen."""
+    def settle(self) -> None:
+        """Decide the tests that time has decided; blocking.
+
+        A machine whose test has failed is asked to boot again, should it still listen.
+        """
+        self.books.catch_up()
+        if not self.books.is_quiet:
+            return  # what waits to be written may decide one of them
         deployments = self.inventory.deployments
         for each in deployments.unsettled(self.clock()):
-            failed = await asyncio.to_thread(deployments.settle, each.host, now=self.clock())
+            if each.boot is not None and not each.confirmed:
+                self._recall(each.host, each.boot)
+            failed = deployments.settle(each.host, now=self.clock())
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
                             reason="no multi-user in time")  # fmt: skip
                 if self.inventory.holds.get(failed.host) is None:
                     self.inventory.orders.give(failed.boot, Order.REBOOT)
-                await self.notify()
+
+    def _recall(self, host: str, boot: str) -> None:
+        """The server may have ended between what its boot has said and what follows from that."""
+        for event in self.boots.events_of(boot):
+            self.inventory.deployments.stage_reached(host, boot, event.stage, event.detail)
+
+    async def settle_tests(self) -> None:
+        """The same, in a thread."""
+        await self.threads.chores.run(CHORE_SECONDS, self.settle)
+        await self.notify()
 
     async def carry_on(self) -> None:
         """Rollouts, as far as they can go by now."""
-        await asyncio.to_thread(self.inventory.rollouts.advance, self.clock())
+        await self.threads.chores.run(CHORE_SECONDS, self.inventory.rollouts.advance, self.clock())
         await self.notify()
 
     async def notify(self) -> None:
         async with self.changed:
             self.changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """For whoever operates the server."""
+
+    database: str | None  # why it is away
+    since: float | None  # in seconds since 1970
+    waiting: dict[str, int]  # records that are to be written, by kind
+    lost: dict[str, int]  # records that will never be written
+    disk: str | None  # what there is too little of
+
+
+class ReplayError(Exception):
+    """A request that was answered to a machine that has gone on since."""

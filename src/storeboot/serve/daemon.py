@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
 from storeboot.config import Config
 from storeboot.serve.reload import Reloader
 from storeboot.serve.server import running
-from storeboot.systemd import listen_fds, sd_notify, watchdog_seconds
+from storeboot.systemd import keep_awake, listen_fds, sd_notify
 
 log = structlog.get_logger()
 
@@ -24,21 +23,16 @@ async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     reloader = Reloader(load)
+    started = asyncio.Event()
+    # From the loop that serves: if that hangs, systemd starts the server again.
+    awake = asyncio.create_task(keep_awake(started))
     async with running(load(), progress, listen_fds()) as server, asyncio.TaskGroup() as chores:
-        tasks = [chores.create_task(reloader.run(server))]
-        if (seconds := watchdog_seconds()) is not None:
-            tasks.append(chores.create_task(_stay_awake(seconds / 3)))
-        sd_notify(f"READY=1\nSTATUS=serving {len(server.service.registry.all())} hosts")
+        reloads = chores.create_task(reloader.run(server))
+        hosts = await server.service.ask(server.service.registry.all)
+        sd_notify(f"READY=1\nSTATUS=serving {len(hosts)} hosts")
+        started.set()
         await stop.wait()
         sd_notify("STOPPING=1")
-        for task in tasks:
-            task.cancel()
+        reloads.cancel()
+    awake.cancel()
     log.info("serve.stopped")
-
-
-async def _stay_awake(seconds: float) -> None:
-    """From the loop that serves: if that hangs, systemd starts the server again."""
-    while True:
-        with suppress(OSError):  # systemd itself is started again
-            sd_notify("WATCHDOG=1")
-        await asyncio.sleep(seconds)

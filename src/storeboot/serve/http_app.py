@@ -13,15 +13,18 @@ GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own ag
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
 POST /boots/BOOT/hot?pack=&known=      it may be learned from the boot, and has this in memory
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
+GET  /health                           what could not be written down, and why; on the server itself
+
+Handlers parse, call one method of the service, and render what it returns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from dataclasses import asdict
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -31,44 +34,69 @@ from storeboot.boot.script import entry_script, refusal_script
 from storeboot.boot.timeline import FAILED, NOTES, STAGES
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
+from storeboot.hosts import words
 from storeboot.hosts.boots import Boot, Event
-from storeboot.hosts.host import Machine
+from storeboot.hosts.database import DatabaseAwayError
+from storeboot.hosts.host import MAX_WORD, Machine
+from storeboot.hosts.records import MAX_DETAIL
 from storeboot.pack.builder import hot_files
-from storeboot.serve.boot_service import BootService
+from storeboot.serve.boot_service import BootService, ReplayError
+from storeboot.serve.http_bodies import Bodies, whole
+from storeboot.serve.http_gate import Gate
+from storeboot.serve.http_reports import receive
 from storeboot.serve.scripts import Asked, RefusedError
+from storeboot.serve.threads import BusyError
 
 log = structlog.get_logger()
 MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
 MAX_HOT = 4 << 20
-MAX_WORD = 255  # characters of what a machine says of itself
-MAX_REPORT = 32 << 20
-REPORTS_PER_HOST = 4
+MAX_LABELS = 32
+MAKE_SECONDS = 30.0
+BEFORE = (
+    86_400.0  # seconds; no machine needs longer from its kernel's start to its boot's beginning
+)
 REPORT_PARTS = frozenset(
     {"mountstats", "hashes", "attributes", "mountstats-after", "agent-log", "failed-units", "facts"}
 )
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
+BODIES = web.AppKey("bodies", Bodies)
+GATE = web.AppKey("gate", Gate)
 _PLAIN_NAME = re.compile(rb"[!-~]+")
 _WORD = re.compile(r"[ -~]{0,200}")
 _STAGE_NAMES = frozenset(STAGES) | {FAILED, *NOTES}
 routes = web.RouteTableDef()
 
 
-def make_app(service: BootService) -> web.Application:
-    app = web.Application(client_max_size=MAX_REPORT, middlewares=[_refusals])
+def make_app(service: BootService, gate: Gate) -> web.Application:
+    app = web.Application(client_max_size=MAX_HOT, middlewares=[_refusals])
     app[SERVICE] = service
+    app[BODIES] = Bodies()
+    app[GATE] = gate
     app.add_routes(routes)
     return app
 
 
 @web.middleware
 async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """busybox's wget shows the status line only, so the reason goes there."""
+    """busybox's wget shows the status line only, so the reason goes there.
+
+    A machine asks again at 503, and gives up at 403.
+    """
     try:
         return await handler(request)
     except RefusedError as error:
-        return web.Response(status=403, reason=_one_line(str(error)), text=f"{error}\n")
+        return _refusal(403, str(error))
+    except ReplayError as error:
+        return _refusal(409, str(error))
+    except (BusyError, DatabaseAwayError, TimeoutError) as error:
+        log.warning("http.busy", path=request.path, reason=str(error))
+        return _refusal(503, str(error) or "the server does not answer in time")
+
+
+def _refusal(status: int, reason: str) -> web.Response:
+    return web.Response(status=status, reason=_one_line(reason), text=f"{reason}\n")
 
 
 def _one_line(text: str) -> str:
@@ -79,7 +107,7 @@ def _one_line(text: str) -> str:
 async def entry(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     url = service.inventory.url_towards(_local(request))
-    return web.Response(text=entry_script(url, service.registry.labels()))
+    return web.Response(text=entry_script(url, await service.ask(service.registry.labels)))
 
 
 def _local(request: web.Request) -> str:
@@ -107,18 +135,19 @@ async def boot_script(request: web.Request) -> web.Response:
 async def menu(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     try:
-        return web.Response(text=service.scripts.menu(_asked(request), service.clock()))
+        return web.Response(text=await service.scripts.menu(_asked(request), service.clock()))
     except RefusedError as error:
         return web.Response(text=refusal_script(_one_line(str(error))))
 
 
 def _asked(request: web.Request) -> Asked:
-    said = {name: value.replace("\0", "")[:MAX_WORD] for name, value in request.query.items()}
-    labels = (
+    said = {words.line(name, MAX_WORD): words.line(value, MAX_WORD)
+            for name, value in request.query.items()}  # fmt: skip
+    labels = [
         f"{name.removeprefix('label.')}={value}"
         for name, value in said.items()
         if name.startswith("label.")
-    )
+    ][:MAX_LABELS]
     machine = Machine.from_words(
         said.get("mac", ""), said.get("uuid", ""), said.get("serial", ""), labels
     )
@@ -158,20 +187,22 @@ async def initrd(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/views/{view}/pack/{name}")
 async def pack(request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(_pack_file(request))
+    return web.FileResponse(await _pack_file(request))
 
 
 @routes.get("/views/{view}/pack/{name}/hot")
 async def hot(request: web.Request) -> web.StreamResponse:
     """Names for a shell to read line by line; others are few, and nothing is asked of them."""
-    files = await asyncio.to_thread(hot_files, _pack_file(request))
+    file = await _pack_file(request)
+    files = await request.app[SERVICE].threads.making.run(MAKE_SECONDS, hot_files, file)
     plain = sorted(path for path in files if _PLAIN_NAME.fullmatch(path))
     return web.Response(body=b"".join(path + b"\n" for path in plain))
 
 
-def _pack_file(request: web.Request) -> Path:
-    packs = request.app[SERVICE].inventory.systems.packs
-    found = packs.file(request.match_info["view"], request.match_info["name"])
+async def _pack_file(request: web.Request) -> Path:
+    service = request.app[SERVICE]
+    find = service.inventory.systems.packs.file
+    found = await service.ask(find, request.match_info["view"], request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound(reason="there is no such pack")
     return found
@@ -180,8 +211,9 @@ def _pack_file(request: web.Request) -> Path:
 @routes.get("/views/{view}/database")
 async def database(request: web.Request) -> web.StreamResponse:
     view = (await _assignment(request)).view
+    service = request.app[SERVICE]
     try:
-        file = await asyncio.to_thread(request.app[SERVICE].state.database, view)
+        file = await service.threads.making.run(MAKE_SECONDS, service.state.database, view)
     except (StorebootError, OSError) as error:
         log.error("nix.no_database", view=view.view_id, reason=str(error))
         raise web.HTTPServiceUnavailable(reason="the server cannot make the database") from None
@@ -216,38 +248,38 @@ async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> 
     host = _named_host(request)
     if request.method != "GET":
         return
+    if await service.ask(_is_of, service, host, assignment.view.view_id):
+        await service.record(Event(host, "server", stage, service.clock()))
+
+
+def _is_of(service: BootService, host: str, view: str) -> bool:
+    """Whether a view is one of a host that is known."""
     known = service.registry.get(host)
     if known is None or known.like is not None:
-        return
-    if service.inventory.deployments.has_view(known.profile, assignment.view.view_id):
-        await service.record(Event(host, "server", stage, service.clock()))
+        return False
+    return service.inventory.deployments.has_view(known.profile, view)
 
 
 @routes.post("/boots")
 async def begin(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    fields, early = _read_begin(await _body(request, MAX_BEGIN))
+    fields, early = _read_begin((await whole(request, MAX_BEGIN)).decode(errors="replace"))
     machine = Machine.from_words(
         fields.get("mac", ""), fields.get("uuid", ""), fields.get("serial", "")
     )
     if not re.fullmatch(r"[0-9a-f]{32}", fields.get("nonce", "")):
         raise web.HTTPBadRequest(reason="nonce is not 32 hexadecimal digits")
-    # In a thread: a garbage collection may hold the lock for a moment.
-    boot = await asyncio.to_thread(
-        service.begin,
-        host_name=fields.get("host", ""),
+    boot, host = await service.begin(
+        host=fields.get("host", ""),
         view=fields.get("view", ""),
         nonce=fields["nonce"],
         machine=machine,
         address=request.remote or "",
         seal=fields.get("ticket", ""),
     )
-    if service.is_replay(boot):
-        raise web.HTTPConflict(reason="this boot has begun already")
-    await service.forget_reads(boot.address)
-    with suppress(ValueError):
-        await _record_early(service, boot, early, float(fields.get("uptime", "0")))
-    return _lines(service.answer(boot, _local(request)))
+    uptime = words.number(fields.get("uptime", ""), BEFORE)
+    await _record_early(service, boot, early, uptime)
+    return _lines(await service.answer(boot, host, _local(request)))
 
 
 def _lines(values: dict[str, str]) -> web.Response:
@@ -255,14 +287,17 @@ def _lines(values: dict[str, str]) -> web.Response:
 
 
 async def _record_early(
-    service: BootService, boot: Boot, early: list[tuple[str, float]], uptime: float
+    service: BootService, boot: Boot, early: list[tuple[str, float]], uptime: float | None
 ) -> None:
     """Stages that were reached before the boot began, told with the machine's own clock."""
-    known = {event.stage for event in service.boots.events_of(boot.id)}
-    for stage, reached in early:
-        if stage in _STAGE_NAMES and stage not in known:
-            at = service.clock() - max(0.0, uptime - reached)
-            await service.record(Event(boot.host, "server", stage, at, boot.id, reached))
+    known = await service.ask(service.stages_of, boot)
+    now = service.clock()
+    events = [
+        Event(boot.host, "server", stage, now - (uptime - reached), boot.id, reached)
+        for stage, reached in early
+        if uptime is not None and reached <= uptime and stage in _STAGE_NAMES - known
+    ]
+    await asyncio.gather(*map(service.record, events))
 
 
 def _read_begin(body: str) -> tuple[dict[str, str], list[tuple[str, float]]]:
@@ -272,8 +307,9 @@ def _read_begin(body: str) -> tuple[dict[str, str], list[tuple[str, float]]]:
         name, _, value = line.partition("=")
         if name == "stage":
             stage, _, uptime = value.partition(" ")
-            with suppress(ValueError):
-                early.append((stage, float(uptime)))
+            reached = words.number(uptime, BEFORE)
+            if reached is not None:
+                early.append((stage, reached))
         elif _WORD.fullmatch(value):
             fields[name] = value
     return fields, early[: len(STAGES)]
@@ -282,27 +318,29 @@ def _read_begin(body: str) -> tuple[dict[str, str], list[tuple[str, float]]]:
 @routes.post("/boots/{boot}/events")
 async def event(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    boot = _own_boot(request)
+    boot = await _own_boot(request)
     stage = request.query.get("stage", "")
     if stage not in _STAGE_NAMES:
         raise web.HTTPBadRequest(reason="unknown stage")
     source = "agent" if request.query.get("source") == "agent" else "initrd"
-    detail = await _body(request, MAX_EVENT)
-    uptime = None
-    with suppress(ValueError):
-        uptime = float(request.query.get("uptime", ""))
-    now = service.clock()
-    await service.record(Event(boot.host, source, stage, now, boot.id, uptime, detail))
+    said = (await whole(request, MAX_EVENT)).decode(errors="replace")
+    await service.record(
+        Event(
+            boot.host, source, stage, service.clock(), boot.id,
+            words.number(request.query.get("uptime", "")), words.block(said, MAX_DETAIL),
+        )
+    )  # fmt: skip
     return web.Response()
 
 
 @routes.get("/boots/{boot}/ssh-host-key", allow_head=False)
 async def ssh_host_key(request: web.Request) -> web.Response:
-    boot = _own_boot(request)
+    boot = await _own_boot(request)
     try:
-        key = await asyncio.to_thread(request.app[SERVICE].host_key, boot)
-    except StorebootError as error:
-        log.error("host.no_ssh_key", host=boot.host, reason=error.message, hint=error.hint)
+        key = await request.app[SERVICE].host_key(boot)
+    except (StorebootError, OSError) as error:
+        reason = error.message if isinstance(error, StorebootError) else str(error)
+        log.error("host.no_ssh_key", host=boot.host, reason=reason)
         raise web.HTTPServiceUnavailable(reason="the server cannot make an ssh key") from None
     if key is None:
         raise web.HTTPNotFound(reason="no ssh key is kept for this host")
@@ -311,67 +349,69 @@ async def ssh_host_key(request: web.Request) -> web.Response:
 
 @routes.get("/boots/{boot}/next", allow_head=False)
 async def next_boot(request: web.Request) -> web.Response:
-    return _lines(await request.app[SERVICE].next_boot(_own_boot(request), _local(request)))
+    boot = await _own_boot(request)
+    return _lines(await request.app[SERVICE].next_boot(boot, _local(request)))
 
 
 @routes.post("/boots/{boot}/heartbeat")
 async def heartbeat(request: web.Request) -> web.Response:
     """The answer is what the agent is to do, one word, or nothing."""
-    service = request.app[SERVICE]
-    boot = _own_boot(request)
-    await _body(request, MAX_EVENT)
-    service.boots.touch(boot.id, service.clock())
-    service.scripts.moves(boot.host, service.clock())
-    await service.notify()
-    return web.Response(text=service.inventory.orders.take(boot.id))
+    boot = _authorised(request)
+    await whole(request, MAX_EVENT)
+    word = await request.app[SERVICE].heartbeat(boot)
+    if word is None:
+        raise web.HTTPNotFound(reason="no such boot")
+    return web.Response(text=word)
 
 
 @routes.post("/boots/{boot}/hot")
 async def learn(request: web.Request) -> web.Response:
     """As far as a boot is learned from; `known`: the body has what of `pack` is in memory."""
-    boot = _own_boot(request)
-    lines = (await _body(request, MAX_HOT)).splitlines()
-    resident = {os.fsencode(line) for line in lines} if "known" in request.query else None
-    await request.app[SERVICE].learn(boot, request.query.get("pack"), resident)
+    boot = await _own_boot(request)
+    with request.app[BODIES].one_more(request):
+        said = set((await whole(request, MAX_HOT)).split(b"\n")) - {b""}
+        resident = said if "known" in request.query else None
+        await request.app[SERVICE].learn(boot, request.query.get("pack"), resident)
     return web.Response()
 
 
 @routes.post("/boots/{boot}/reports/{part}")
 async def report(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    boot = _own_boot(request)
+    boot = await _own_boot(request)
     part = request.match_info["part"]
     if part not in REPORT_PARTS:
         raise web.HTTPNotFound(reason="no such part of a report")
-    host = service.registry.get(boot.host)
+    host = await service.ask(service.registry.get, boot.host)
     if host is None or host.like is not None:
         raise web.HTTPForbidden(reason="only known hosts report")
-    data = await request.read()
-    newest = service.boots.newest(boot.host, REPORTS_PER_HOST)
-    if boot.id not in newest:
-        raise web.HTTPConflict(reason="other boots of this host were heard of since")
-    service.state.keep_reports(boot.host, newest)
-    service.state.save_report(boot.host, boot.id, part, data)
+    await receive(service, request.app[BODIES], boot, part, request)
     await service.notify()
     return web.Response()
 
 
-def _own_boot(request: web.Request) -> Boot:
-    service = request.app[SERVICE]
-    boot_id = request.match_info["boot"]
+@routes.get("/health", allow_head=False)
+async def health(request: web.Request) -> web.Response:
+    """For `storeboot status`, which runs on the same machine."""
+    remote = (request.remote or "").removeprefix("::ffff:")
+    if remote != _local(request) and not (remote and ip_address(remote).is_loopback):
+        raise web.HTTPForbidden(reason="only the server itself is told")
+    gate, found = request.app[GATE], await request.app[SERVICE].health()
+    http = {"connections": len(gate), "refused": gate.refused, "evicted": gate.evicted}
+    return web.json_response({**asdict(found), "http": http})
+
+
+def _authorised(request: web.Request) -> str:
+    """The boot whose key the request has."""
+    boot = request.match_info["boot"]
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme != "Bearer" or not service.authorised(boot_id, key):
+    if scheme != "Bearer" or not request.app[SERVICE].authorised(boot, key):
         raise web.HTTPForbidden(reason="wrong agent key")
-    boot = service.boots.get(boot_id)
-    if boot is None:
-        raise web.HTTPNotFound(reason="no such boot")
     return boot
 
 
-async def _body(request: web.Request, limit: int) -> str:
-    if request.content_length is None or request.content_length > limit:
-        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
-    # Without the one character that PostgreSQL refuses.
-    return (
-        (await request.read()).decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
+async def _own_boot(request: web.Request) -> Boot:
+    boot = await request.app[SERVICE].boot(_authorised(request))
+    if boot is None:
+        raise web.HTTPNotFound(reason="no such boot")
+    return boot

@@ -47,7 +47,7 @@ class NativeBoots:
         self,
         record: Callable[[Event], Awaitable[None]],
         reads: Callable[[str], Awaitable[set[bytes]]],
-        has_spoken: Callable[[str, float], bool] = lambda _host, _since: False,
+        has_spoken: Callable[[str, float], Awaitable[bool]] | None = None,
     ) -> None:
         """`has_spoken`: whether a host's machine said something itself since then."""
         self._record = record
@@ -97,10 +97,13 @@ class NativeBoots:
             watch.told = True
             await self._record(Event(watch.host, "nfs", watch.stage, watch.since))
 
+    async def _speaks(self, host: str, now: float) -> bool:
+        return self._has_spoken is not None and await self._has_spoken(host, now - HEARD_OF)
+
     async def _complain(self, watch: _Watch, now: float, after: float, words: str) -> None:
         if watch.complained or now - watch.since <= after:
             return
-        if watch.stage == "initrd" and self._has_spoken(watch.host, now - HEARD_OF):
+        if watch.stage == "initrd" and await self._speaks(watch.host, now):
             return  # it runs, and somebody else has fetched its initrd
         watch.complained = True
         await self._record(Event(watch.host, "nfs", SILENT, now, detail=words))

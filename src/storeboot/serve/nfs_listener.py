@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,19 +15,28 @@ import structlog
 
 from storeboot.errors import StorebootError
 from storeboot.nfs.v4.clients import Peer
+from storeboot.serve.descriptors import Spare
+from storeboot.serve.nfs_admission import Admission
 
 log = structlog.get_logger()
 
-MAX_CONNECTIONS = 4096
-MAX_PEER_CONNECTIONS = 512  # from one address; a machine has one, or `nconnect` of them (16)
 ACCEPTS = 64  # connections taken at a time, before others are served
 BACKLOG = 1024
+REST = 0.2  # seconds until accepting is tried again, if there was no descriptor at all
+SAY = 60.0  # seconds between two lines about that
+LOOKUPS = 8  # aliases that are looked up at the same time
+PATIENCE = 3.0  # seconds that a connection waits for its alias
 
 
 class Backend(Protocol):
     """What serves accepted connections: this process, or the pool of workers."""
 
+    @property
+    def room(self) -> int: ...
+
     async def start(self) -> None: ...
+
+    def drop(self, peer: Peer) -> None: ...
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None: ...
 
@@ -50,16 +61,22 @@ class NfsListener:
         `on_alias` is told of each connection of such an address.
         """
         self.backend = make_backend(self.left)
+        self.admission = Admission(self.backend.room)
         self._alias_of = alias_of
         self._on_alias = on_alias
         self._sockets: list[socket.socket] = []
-        self._by_address: Counter[str] = Counter()
+        self._naming: dict[Peer, asyncio.Task[None]] = {}  # connections whose alias is looked up
+        self._threads = ThreadPoolExecutor(LOOKUPS, "nfs-alias")
+        self._spare = Spare()
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._said = float("-inf")  # when it was said last that nothing can be accepted
         self._refused: set[str] = set()
 
     async def start(self, address: str, port: int, given: socket.socket | None = None) -> int:
         """Bind, or take a socket that somebody else has bound; returns the port."""
         listening = given if given is not None else _bind(address, port)
         if not self._sockets:
+            self._spare.take_back()
             await self.backend.start()
         listening.setblocking(False)
         self._sockets.append(listening)
@@ -73,56 +90,111 @@ class NfsListener:
             loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
+        for task in self._naming.values():
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = ThreadPoolExecutor(LOOKUPS, "nfs-alias")  # another start may follow
+        self._spare.close()
         await self.backend.stop()
 
     def peers(self) -> list[str]:
         """Addresses that hold a connection."""
-        return list(self._by_address)
+        return self.admission.addresses()
 
     def left(self, peer: Peer) -> None:
         """A connection of this peer has ended."""
-        self._by_address[peer.address] -= 1
-        if self._by_address[peer.address] <= 0:
-            del self._by_address[peer.address]
+        self.admission.leave(peer)
+        self._spare.take_back()
+        if not self.admission.has(peer.address):
             self._refused.discard(peer.address)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPTS):
             try:
-                connection, name = listening.accept()
+                connection, name = self._accept_one(listening)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # out of descriptors
-                log.error("nfs.cannot_accept", reason=error.strerror)
                 self._rest(listening)
+                self._say_cannot_accept(str(error.strerror))
                 return
             # A socket that was given may be one for IPv6 as well, and names IPv4 in its way.
             self._admit(connection, str(name[0]).removeprefix("::ffff:"))
 
+    def _accept_one(self, listening: socket.socket) -> tuple[socket.socket, tuple[object, ...]]:
+        """Accept, with the spare descriptor if other parts of the process have all others."""
+        try:
+            return listening.accept()
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self._spare.give():
+                raise
+        return listening.accept()
+
     def _rest(self, listening: socket.socket) -> None:
-        """Look again in a second: what is refused now would be asked again at once."""
+        """Look again when there may be a descriptor: what fails now would fail again at once."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
+        self._resting[listening] = loop.call_later(REST, self._look_again, listening)
 
-        def look_again() -> None:
-            if listening in self._sockets:
-                loop.add_reader(listening, self._accept, listening)
+    def _say_cannot_accept(self, reason: str) -> None:
+        """Once in a while: it may go on for as long as somebody likes."""
+        now = asyncio.get_running_loop().time()
+        if now > self._said + SAY:
+            self._said = now
+            log.error("nfs.cannot_accept", reason=reason)
 
-        loop.call_later(1, look_again)
+    def _look_again(self, listening: socket.socket) -> None:
+        self._resting.pop(listening).cancel()
+        self._spare.take_back()
+        if listening in self._sockets:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _admit(self, connection: socket.socket, address: str) -> None:
-        full = self._by_address.total() >= MAX_CONNECTIONS
-        if full or self._by_address[address] >= MAX_PEER_CONNECTIONS:
-            connection.close()
-            if address not in self._refused:
-                self._refused.add(address)
-                log.warning("nfs.too_many_connections", peer=address, of_all_peers=full)
+        peer = Peer(address, on_proof=self._proved)
+        self._make_room(self.admission.enter(peer))
+        task = asyncio.get_running_loop().create_task(self._adopt(connection, peer))
+        self._naming[peer] = task
+        task.add_done_callback(lambda _task: self._named(connection, peer))
+
+    def _proved(self, peer: Peer) -> None:
+        self._make_room(self.admission.prove(peer))
+
+    def _make_room(self, victim: Peer | None) -> None:
+        """Close a connection in favour of another one."""
+        if victim is None:
             return
-        peer = Peer(address, self._alias_of(address))
-        self._by_address[address] += 1
+        if victim.address not in self._refused:
+            self._refused.add(victim.address)
+            log.warning("nfs.too_many_connections", peer=victim.address, proven=victim.proven)
+        task = self._naming.get(victim)
+        if task is not None:
+            task.cancel()
+        else:
+            self.backend.drop(victim)
+
+    async def _adopt(self, connection: socket.socket, peer: Peer) -> None:
+        """Find out what the peer may mount without a token, and have it served."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                peer.alias = await loop.run_in_executor(self._threads, self._alias_of, peer.address)
+        except TimeoutError:
+            log.error("nfs.alias_unknown", address=peer.address, reason="it takes too long")
+        except Exception:  # whatever is wrong with the database, machines are served
+            log.exception("nfs.alias_unknown", address=peer.address)
+        del self._naming[peer]
         self.backend.adopt(connection, peer)
+        self._spare.take_back()  # of what a worker has got there is none left here
+        for listening in list(self._resting):
+            self._look_again(listening)
         if peer.alias is not None:
-            self._on_alias(address)
+            self._on_alias(peer.address)
+
+    def _named(self, connection: socket.socket, peer: Peer) -> None:
+        """The end of `_adopt`, which may have been cancelled before it handed anything over."""
+        if self._naming.pop(peer, None) is not None:
+            connection.close()
+            self.left(peer)
 
 
 def _bind(address: str, port: int) -> socket.socket:

@@ -11,24 +11,39 @@ from collections.abc import Callable
 
 import structlog
 
+from storeboot.errors import StorebootError
 from storeboot.nfs.index import Index
 from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
-from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
+from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
-from storeboot.serve.nfs_connection import Connection, UnreadableError
+from storeboot.serve import descriptors
+from storeboot.serve.file_data import FileData, UnreadableError
+from storeboot.serve.nfs_connection import Connection
+from storeboot.serve.open_files import OpenFiles
 from storeboot.serve.reads import Reads
-from storeboot.serve.store_tree import OpenFiles, StoreTree
+from storeboot.serve.store_reader import StoreReader
+from storeboot.serve.store_tree import PASSING, StoreTree
 
 log = structlog.get_logger()
 
-MAX_LOADS = 2  # directories that are read at the same time
-MAX_TOLD = 1024  # peers whose rubbish is remembered as told
-UNREADABLE = 30.0  # seconds until a file that could not be read is tried again
+MAX_TOLD = 1024  # peers and paths of which something was said that is not said again
+UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
+STRANGER = 60.0  # seconds in which a peer shows that it belongs to a boot
 KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
 SWEEP = 1.0  # seconds between two looks for overdue connections
+UNSENT = 512 << 10  # bytes that the kernel takes of one connection before it can send them
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class NotOpenError(NotLoadedError):
+    """A reply needs the data of a file that is not open yet."""
+
+    def __init__(self, data: FileSlice) -> None:
+        super().__init__(b"")
+        self.data = data
 
 
 class NfsService:
@@ -42,24 +57,43 @@ class NfsService:
     ) -> None:
         self.programs = programs
         self.tree = tree
-        self.files = OpenFiles(tree)
+        self.files = OpenFiles(tree, descriptors.open_files(descriptors.limit()))
         self.connections: set[Connection] = set()
+        self._by_peer: dict[Peer, tuple[Connection, float]] = {}
         self._reads = Reads()
         self._on_closed = on_closed
-        self._limit = asyncio.Semaphore(MAX_LOADS)
-        self._loads: dict[tuple[bytes, bytes | None], asyncio.Task[bool]] = {}
-        self._told: dict[str, None] = {}
+        self._store = StoreReader(tree, self.files)
+        self._told: dict[tuple[str, ...], None] = {}
         self._unreadable: dict[tuple[bytes, bytes], tuple[Status, float]] = {}
+        self._broken: set[bytes] = set()  # store paths of which a part could not be read
         self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def room(self) -> int:
+        """How many connections this process can hold, beside what else it does."""
+        return descriptors.connections(descriptors.limit()) // 2
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None:
         """Serve a connection from now on."""
         connection.setblocking(False)
-        _set_options(connection)
+        try:
+            _set_options(connection)
+        except OSError:  # it has gone already
+            connection.close()
+            self._on_closed(peer)
+            return
         loop = asyncio.get_running_loop()
-        self.connections.add(Connection(self, connection, peer, loop))
+        made = Connection(self, connection, peer, loop, FileData(peer, self.descriptor))
+        self.connections.add(made)
+        self._by_peer[peer] = made, loop.time()
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP, self._sweep)
+
+    def drop(self, peer: Peer) -> None:
+        """Close a connection for which there is no room any more."""
+        known = self._by_peer.get(peer)
+        if known is not None:
+            known[0].close()
 
     async def start(self) -> None:
         """Nothing to prepare: directories are read when they are asked for."""
@@ -75,59 +109,106 @@ class NfsService:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for task in self._loads.values():
-            task.cancel()
+        self._store.stop()
         self.files.close()
 
     def answer(self, record: bytes, peer: Peer) -> list[Segment]:
         segments = self.programs.answer(record, peer)
-        for data in segments if self._unreadable else ():
-            if isinstance(data, FileSlice):
+        if len(segments) > 1:
+            return self._checked(record, peer, segments)
+        return segments
+
+    def _checked(self, record: bytes, peer: Peer, segments: list[Segment]) -> list[Segment]:
+        """Promise no bytes of a file that cannot be read, and none that must be opened first."""
+        for data in segments:
+            if type(data) is not FileSlice:
+                continue
+            if self._unreadable:
                 status, until = self._unreadable.get(_file(data), (Status.OK, 0.0))
                 if asyncio.get_running_loop().time() < until:
                     return self.programs.answer_unreadable(record, peer, data, status)
+            if not self.files.has(data):
+                self.programs.uncount(record)
+                raise NotOpenError(data)
         return segments
 
-    async def answer_later(
-        self, record: bytes, peer: Peer, missing: NotLoadedError
-    ) -> list[Segment]:
-        """Read what is missing, and ask again; a compound can need one place an operation."""
-        for _ in range(MAX_OPERATIONS + 2):
-            if not await self._load(missing):
-                log.warning("nfs.not_in_store", view=missing.view.hex(), path=_text(missing))
-                return self.programs.answer_without(record, peer, missing)
+    def load(self, missing: NotLoadedError) -> asyncio.Task[bool]:
+        """Read what a call needs, once for all that wait for it.
+
+        The result is whether it is there now; if not, `missing` has the status to answer with.
+        """
+        work = self._open(missing) if isinstance(missing, NotOpenError) else self._load(missing)
+        return asyncio.get_running_loop().create_task(work)
+
+    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
+        """Return the reply to a call that needs what is not to be had."""
+        if isinstance(missing, NotOpenError):
+            return self.programs.answer_unreadable(record, peer, missing.data, missing.status)
+        return self.programs.answer_without(record, peer, missing)
+
+    async def _open(self, missing: NotOpenError) -> bool:
+        """Whether the file is open now."""
+        data = missing.data
+        missing.status = Status.DELAY
+        for _ in range(2):
             try:
-                return self.answer(record, peer)
-            except NotLoadedError as another:
-                missing = another
-        raise RpcError("a call needs more of the store than is kept in memory at once")
+                await self._store.open(data)
+            except TimeoutError:
+                self._say_unreadable(_path(*_file(data)), "the disk does not answer")
+                return False
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR and self.files.shrink():
+                    continue
+                if error.errno not in PASSING:
+                    self._remember(data, error)
+                missing.status = _status(error)
+                return False
+            self._unreadable.pop(_file(data), None)
+            return True
+        return False
 
     async def _load(self, missing: NotLoadedError) -> bool:
-        """Whether it is there now; what several wait for is read once."""
-        key = (missing.view if missing.store_name is None else b"", missing.store_name)
-        task = self._loads.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._read(missing))
-            self._loads[key] = task
-            task.add_done_callback(lambda _task: self._loads.pop(key, None))
-        return await asyncio.shield(task)
-
-    async def _read(self, missing: NotLoadedError) -> bool:
-        async with self._limit:
-            try:
-                found = await asyncio.to_thread(self.tree.load, missing)
-            except OSError as error:
-                missing.status = _status(error)
-                log.error("nfs.unreadable", path=_text(missing), reason=error.strerror)
-                return False
+        """Whether it is there now."""
+        path = _text(missing)
+        try:
+            found = await self._store.load(missing)
+        except TimeoutError:
+            missing.status = Status.DELAY
+            self._say_unreadable(path, "the disk does not answer")
+            return False
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                self.files.shrink()
+            missing.status = _status(error)
+            self._say_unreadable(path, str(error.strerror))
+            return False
+        except (StorebootError, ValueError, KeyError, TypeError) as error:  # a damaged view
+            missing.status = Status.IO
+            self._say_unreadable(path, str(error))
+            return False
         match found:
             case View() as view:
                 self.programs.catalogue.add_view(view)
             case Index() as index if missing.store_name is not None:
                 self.programs.catalogue.add_index(missing.store_name, index)
+                self._look_at_broken(missing.store_name, index)
             case _:
+                if self._first(("gone", path)):
+                    log.warning("nfs.not_in_store", view=missing.view.hex(), path=path)
                 return False
         return True
+
+    def _look_at_broken(self, store_name: bytes, index: Index) -> None:
+        """Places that could not be read are said once, and tried again after a while."""
+        for relative in index.broken:
+            self._say_unreadable(_path(store_name, relative), "its siblings are served")
+        if index.broken and store_name not in self._broken:
+            self._broken.add(store_name)
+            asyncio.get_running_loop().call_later(UNREADABLE, self._look_again, store_name)
+
+    def _look_again(self, store_name: bytes) -> None:
+        self._broken.discard(store_name)
+        self.programs.catalogue.forget_index(store_name)
 
     async def reads(self, address: str) -> set[bytes]:
         """Files that an address has read since this was asked last."""
@@ -139,13 +220,14 @@ class NfsService:
     def descriptor(self, data: FileSlice, peer: Peer) -> int:
         self._reads.note(peer.address, data.store_path, data.relative)
         try:
-            return self.files.descriptor(data.store_path, data.relative)
+            return self.files.descriptor(data)
         except OSError as error:
             raise UnreadableError(data, error) from None
 
     def closed(self, connection: Connection, reason: Exception | None) -> None:
         peer = connection.peer
         self.connections.discard(connection)
+        self._by_peer.pop(peer, None)
         self.programs.leave(peer)
         self._on_closed(peer)
         match reason:
@@ -162,24 +244,35 @@ class NfsService:
 
     def _give_up(self, reason: UnreadableError) -> None:
         """The reply had begun, so the connection had to end; asked again, READ fails honestly."""
-        file = _file(reason.data)
-        if file not in self._unreadable:
-            path = b"/".join(part for part in file if part)
-            log.error("nfs.unreadable", path=os.fsdecode(path), reason=reason.error.strerror)
+        self._remember(reason.data, reason.error)
+
+    def _remember(self, data: FileSlice, error: OSError) -> None:
+        """A file that cannot be read: said once, and not tried again at once."""
+        file = _file(data)
+        self._say_unreadable(_path(*file), str(error.strerror))
         until = asyncio.get_running_loop().time() + UNREADABLE
-        self._unreadable[file] = (_status(reason.error), until)
+        self._unreadable[file] = (_status(error), until)
         if len(self._unreadable) > MAX_TOLD:
             del self._unreadable[next(iter(self._unreadable))]
 
+    def _say_unreadable(self, path: str, reason: str) -> None:
+        """Once a path: a machine asks again and again."""
+        if self._first(("unreadable", path)):
+            log.error("nfs.unreadable", path=path, reason=reason)
+
     def _tell(self, address: str, reason: str) -> None:
         """Once a peer: what it sends must not fill the log."""
-        if address in self._told:
-            log.debug("nfs.peer_sent_rubbish", peer=address, reason=reason)
-            return
-        log.info("nfs.peer_sent_rubbish", peer=address, reason=reason)
-        self._told[address] = None
+        said = log.info if self._first(("rubbish", address)) else log.debug
+        said("nfs.peer_sent_rubbish", peer=address, reason=reason)
+
+    def _first(self, what: tuple[str, ...]) -> bool:
+        """Whether something is to be said for the first time, as far as that is remembered."""
+        if what in self._told:
+            return False
+        self._told[what] = None
         if len(self._told) > MAX_TOLD:
             del self._told[next(iter(self._told))]
+        return True
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -187,7 +280,10 @@ class NfsService:
         for connection in list(self.connections):
             reason = connection.overdue(now)
             if reason is not None:
-                connection.close(RpcError(reason))
+                connection.close(reason)
+        for peer, (connection, since) in list(self._by_peer.items()):
+            if not peer.proven and now > since + STRANGER:
+                connection.close(RpcError("it has shown neither a mount token nor a filehandle"))
         self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
 
 
@@ -195,18 +291,28 @@ def _file(data: FileSlice) -> tuple[bytes, bytes]:
     return data.store_path, data.relative
 
 
-def _text(missing: NotLoadedError) -> str | None:
-    return None if missing.store_name is None else missing.store_name.decode()
+def _path(store_name: bytes, relative: bytes) -> str:
+    return os.fsdecode(store_name + b"/" + relative if relative else store_name)
+
+
+def _text(missing: NotLoadedError) -> str:
+    if missing.store_name is None:
+        return f"view {missing.view.hex()}"
+    return os.fsdecode(missing.store_name)
 
 
 def _status(error: OSError) -> Status:
     """Want of memory or descriptors passes: DELAY, which NFSv3 calls JUKEBOX."""
-    passing = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-    return Status.DELAY if passing else Status.IO
+    return Status.DELAY if error.errno in PASSING else Status.IO
 
 
 def _set_options(connection: socket.socket) -> None:
-    """Replies go at once; a machine that lost its power says no goodbye."""
+    """Send replies at once, bound what the kernel keeps, and notice a machine without power.
+
+    A peer that takes no replies must not fill the kernel's memory with them: without a bound it
+    grows to tcp_wmem's maximum for each connection (tcp(7), TCP_NOTSENT_LOWAT).
+    """
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)

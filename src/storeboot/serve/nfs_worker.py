@@ -1,20 +1,16 @@
-"""One NFS worker process: `python -m storeboot.serve.nfs_worker FD`, started by `nfs_workers`.
+"""What an NFS worker process does, until its parent hangs up.
 
-Settings and then connections come over the socket FD. When that ends, so does the worker: its
-parent is gone, and the next one has workers of its own.
+Settings and then connections come over a socket. When that ends, so does the worker: its parent is
+gone, and the next one has workers of its own. A parent that is merely silent changes nothing.
 """
 
 from __future__ import annotations
 
-import array
 import asyncio
 import json
 import os
 import socket
-import sys
-import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -24,9 +20,8 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
-from storeboot.serve import loop
+from storeboot.serve.nfs_channel import MESSAGE, Channel, Words, WorkerSettings
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import MESSAGE, WorkerSettings
 from storeboot.serve.store_tree import StoreTree
 
 logger = structlog.get_logger()
@@ -35,7 +30,7 @@ logger = structlog.get_logger()
 class Worker:
     """A service that is fed by the process that accepts."""
 
-    def __init__(self, settings: WorkerSettings, channel: socket.socket) -> None:
+    def __init__(self, settings: WorkerSettings, end: socket.socket) -> None:
         programs = Programs(
             bytes.fromhex(settings.key), settings.service, time.monotonic,
             lease=settings.lease, reply_memory=settings.reply_memory,
@@ -44,89 +39,72 @@ class Worker:
             Store(Path(settings.store)), StateDirectory(Path(settings.state_directory))
         )
         self._service = NfsService(programs, tree, self._left)
-        self._scratch = settings.state_directory
-        self._channel = channel
-        self._unsaid: list[bytes] = []
+        self._peers: dict[int, Peer] = {}
+        self._numbers: dict[Peer, int] = {}
         self.ended = asyncio.Event()
-
-    def hear(self) -> None:
-        """One message of the parent's: a connection, or a question."""
-        try:
-            message, descriptors = _receive(self._channel)
-        except BlockingIOError:
-            return
-        except OSError:
-            message, descriptors = b"", []
-        if not message:
-            self.ended.set()
-            return
-        words = json.loads(message)
-        if "address" in words:
-            alias = words["alias"]
-            peer = Peer(words["address"], bytes.fromhex(alias) if alias else None)
-            if descriptors:
-                self._service.adopt(socket.socket(fileno=descriptors[0]), peer)
-            else:  # there was no room for another descriptor here
-                logger.error("nfs.too_many_files", peer=peer.address)
-                self._left(peer)
-        elif "reads" in words:
-            self._tell_reads(words["reads"])
-        else:
-            counts = [[*key, count] for key, count in self._service.programs.calls.items()]
-            self._say({"calls": counts})
-
-    def _tell_reads(self, address: str) -> None:
-        """In a file: they can be more than a message holds."""
-        files = self._service.take_reads(address)
-        descriptor, name = tempfile.mkstemp(prefix="reads-", dir=self._scratch)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(b"\0".join(sorted(files)))
-        self._say({"reads": name})
+        self._channel = Channel(end, self._hear, self.ended.set)
 
     async def stop(self) -> None:
+        self._channel.close()
         await self._service.stop()
 
+    def _hear(self, words: Words, descriptor: int | None) -> None:
+        """A connection, one that has to go, or a question."""
+        if "connection" in words:
+            self._adopt(words, descriptor)
+        elif "drop" in words:
+            peer = self._peers.get(words["drop"])
+            if peer is not None:
+                self._service.drop(peer)
+        else:
+            self._answer(words["ask"], words)
+
+    def _adopt(self, words: Words, descriptor: int | None) -> None:
+        number, alias = words["connection"], words["alias"]
+        peer = Peer(words["address"], bytes.fromhex(alias) if alias else None)
+        peer.on_proof = self._proved
+        self._peers[number], self._numbers[peer] = peer, number
+        if descriptor is None:  # there was no room for another one here
+            logger.error("nfs.too_many_files", peer=peer.address)
+            self._left(peer)
+        else:
+            self._service.adopt(socket.socket(fileno=descriptor), peer)
+
+    def _answer(self, number: int, words: Words) -> None:
+        """That it is asked shows that the loop runs; that it answers shows it to the parent."""
+        answer: Words = {"answer": number}
+        descriptor = None
+        if words["what"] == "calls":
+            counts = self._service.programs.calls.items()
+            answer["calls"] = [[*key, count] for key, count in counts]
+        elif words["what"] == "reads":
+            descriptor = _in_memory(self._service.take_reads(words["address"]))
+        self._channel.say(answer, descriptor)
+
+    def _proved(self, peer: Peer) -> None:
+        self._channel.say({"proven": self._numbers[peer]})
+
     def _left(self, peer: Peer) -> None:
-        self._say({"left": peer.address})
-
-    def _say(self, words: dict[str, object]) -> None:
-        """In order; what the channel has no room for waits until it has."""
-        self._unsaid.append(json.dumps(words).encode())
-        self._say_all()
-
-    def _say_all(self) -> None:
-        running = asyncio.get_running_loop()
-        running.remove_writer(self._channel)
-        with suppress(BrokenPipeError, ConnectionResetError):
-            while self._unsaid:
-                try:
-                    self._channel.send(self._unsaid[0])
-                except BlockingIOError:
-                    running.add_writer(self._channel, self._say_all)
-                    return
-                self._unsaid.pop(0)
+        number = self._numbers.pop(peer)
+        del self._peers[number]
+        self._channel.say({"left": number})
 
 
-def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """One message with at most one descriptor (socket.recv_fds has no room for close-on-exec)."""
-    space = socket.CMSG_LEN(array.array("i").itemsize)
-    message, extra, _flags, _address = channel.recvmsg(MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, data in extra:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return message, list(descriptors)
+def _in_memory(names: set[bytes]) -> int | None:
+    """A file without a name, since they can be more than a message holds; None without room."""
+    try:
+        descriptor = os.memfd_create("reads", os.MFD_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "wb", closefd=False) as stream:
+        stream.write(b"\0".join(sorted(names)))
+    return descriptor
 
 
-async def work(channel: socket.socket) -> None:
-    settings = WorkerSettings(**json.loads(channel.recv(MESSAGE)))
+async def work(end: socket.socket) -> None:
+    """Serve until the parent hangs up."""
+    settings = WorkerSettings(**json.loads(end.recv(MESSAGE)))
     log.set_up(verbose=settings.verbose)
-    channel.setblocking(False)
-    worker = Worker(settings, channel)
-    asyncio.get_running_loop().add_reader(channel, worker.hear)
+    worker = Worker(settings, end)
     await worker.ended.wait()
     await worker.stop()
-
-
-if __name__ == "__main__":
-    loop.run(work(socket.socket(fileno=int(sys.argv[1]))), nfs=True)

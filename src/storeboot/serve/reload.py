@@ -16,6 +16,7 @@ from storeboot.systemd import reloading, sd_notify
 
 log = structlog.get_logger()
 
+LOAD_SECONDS = 30.0
 # What sockets, worker processes, dnsmasq and the database were opened with.
 FIXED = ("server", "store", "database", "http", "nfs", "dhcp", "networks")
 
@@ -37,7 +38,7 @@ async def reload(server: Server, load: Callable[[], Config]) -> str:
     """
     old = server.service.config
     try:
-        new, left = merged(old, await asyncio.to_thread(load))
+        new, left = merged(old, await server.service.threads.chores.run(LOAD_SECONDS, load))
         await server.use(new)
     except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
+
+import structlog
 
 from storeboot.boot import script
 from storeboot.boot.plan import ticket
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
+from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.nix.store import StorePath
 from storeboot.serve.start_up import StartUp
+from storeboot.serve.threads import BusyError, Threads
 
 MENU_GENERATIONS = 5
 RUNS = 30.0  # seconds: who was heard of since then runs
 MAX_HOSTS = 200  # in a menu
+OFFER_SECONDS = 20.0  # until a rollout has made a test of its system
+MAKE_SECONDS = 30.0  # until a system is ready; iPXE waits so long
+log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 _CHOICE = re.compile(r"([0-9]{1,9})(?:\.([A-Za-z0-9][A-Za-z0-9+._-]*))?")
 
 
@@ -64,11 +74,13 @@ class Scripts:
         self,
         inventory: Inventory,
         faults: dict[str, StorebootError],
+        threads: Threads,
         before: Scripts | None = None,
     ) -> None:
         """`before` are those of another configuration, whose boots on their way go on."""
         self._inventory = inventory
         self._faults = faults
+        self._threads = threads
         # Made-up machines that boot like a host take no place from those that are known.
         self.start_up = StartUp(inventory.config.boots.at_once)
         self._guests = StartUp(inventory.config.boots.at_once)
@@ -78,28 +90,35 @@ class Scripts:
 
     async def answer(self, asked: Asked, now: float) -> Answer:
         """Of GET /boot."""
-        host = self.find(asked, now)
+        host = await self._ask(self.find, asked, now)
         if host is None:
-            return Answer(self._hosts_menu(asked))
+            return Answer(await self._ask(self._hosts_menu, asked))
         places = self._guests if host.like else self.start_up
         if not places.admit(host.name, now, asked.waited):
             count = len(places.heard)
-            query = f"{asked.query}&waited={asked.waited + 1}"
-            query += f"&choice={quote(asked.choice)}" if asked.choice else ""
-            return Answer(script.waiting_script(url=self._url(asked), query=query, count=count))
+            return Answer(self._wait(asked, f"{count} machines are starting"))
         try:
             return await self._answer(host, asked, now)
         except RefusedError:
             places.leaves(host.name)
             raise
+        except BusyError as error:
+            places.leaves(host.name)
+            return Answer(self._wait(asked, str(error)))
+
+    async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._threads.ask(self._inventory.database, function, *args, **kwargs)
+
+    def _wait(self, asked: Asked, reason: str) -> str:
+        query = f"{asked.query}&waited={asked.waited + 1}"
+        query += f"&choice={quote(asked.choice)}" if asked.choice else ""
+        return script.waiting_script(url=self._url(asked), query=query, reason=reason)
 
     async def _answer(self, host: Host, asked: Asked, now: float) -> Answer:
         if host.menu and not asked.choice:
-            return Answer(self._menu(host, asked))
-        rollouts = self._inventory.rollouts
-        waits = rollouts.table.waiting_for(host.name) is not None
-        if waits and not self._runs(host, now):
-            await asyncio.to_thread(rollouts.offer, host.name, now)
+            return Answer(await self._ask(self._menu, host, asked))
+        if await self._ask(self._is_offered, host, now):
+            await self._offer(host, now)
         plan = self._inventory.systems.plan(host, await self.assignment(host, asked.choice))
         query = asked.query if host.menu is None and not asked.choice else None
         seal = ticket(host.name, asked.machine.mac, self._inventory.systems.key)
@@ -108,10 +127,24 @@ class Scripts:
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
 
-    def _runs(self, host: Host, now: float) -> bool:
-        """Whether somebody else asks in its name: a machine that runs does not."""
-        boot = self._inventory.boots.latest(host.name)
-        return boot is not None and boot.ended_at is None and boot.seen_at > now - RUNS
+    def _is_offered(self, host: Host, now: float) -> bool:
+        """Whether a rollout has something for the host, and nobody else asks in its name: a machine
+        that runs does not. Nothing is offered that could not be written down."""
+        try:
+            if self._inventory.rollouts.table.waiting_for(host.name) is None:
+                return False
+            boot = self._inventory.boots.latest(host.name)
+        except DatabaseAwayError:
+            return False
+        return boot is None or boot.ended_at is not None or boot.seen_at <= now - RUNS
+
+    async def _offer(self, host: Host, now: float) -> None:
+        """The machine boots what it did before if this takes too long, or fails."""
+        offer = self._inventory.rollouts.offer
+        try:
+            await self._threads.making.run(OFFER_SECONDS, offer, host.name, now)
+        except (TimeoutError, DatabaseAwayError, OSError) as error:
+            log.error("rollout.not_offered", host=host.name, reason=str(error))
 
     def moves(self, host: str, now: float) -> None:
         """The host was heard of on its way."""
@@ -123,8 +156,11 @@ class Scripts:
         for places in (self.start_up, self._guests):
             places.leaves(host)
 
-    def menu(self, asked: Asked, now: float) -> str:
+    async def menu(self, asked: Asked, now: float) -> str:
         """Of GET /menu."""
+        return await self._ask(self._of_menu, asked, now)
+
+    def _of_menu(self, asked: Asked, now: float) -> str:
         host = self.find(asked, now)
         return self._hosts_menu(asked) if host is None else self._menu(host, asked)
 
@@ -189,18 +225,25 @@ class Scripts:
 
     async def assignment(self, host: Host, choice: str = "") -> Assignment:
         """What the host boots next, or what was chosen."""
+        system, found = await self._ask(self._assigned, host, choice)
+        return found if found is not None else await self.prepared(system, host)
+
+    def _assigned(self, host: Host, choice: str) -> tuple[StorePath, Assignment | None]:
+        """The system, and what was made ready of it before."""
         systems, deployments = self._inventory.systems, self._inventory.deployments
         if choice:
-            return await self.prepared(self._chosen(host, choice), host)
+            chosen = self._chosen(host, choice)
+            return chosen, systems.get(chosen, host)
         system = deployments.settled(host.like) if host.like else deployments.current(host.name)
         if system is None and host.name in self._faults:
             raise RefusedError(f"host {host.name} cannot boot: {self._faults[host.name].message}")
         if system is None:
             raise RefusedError(f"host {host.name} has no system: storeboot deploy {host.profile}")
         try:
-            return await self.prepared(systems.booted(host, system), host)
+            booted = systems.booted(host, system)
         except StorebootError as error:
             raise RefusedError(error.message) from None
+        return booted, systems.get(booted, host)
 
     def _chosen(self, host: Host, choice: str) -> StorePath:
         match = _CHOICE.fullmatch(choice)
@@ -213,11 +256,12 @@ class Scripts:
         return choices[name]
 
     async def prepared(self, system: StorePath, host: Host | None) -> Assignment:
-        """Deploying has made it ready; after a restart that is found, and else done again."""
-        found = self._inventory.systems.get(system, host)
-        if found is not None:
-            return found
+        """Deploying has made it ready; after a restart it may have to be done again."""
+        prepare = self._inventory.systems.prepare
         try:
-            return await asyncio.to_thread(self._inventory.systems.prepare, system, host)
-        except StorebootError as error:
-            raise RefusedError(f"{system} cannot boot: {error.message}") from None
+            return await self._threads.making.run(MAKE_SECONDS, prepare, system, host)
+        except TimeoutError:
+            raise BusyError(f"{system.name} is being made ready") from None
+        except (StorebootError, OSError) as error:
+            reason = error.message if isinstance(error, StorebootError) else str(error)
+            raise RefusedError(f"{system} cannot boot: {reason}") from None

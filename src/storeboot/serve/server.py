@@ -6,14 +6,11 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import web
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.config import Config
 from storeboot.deploy.hazards import hazards
@@ -21,15 +18,19 @@ from storeboot.deploy.inventory import make_inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.dhcp.firmware import find_programs
 from storeboot.errors import StorebootError
-from storeboot.hosts.database import database_url, open_database
+from storeboot.hosts.database import SERVER_SECONDS, Database, database_url
+from storeboot.hosts.memory import Memory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve.boot_service import BootService
+from storeboot.serve.boot_service import MAKE_SECONDS, BootService
+from storeboot.serve.chores import Chores, assign, bravely
 from storeboot.serve.dnsmasq import Dnsmasq
 from storeboot.serve.http_app import make_app
+from storeboot.serve.http_gate import Gate, GatedRunner, bound, most_connections
+from storeboot.serve.nfs_channel import WorkerSettings
 from storeboot.serve.nfs_listener import Backend, NfsListener
 from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers, WorkerSettings, usable_cores
+from storeboot.serve.nfs_workers import NfsWorkers, usable_cores
 from storeboot.serve.raspberry import Boards
 from storeboot.serve.store_tree import StoreTree
 
@@ -38,9 +39,9 @@ log = structlog.get_logger()
 
 Given = Mapping[str, Sequence[socket.socket]]  # by name: nfs, http, alias
 NFS_PORT = 2049
-RENEW_SECONDS = 300.0
-TEST_SECONDS = 5.0  # between two looks at tests and rollouts
-NATIVE_SECONDS = 2.0  # between two looks at boots that say nothing themselves
+DATABASE_SECONDS = 70.0  # while the schema is brought up to date
+ASSIGN_SECONDS = 86_400.0  # a room of systems is made ready, at the first start with packs
+RELOAD_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,15 @@ class Server:
 
     service: BootService
     nfs: NfsListener
-    runner: web.AppRunner
-    engine: Engine
+    runner: GatedRunner
+    database: Database
     dnsmasq: Dnsmasq | None = None
 
     async def use(self, config: Config) -> None:
         """Another configuration, with the same sockets."""
-        await asyncio.to_thread(self.service.use, make_inventory(config, self.engine))
+        run = self.service.threads.making.run
+        made = await run(MAKE_SECONDS, make_inventory, config, self.database)
+        await run(RELOAD_SECONDS, self.service.use, made)
         await self.service.notify()
 
     async def stop(self) -> None:
@@ -72,123 +75,87 @@ async def running(
 ) -> AsyncIterator[Server]:
     """A server with its systems assigned and its ports bound.
 
-    `given` has listening sockets that somebody else has bound.
+    `given` has listening sockets that somebody else has bound. NFS comes first, so that machines
+    that run wait no longer than they must; a database that is away, damaged or full keeps neither
+    them nor those that boot waiting.
     """
     _raise_file_limit()
-    StateDirectory(config.server.state_directory)  # SQLite needs the directory
-    engine = open_database(database_url(config))
-    service = BootService(make_inventory(config, engine), time.time)
+    state = StateDirectory(config.server.state_directory)  # SQLite needs the directory
+    memory = Memory(state.path / "memory.json")
+    memory.load()
+    database = Database(database_url(config), seconds=SERVER_SECONDS, memory=memory)
+    service = BootService(make_inventory(config, database), time.time)
     nfs = NfsListener(
         lambda on_closed: _backend(service, on_closed),
         service.alias_of,
         lambda address: service.native.connected(address, service.clock()),
     )
     service.reads = lambda address: nfs.backend.reads(address)
-    app = make_app(service)
-    dnsmasq: Dnsmasq | None = None
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2)
-    try:
-        # First, so that machines that run wait no longer than they must.
+    service.peers = nfs.peers
+    gate = Gate(most_connections())
+    runner = GatedRunner(make_app(service, gate), gate, shutdown_timeout=2)
+    async with AsyncExitStack() as stack:  # each is ended, whatever another one says
+        stack.callback(database.dispose)
+        stack.push_async_callback(_to_the_end, service.books.stop)
+        stack.push_async_callback(nfs.stop)
+        stack.push_async_callback(runner.cleanup)
         await _listen_nfs(nfs, config, given or {})
-        await asyncio.to_thread(service.inventory.resume, service.clock())
-        await asyncio.to_thread(service.assign, progress)
-        for hazard in await asyncio.to_thread(hazards):
+        service.books.start()
+        mend = service.inventory.systems.mend
+        await bravely(service.threads.making.run(ASSIGN_SECONDS, mend))
+        await _wait_for_database(database)
+        await service.threads.making.run(ASSIGN_SECONDS, assign, service, progress)
+        for hazard in await service.threads.chores.run(MAKE_SECONDS, hazards):
             log.warning("store.changes_in_place", reason=hazard)
         await runner.setup()
-        await _listen_http(runner, config, (given or {}).get("http", ()))
+        _listen_http(runner, config, (given or {}).get("http", ()))
         dnsmasq = await _start_dnsmasq(service)
-        log.info("serve.ready", url=service.url, nfs_port=config.nfs.port,
-                 hosts=len(service.registry.all()))  # fmt: skip
-        chores = [
-            asyncio.create_task(_renew_leases(service, nfs)),
-            asyncio.create_task(_carry_on(service, dnsmasq)),
-            asyncio.create_task(_look_at_native(service)),
-            asyncio.create_task(_keep_packs(service)),
-        ]
-        firmware = config.dhcp.raspberry_firmware
-        if dnsmasq is not None and firmware is not None:
-            boards = Boards(service.inventory, dnsmasq.places.tftp, firmware.absolute())
-            chores.append(asyncio.create_task(_keep_boards(service, boards)))
-        try:
-            yield Server(service, nfs, runner, engine, dnsmasq)
-        finally:
-            for chore in chores:
-                chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
-    finally:
-        async with AsyncExitStack() as stack:  # each of them, whatever another one says
-            stack.callback(engine.dispose)
-            stack.push_async_callback(nfs.stop)
-            stack.push_async_callback(runner.cleanup)
-            if dnsmasq is not None:
-                stack.push_async_callback(dnsmasq.stop)
+        if dnsmasq is not None:
+            stack.push_async_callback(dnsmasq.stop)
+        chores = Chores(service, nfs, dnsmasq, _boards(service, dnsmasq))
+        stack.push_async_callback(chores.stop)
+        await bravely(chores.resume())
+        hosts = await service.ask(service.registry.all)
+        log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(hosts))
+        chores.start()
+        yield Server(service, nfs, runner, database, dnsmasq)
+
+
+async def _to_the_end(function: Callable[[], None]) -> None:
+    """In a thread, also when the server is cancelled meanwhile."""
+    await asyncio.shield(asyncio.to_thread(function))
+
+
+async def _wait_for_database(database: Database) -> None:
+    """A while, so that what is declared is deployed before anybody asks; not longer."""
+    end = time.monotonic() + DATABASE_SECONDS
+    while database.is_away and time.monotonic() < end:
+        if database.has_failed:
+            log.error("serve.without_database", reason=database.away and database.away.reason)
+            return
+        await asyncio.sleep(0.02)
+
+
+def _boards(service: BootService, dnsmasq: Dnsmasq | None) -> Boards | None:
+    firmware = service.config.dhcp.raspberry_firmware
+    if dnsmasq is None or firmware is None:
+        return None
+    return Boards(service.inventory, dnsmasq.places.tftp, firmware.absolute())
 
 
 async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
     """Last of all: who gets an address finds everything else ready."""
     if service.config.dhcp.mode == "off":
+        find = service.threads.chores.run(MAKE_SECONDS, find_programs, service.config.dhcp.ipxe)
         try:
-            service.programs = await asyncio.to_thread(find_programs, service.config.dhcp.ipxe)
+            service.programs = await find
         except StorebootError as error:
             log.error("dhcp.no_programs", reason=error.message, hint=error.hint)
         return None
     dnsmasq = Dnsmasq(service.config, service.state.path / "dhcp", service.saw)
-    await dnsmasq.start(service.registry.all())
+    await dnsmasq.start(await service.ask(service.registry.all))
     service.programs = dnsmasq.programs
     return dnsmasq
-
-
-async def _renew_leases(service: BootService, nfs: NfsListener) -> None:
-    """A machine whose agent is gone still runs as long as it holds its mount's connection."""
-    while True:
-        await _bravely(asyncio.to_thread(_renew, service, nfs.peers(), service.clock()))
-        await asyncio.sleep(RENEW_SECONDS)
-
-
-def _renew(service: BootService, peers: list[str], now: float) -> None:
-    service.state.serves()
-    service.boots.touch_addresses(peers, now)
-    hosts = {host.name for host in service.registry.all()} | service.registry.invalid().keys()
-    service.boots.forget_others(hosts, now - service.inventory.lease)
-
-
-async def _carry_on(service: BootService, dnsmasq: Dnsmasq | None) -> None:
-    while True:
-        if dnsmasq is not None:
-            await _bravely(asyncio.to_thread(dnsmasq.reserve, service.registry.all()))
-        await _bravely(service.settle_tests())
-        await _bravely(service.carry_on())
-        await asyncio.sleep(TEST_SECONDS)
-
-
-async def _look_at_native(service: BootService) -> None:
-    while True:
-        await _bravely(service.native.look(service.clock()))
-        await asyncio.sleep(NATIVE_SECONDS)
-
-
-async def _keep_packs(service: BootService) -> None:
-    """Packs that are outdated, and were built too lately to be built at once."""
-    while True:
-        await _bravely(asyncio.to_thread(service.inventory.systems.packs.catch_up))
-        await asyncio.sleep(TEST_SECONDS)
-
-
-async def _keep_boards(service: BootService, boards: Boards) -> None:
-    """Apart from the other chores: to make a system ready may take minutes."""
-    while True:
-        boards.inventory = service.inventory  # another one after a reload
-        hosts = await asyncio.to_thread(service.registry.all)
-        await _bravely(asyncio.to_thread(boards.update, hosts, service.clock()))
-        await asyncio.sleep(TEST_SECONDS)
-
-
-async def _bravely(chore: Awaitable[object]) -> None:
-    """What fails once, because the database was away for a moment, is tried again."""
-    try:
-        await chore
-    except (SQLAlchemyError, StorebootError, OSError, ValueError) as error:
-        log.error("serve.chore_failed", reason=str(error))
 
 
 def worker_count(config: Config) -> int:
@@ -237,20 +204,8 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _listen_http(
-    runner: web.AppRunner, config: Config, given: Sequence[socket.socket]
-) -> None:
+def _listen_http(runner: GatedRunner, config: Config, given: Sequence[socket.socket]) -> None:
     for passed in given:
-        await web.SockSite(runner, passed).start()
-    if given:
-        return
-    port = config.http.port
-    for address in config.listening(config.http):
-        try:
-            await web.TCPSite(runner, address, port).start()
-        except OSError as error:
-            raise StorebootError(
-                f"cannot listen for HTTP on {address} port {port}: {error.strerror}",
-                "stop what uses the port, or set http.port; set http.listen if the address is not "
-                "this machine's, or not yet",
-            ) from None
+        runner.listen(passed)
+    for address in () if given else config.listening(config.http):
+        runner.listen(bound(address, config.http.port))

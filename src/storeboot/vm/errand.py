@@ -1,18 +1,26 @@
-"""A shell script that the micro system runs once it is up, and what it has to say.
+"""A shell script that a machine runs once it is up, and what it has to say.
 
-The system fetches it from the address in `micro.run=URL` on its kernel command line. In front of
-the script stand the given variables and `url`, to which it posts its results.
+The machine fetches it over HTTP. In front of the script stand the given variables and `url`, to
+which it posts its results. `run_errand` boots the micro system in QEMU for it, and `run_in_uml` a
+user-mode machine that has busybox and the modules of the NFS client, and is up in two seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from aiohttp import web
 
+from storeboot.errors import BootError
+from storeboot.initrd import cpio, modules
+from storeboot.initrd.busybox import find_busybox
+from storeboot.vm import uml
+from storeboot.vm.demo.uml_kernel import UmlKernel
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import TrialSpec, started
 
@@ -33,6 +41,62 @@ async def run_errand(
             await trial.until(results.done, seconds, "results of the errand")
             await trial.power_off(boot)
     return results.result()
+
+
+async def run_in_uml(
+    kernel: UmlKernel,
+    directory: Path,
+    script: str,
+    variables: Mapping[str, str],
+    *,
+    seconds: float,
+    memory: int = 512,
+) -> str:
+    """Let a user-mode machine run the script; returns what it posted within so many seconds.
+
+    The script finds the modules of the NFS client loaded, and the host's loopback at HOST_ADDRESS.
+    Console and logs are left in `directory`.
+    """
+    initrd = await asyncio.to_thread(_errand_initrd, kernel, directory / "errand.cpio")
+    async with _errand(script, variables) as (url, results):
+        spec = uml.UmlSpec(kernel, initrd, (f"errand={url}", "loglevel=4"), memory=memory)
+        async with uml.running(spec, directory) as machine:
+            ends = (asyncio.ensure_future(machine.wait()), results)
+            await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            ends[0].cancel()
+            await asyncio.gather(ends[0], return_exceptions=True)
+            if not results.done():
+                end = "went off" if machine.is_off else f"was busy for {seconds:.0f} s"
+                raise BootError(
+                    f"the machine {end} without results of the errand:\n{machine.console_tail()}",
+                    f"console: {machine.console}",
+                )
+    return results.result()
+
+
+def _errand_initrd(kernel: UmlKernel, path: Path) -> Path:
+    """Write an initrd of busybox, the NFS client's modules and the script that starts all."""
+    tree = modules.read_tree(kernel.modules)
+    files = modules.needed(tree, modules.Needs(drivers=("loop",)), kernel.version)
+    base = f"lib/modules/{kernel.version}"
+    busybox = find_busybox(platform.machine())
+    members = [
+        cpio.regular("bin/busybox", busybox.read_bytes(), 0o755),
+        cpio.symlink("bin/sh", "busybox"),
+        cpio.regular("init", Path(__file__).with_name("errand.init").read_bytes(), 0o755),
+        cpio.character_device("dev/console", 0o600, 5, 1),
+        *(
+            cpio.regular(f"{base}/{modules.plain(file)}", modules.load(tree.directory / file))
+            for file in files
+        ),
+        *(
+            cpio.regular(f"{base}/{name}", text.encode())
+            for name, text in modules.index_files(tree, files).items()
+        ),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(cpio.archive(cpio.with_parents(members))))
+    return path
 
 
 @asynccontextmanager

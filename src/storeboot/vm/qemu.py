@@ -1,4 +1,7 @@
-"""A diskless machine in QEMU: user networking (no root), iPXE from the NIC's own ROM, no disk."""
+"""A diskless machine in QEMU: user networking (no root), no disk.
+
+It starts with iPXE from the NIC's own ROM, or with a kernel that it is given directly.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from qemu.qmp import QMPClient, QMPError
 
 from storeboot.errors import BootError, CommandError
 from storeboot.process import Child
+from storeboot.vm.loader import Loaded
 
 log = structlog.get_logger()
 
@@ -25,6 +29,7 @@ _INSTALL_QEMU = "install QEMU (on Debian: apt-get install qemu-system-x86)"
 _INSTALL_ROM = "install the ROMs (on Debian: apt-get install ipxe-qemu)"
 _ROM_PLACES = ("/usr/share/qemu", "/usr/lib/ipxe/qemu", "/usr/share/ipxe/qemu")
 HOST_ADDRESS = "10.0.2.2"  # of the host's loopback, seen by a guest with user networking
+MAC = "52:54:00:12:34:56"  # of a machine that was given no other
 _DEBUG_PORT = 0x402  # where SeaBIOS writes what it does
 
 
@@ -32,8 +37,9 @@ _DEBUG_PORT = 0x402  # where SeaBIOS writes what it does
 class MachineSpec:
     """What a virtual machine is made of."""
 
-    url: str  # of the iPXE script that its firmware loads
-    mac: str = "52:54:00:12:34:56"
+    url: str = ""  # of the iPXE script that its firmware loads
+    loaded: Loaded | None = None  # instead of that, what it starts with at once
+    mac: str = MAC
     memory: int = 2048  # MiB
     cpus: int = 2  # with KVM; see `arguments`
     disk: Path | None = None  # raw; only for tests that show it is left alone
@@ -64,7 +70,7 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     Emulated machines get one processor: with two, QEMU lets one run what the other is patching in
     the kernel's text, and now and then a boot dies of a stray int3.
     """
-    network = f"user,id=boot,bootfile={spec.url}"
+    network = "user,id=boot" + (f",bootfile={spec.url}" if spec.loaded is None else "")
     argv = [
         QEMU,
         "-nodefaults", "-no-user-config", "-display", "none",
@@ -76,10 +82,15 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
         "-serial", f"file:{console}",
         "-qmp", f"unix:{qmp}",
         "-netdev", network,  # with IPv6: iPXE waits 16 s for a router otherwise
-        "-device", f"virtio-net-pci,netdev=boot,mac={spec.mac}",
+        "-device", f"virtio-net-pci,netdev=boot,mac={spec.mac}"
+        + (",romfile=" if spec.loaded is not None else ""),
         "-device", "virtio-rng-pci",
-        "-boot", "n",
     ]  # fmt: skip
+    if spec.loaded is None:
+        argv += ["-boot", "n"]
+    else:
+        argv += ["-kernel", f"{spec.loaded.kernel}", "-initrd", f"{spec.loaded.initrd}",
+                 "-append", spec.loaded.command_line]  # fmt: skip
     if spec.disk is not None:
         argv += ["-drive", f"file={spec.disk},format=raw,if=virtio"]
     for name, text in spec.credentials.items():
@@ -90,12 +101,23 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
     return argv
 
 
+def cpu_has_virtualisation(cpuinfo: str) -> bool:
+    """Return whether a processor can run guests itself, by /proc/cpuinfo.
+
+    There is KVM without that (pagetable virtual machines), which dies in the midst of firmware.
+    """
+    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "").split()
+    return "vmx" in flags or "svm" in flags
+
+
 async def kvm_works(directory: Path) -> bool:
-    """Whether KVM runs a guest with this machine's CPU: /dev/kvm alone proves nothing.
+    """Return whether KVM runs a guest with this machine's CPU: /dev/kvm alone proves nothing.
 
     The firmware's first words on its debug port are awaited.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    if not cpu_has_virtualisation(await asyncio.to_thread(Path("/proc/cpuinfo").read_text)):
         return False
     words = directory / "kvm-probe"
     words.touch()
@@ -175,7 +197,8 @@ async def running(
     with TemporaryDirectory(prefix="storeboot-") as short:
         socket = Path(short, "qmp")
         argv = arguments(spec, kvm=kvm, console=console, qmp=socket)
-        require_rom()
+        if spec.loaded is None:
+            require_rom()
         qmp = QMPClient("storeboot")
         qmp.logger.disabled = True
         await qmp.start_server(str(socket))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,13 +40,21 @@ from storeboot.hosts.orders import Order
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nix.store import Store, StorePath
 from storeboot.serve import server
-from storeboot.vm import qemu
+from storeboot.vm import qemu, uml
+from storeboot.vm.demo.uml_kernel import UmlKernel
 from storeboot.vm.hashes import closure_attributes, closure_hashes
+from storeboot.vm.loader import load
+
+Machine = qemu.VirtualMachine | uml.UmlMachine
 
 HOST = "demo"
 BOOT_SECONDS = 420.0  # until multi-user; emulation on a busy machine is slow
 REPORT_SECONDS = 600.0
 POWEROFF_SECONDS = 60.0
+
+
+_PORTS = tuple(range(first, first + 64) for first in range(12_000, 32_000, 64))
+_turns = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class TrialSpec:
     settings: Mapping[str, object] = field(default_factory=dict)  # more of the host
     declared: bool = True  # else the host boots what is deployed to it
     reboots: bool = False  # else a reboot of the machine is its end
+    firmware: bool = True  # else the machine is given the kernel that the server's script names
+    uml: UmlKernel | None = None  # user-mode Linux instead of QEMU; has no firmware
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +95,24 @@ Progress = Callable[[str], None]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; a moment later somebody may, and binding says so."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Return ports of loopback that nobody uses; not the same ones again soon.
+
+    They are none of those that Linux gives to connections, and other processes look elsewhere: what
+    was free a moment ago may not be, where trials run side by side.
+    """
+    own = _PORTS[os.getpid() % len(_PORTS)]
+    found: list[int] = []
+    for _ in own:
+        port = own[next(_turns) % len(own)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise BootError(f"no {count} ports of {own} are free")
 
 
-def trial_config(spec: TrialSpec, mac: str = qemu.MachineSpec("").mac) -> Config:
+def trial_config(spec: TrialSpec, mac: str = qemu.MAC) -> Config:
     """The server of a trial: on loopback, which a guest's user networking sees as 10.0.2.2."""
     http_port, nfs_port = free_ports(2)
     return Config(
@@ -130,7 +151,7 @@ class Trial:
     def __init__(
         self,
         running: server.Server,
-        machine: qemu.VirtualMachine,
+        machine: Machine,
         power_on: float,
         host: str = HOST,
     ) -> None:
@@ -139,6 +160,12 @@ class Trial:
         self.machine = machine
         self.power_on = power_on
         self.host = host
+
+    @property
+    def emulated(self) -> qemu.VirtualMachine:
+        """The machine, where it must be one of QEMU."""
+        assert isinstance(self.machine, qemu.VirtualMachine)
+        return self.machine
 
     def boot(self) -> Boot | None:
         found = self.service.boots.latest(self.host)
@@ -242,25 +269,53 @@ async def started(
 ) -> AsyncIterator[Trial]:
     """A server and, once `prepare` has had it, a machine with power on."""
     spec.directory.mkdir(parents=True, exist_ok=True)
-    kvm = await qemu.kvm_works(spec.directory)
-    progress("acceleration: KVM" if kvm else "acceleration: none (software emulation)")
     async with server.running(trial_config(spec), progress) as running:
         prepare(running)
-        machine_spec = qemu.MachineSpec(
-            url=f"{running.service.url}/boot.ipxe",
-            memory=spec.memory,
-            disk=spec.disk,
-            reboots=spec.reboots,
-            credentials=spec.credentials,
-        )
         power_on = time.time()
-        async with qemu.running(machine_spec, spec.directory, kvm=kvm) as machine:
+        async with switched_on(spec, running, progress) as machine:
             trial = Trial(running, machine, power_on)
             watcher = asyncio.create_task(_tell(trial, progress))
             try:
                 yield trial
             finally:
                 watcher.cancel()
+
+
+@asynccontextmanager
+async def switched_on(
+    spec: TrialSpec,
+    running: server.Server,
+    progress: Progress = lambda _text: None,
+    mac: str = qemu.MAC,
+) -> AsyncIterator[Machine]:
+    """A machine of the kind that the trial wants, with power on."""
+    url = running.service.url
+    if spec.uml is not None:
+        progress("a machine of user-mode Linux")
+        loaded = await load(url, _from_here(running), mac, spec.directory)
+        words = tuple(loaded.command_line.split())
+        machine_spec = uml.UmlSpec(spec.uml, loaded.initrd, words, mac, spec.memory)
+        async with uml.running(machine_spec, spec.directory) as machine:
+            yield machine
+        return
+    kvm = await qemu.kvm_works(spec.directory)
+    progress("acceleration: KVM" if kvm else "acceleration: none (software emulation)")
+    qemu_spec = qemu.MachineSpec(
+        url=f"{url}/boot.ipxe",
+        loaded=None if spec.firmware else await load(url, _from_here(running), mac, spec.directory),
+        mac=mac,
+        memory=spec.memory,
+        disk=spec.disk,
+        reboots=spec.reboots,
+        credentials=spec.credentials,
+    )
+    async with qemu.running(qemu_spec, spec.directory, kvm=kvm) as emulated:
+        yield emulated
+
+
+def _from_here(running: server.Server) -> str:
+    """The server's URL on the host's own loopback."""
+    return f"http://127.0.0.1:{running.service.config.http.port}"
 
 
 async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) -> GuestReport:

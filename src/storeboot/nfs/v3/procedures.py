@@ -163,7 +163,7 @@ def read(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
     post_op_attr(results, entry.node)
     results.uint32(count)
     results.boolean(offset + count >= entry.node.size)
-    results.file(FileSlice(entry.store_name, entry.relative, offset, count))
+    results.file(FileSlice(entry.store_name, entry.relative, offset, count, entry.node.size))
 
 
 def readdir(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:

@@ -273,8 +273,19 @@ class Peer:
 
     address: str = ""
     alias: bytes | None = None  # the view that it may mount without a token
+    # Whether it has shown a mount token, or a filehandle inside a view. Sessions prove nothing:
+    # anybody may begin one.
+    proven: bool = False
+    on_proof: Callable[[Peer], None] | None = None  # told once
     session: Session | None = None  # the last one used
     sessions: dict[bytes, Session] = field(default_factory=dict)
+
+    def prove(self) -> None:
+        """The connection belongs to somebody who was given a view."""
+        if not self.proven:
+            self.proven = True
+            if self.on_proof is not None:
+                self.on_proof(self)
 
     def use(self, session: Session, clients: Clients) -> None:
         """The session is used on this connection."""

@@ -90,7 +90,7 @@ def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
     compound.catalogue.check_readable(entry)
     count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
     results.boolean(offset + count >= entry.node.size)
-    results.file(FileSlice(entry.store_name, entry.relative, offset, count))
+    results.file(FileSlice(entry.store_name, entry.relative, offset, count, entry.node.size))
 
 
 def require_regular(entry: Entry) -> None:

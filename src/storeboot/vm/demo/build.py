@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from storeboot.nix.store import Store, StorePath
-from storeboot.process import run
+from storeboot.process import LONG, run
 from storeboot.vm.demo.debian import fetch
+from storeboot.vm.demo.locking import locked
 from storeboot.vm.demo.packages import ARCHITECTURES, FOREIGN, PACKAGES, Machine, Suite
+from storeboot.vm.demo.uml_kernel import UmlKernel, uml_kernel
 from storeboot.vm.demo.unpack import Tree, Trees, unpack
 
 HERE = Path(__file__).with_name("system")
@@ -65,6 +68,7 @@ class DemoSystem:
     toplevel: StorePath
     least_files: int  # regular files in its closure, at least
     has_nix: bool
+    uml: UmlKernel | None = None  # its kernel, where that is a program
 
 
 def build_demo(
@@ -78,18 +82,22 @@ def build_demo(
     edition: int = 1,
     machine: Machine = "x86_64",
     native: Native | None = None,
+    uml: bool = False,
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
     """Download, unpack and build below `directory`; what is there already is not done again.
 
     The same packages give the same store path. Of a higher `edition`, a demo system has one package
     at another store path, as after a small update, and a micro system another label. For another
-    `machine` there is a micro system only.
+    `machine` there is a micro system only. With `uml` its kernel is the suite's user-mode Linux.
     """
     work = directory / suite
     store = Store(directory / "store")
     store.root.mkdir(parents=True, exist_ok=True)
     trees = packages(directory, suite, progress)
+    kernel = uml_kernel(directory, suite) if uml else None
+    if kernel is not None:
+        trees = trees.with_kernel(kernel.version, kernel.program, kernel.modules)
     if machine != "x86_64":
         return _build_foreign(directory, store, trees, suite, machine)
     progress(f"building the {kind} system with Nix in {store.root}")
@@ -99,16 +107,19 @@ def build_demo(
     else:
         spec = _spec(trees, suite, edition, native)
         text = _instantiate(store, "system.nix", spec.json(), work, flavour, network)
-    return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES[kind], has_nix=kind == "demo")
+    # User-mode Linux has fewer modules.
+    least = LEAST_FILES[kind] - (200 if uml else 0)
+    return DemoSystem(store, StorePath.from_arg(text), least, has_nix=kind == "demo", uml=kernel)
 
 
 def packages(directory: Path, suite: Suite, progress: Progress = lambda _text: None) -> Trees:
     """Download and unpack what a suite's systems are made of."""
     work = directory / suite
-    progress(f"packages of Debian {suite}")
-    debs = fetch(PACKAGES, suite, work)
-    progress(f"unpacking {len(debs)} packages")
-    return unpack(debs, work / "trees")
+    with locked(work):
+        progress(f"packages of Debian {suite}")
+        debs = fetch(PACKAGES, suite, work)
+        progress(f"unpacking {len(debs)} packages")
+        return unpack(debs, work / "trees")
 
 
 @dataclass(frozen=True)
@@ -170,8 +181,9 @@ def _build_foreign(
 ) -> DemoSystem:
     """Build a micro system for another processor, by programs of this one."""
     work = directory / f"{suite}-{machine}"
-    debs = fetch(FOREIGN[machine], suite, work, ARCHITECTURES[machine])
-    trees = unpack(debs, work / "trees")
+    with locked(work):
+        debs = fetch(FOREIGN[machine], suite, work, ARCHITECTURES[machine])
+        trees = unpack(debs, work / "trees")
     text = _build_micro(store, trees, builders, suite, work, _extras(None, None), 1, machine)
     return DemoSystem(store, StorePath.from_arg(text), LEAST_FILES["micro"], has_nix=False)
 
@@ -212,7 +224,8 @@ def _instantiate(
     network: NetworkManager | None = None,
 ) -> str:
     """Evaluate one of the expressions and build it; the toplevel's store path."""
-    file = work / f"inputs-{expression}.json"
+    digest = hashlib.sha256(inputs.encode()).hexdigest()[:16]
+    file = work / f"inputs-{digest}-{expression}.json"  # other processes build other systems here
     file.write_text(inputs)
     words = ["--argstr", "inputs", str(file)]
     if flavour is not None and network is not None:
@@ -225,4 +238,5 @@ def _instantiate(
 
 def _nix(argv: list[str | Path]) -> str:
     """The last word that a Nix command prints."""
-    return run(argv, environment={"NIX_REMOTE": ""}, hint=_INSTALL_NIX).split()[-1]
+    environment = {"NIX_REMOTE": ""}
+    return run(argv, environment=environment, hint=_INSTALL_NIX, seconds=LONG).split()[-1]

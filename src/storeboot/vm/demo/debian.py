@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from storeboot.errors import CommandError
-from storeboot.process import run
+from storeboot.process import LONG, run
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TARGET_FORMAT = "$(REPO_URI)\t$(COMPONENT)\t$(RELEASE)\t$(ORIGIN)\t$(LABEL)\t$(SIGNED_BY)"
@@ -134,9 +134,9 @@ def _download(
 ) -> list[Deb]:
     config = _write_config(work, debs_dir, host_archive(), suite, architecture)
     apt = ["apt-get", "-q", "-c", str(config)]
-    run([*apt, "update"])
-    plan = run([*apt, "--simulate", "install", *wanted])
-    run([*apt, "--download-only", "install", *wanted])
+    run([*apt, "update"], seconds=LONG)
+    plan = run([*apt, "--simulate", "install", *wanted], seconds=LONG)
+    run([*apt, "--download-only", "install", *wanted], seconds=LONG)
     return parse_plan(plan)
 
 

@@ -7,12 +7,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storeboot.errors import CommandError
 from storeboot.initrd.busybox import applets
-from storeboot.process import run
+from storeboot.process import LONG, run
+from storeboot.vm.demo.locking import locked
 from storeboot.vm.demo.packages import BUSYBOX
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
@@ -57,6 +58,19 @@ class Trees:
     modules: Tree
     kernel_version: str
 
+    def with_kernel(self, version: str, image: Path, modules: Path) -> Trees:
+        """Return the trees with another kernel; its own are made where the others are."""
+        into = self.kernel.path.parent
+        kernel = Tree(f"linux-{version}", into / f"linux-{version}")
+        tree = Tree(f"linux-{version}-modules", into / f"linux-{version}-modules")
+        with locked(into):
+            if not kernel.path.exists():
+                kernel.path.mkdir()
+                shutil.copy2(image, kernel.path / "bzImage")
+            if not tree.path.exists():
+                _copy_modules(modules, version, tree.path)
+        return replace(self, kernel=kernel, modules=tree, kernel_version=version)
+
 
 def unpack(debs: Iterable[Path], into: Path) -> Trees:
     """Extract packages, one tree each; trees that are already there are kept."""
@@ -97,7 +111,7 @@ def _unpack_one(deb: Path, into: Path) -> Tree:
     partial = into / f".{tree.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    run(["dpkg-deb", "-x", deb, partial])
+    run(["dpkg-deb", "-x", deb, partial], seconds=LONG)
     _clean(partial)
     partial.rename(tree.path)
     return tree
@@ -157,20 +171,20 @@ def split_kernel(tree: Tree, into: Path) -> tuple[Tree, Tree]:
         kernel.path.mkdir()
         shutil.copy2(tree.path / "usr" / "vmlinuz", kernel.path / "bzImage")
     if not modules.path.exists():
-        _split_modules(tree, version, modules.path)
+        _copy_modules(tree.path / "usr" / "lib" / "modules" / version, version, modules.path)
     return kernel, modules
 
 
-def _split_modules(tree: Tree, version: str, target: Path) -> None:
+def _copy_modules(source: Path, version: str, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(
-        tree.path / "usr" / "lib" / "modules" / version,
+        source,
         partial / "lib" / "modules" / version,
         symlinks=True,
         ignore=shutil.ignore_patterns("build", "source"),
     )
-    run(["depmod", "-b", partial, version], environment={"LC_ALL": "C"})
+    run(["depmod", "-b", partial, version], environment={"LC_ALL": "C"}, seconds=LONG)
     partial.rename(target)
 
 

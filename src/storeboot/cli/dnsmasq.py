@@ -1,0 +1,29 @@
+"""`storeboot dnsmasq`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from storeboot.errors import StorebootError
+from storeboot.serve import dnsmasq_warden, loop
+from storeboot.systemd import listen_fds
+
+
+@click.command(short_help="Run dnsmasq for the server; started by systemd.")
+@click.option(
+    "--program", type=click.Path(path_type=Path), help="dnsmasq; by default the one on PATH."
+)
+def dnsmasq(program: Path | None) -> None:
+    """Run dnsmasq for `storeboot serve`, as a user that can read nothing of the server's.
+
+    This is what storeboot-dnsmasq.service starts; it is of no use elsewhere. The server says over
+    the unit's socket when dnsmasq has to run.
+    """
+    given = [each for sockets in listen_fds().values() for each in sockets]
+    if len(given) != 1:
+        raise StorebootError(
+            "no socket was given by systemd", "systemctl enable --now storeboot-dnsmasq.socket"
+        )
+    loop.run(dnsmasq_warden.guard(given[0], program), nfs=False)

@@ -1,0 +1,47 @@
+"""What a running server says of itself, and what `storeboot status` warns of."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+
+from storeboot.cli.tables import plain
+from storeboot.config import Config
+from storeboot.deploy.disk import shortage
+
+SECONDS = 2.0  # a server that does not answer is not waited for longer
+_ANY = "0.0.0.0"
+
+
+def server_health(loaded: Config) -> dict[str, object] | None:
+    """What could not be written down and why, as GET /health has it; None without a server."""
+    addresses = loaded.listening(loaded.http)
+    address = "127.0.0.1" if _ANY in addresses else next(iter(addresses), "127.0.0.1")
+    connection = http.client.HTTPConnection(address, loaded.http.port, timeout=SECONDS)
+    try:
+        connection.request("GET", "/health")
+        response = connection.getresponse()
+        found = json.loads(response.read()) if response.status == http.client.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return found if isinstance(found, dict) else None
+
+
+def health_warnings(loaded: Config, health: Mapping[str, object] | None) -> list[str]:
+    """For people."""
+    found = list(_said(health)) if health is not None else []
+    disk = shortage(loaded.server.state_directory)
+    return [plain(words) for words in (*found, *([disk] if disk is not None else []))]
+
+
+def _said(health: Mapping[str, object]) -> Iterator[str]:
+    if health.get("database"):
+        yield f"the server cannot use the database: {health['database']}"
+    for kind, words in (("waiting", "to be written down"), ("lost", "lost")):
+        counts = health.get(kind)
+        if isinstance(counts, dict) and counts:
+            listed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+            yield f"the server has {listed} {words}"

@@ -1,0 +1,61 @@
+"""A boot, and what was seen of a machine, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it still runs
+# Stages that decide something: a test, a lease, an order.
+UP = "multi-user"
+FAILED = "failed"
+DOWN = "shutdown"
+REFUSED = "refused"
+DECISIVE = frozenset({UP, FAILED, DOWN, REFUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """One boot: from its POST until it is superseded or shut down. Times in seconds since 1970."""
+
+    id: str
+    host: str
+    view: str
+    system: str
+    nonce: str
+    machine: str
+    address: str
+    began_at: float
+    seen_at: float
+    ended_at: float | None = None
+    ended_by: str | None = None  # "shutdown" or "boot"
+    spoken: bool = False  # the machine has gone on: its first answer is not given again
+
+    def holds(self, now: float, lease: float) -> bool:
+        """Whether it keeps its view from garbage collection; `lease` in seconds.
+
+        One that was superseded and still speaks is a running machine that somebody else has
+        started a boot in the name of; it gets a while to do so.
+        """
+        if self.seen_at <= now - lease or self.ended_by == "shutdown":
+            return False
+        if self.ended_at is None or self.seen_at > self.ended_at:
+            return True
+        return now < self.ended_at + SUPERSEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was seen of a machine."""
+
+    host: str  # "" where only the boot is known
+    source: str
+    stage: str
+    at: float
+    boot: str | None = None
+    uptime: float | None = None
+    detail: str = ""
+
+    @property
+    def is_machines(self) -> bool:
+        """Whether the machine itself has said so, with the key of its boot."""
+        return self.boot is not None and self.source in ("initrd", "agent")

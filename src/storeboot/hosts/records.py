@@ -1,0 +1,195 @@
+"""How boots and events are written, and what makes room for them.
+
+Whoever knows a host's MAC address can begin boots in its name and ask for its script. Nobody fills
+the disk in this way, and nobody displaces what belongs to a machine that really boots:
+
+- A host has so many boots at most. The address that has most of them loses its oldest first, those
+  that a machine reads the store in last.
+- Each boot has room of its own for its events; so have those without a boot, for each host.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from storeboot.hosts.boot import DOWN, Boot, Event
+from storeboot.hosts.schema import boots, events
+
+MAX_BOOTS_PER_HOST = 200
+MAX_LOOSE_EVENTS = 200  # of one host, without a boot: anybody may cause those
+MAX_BOOT_EVENTS = 100
+MAX_BOOT_DETAIL = 64 << 10  # characters, of all events of one boot
+MAX_DETAIL = 16 << 10  # characters of one
+_CHUNK = 500  # ids in one query
+
+
+def write_boot(connection: Connection, boot: Boot, connected: Collection[str] = ()) -> Boot:
+    """Write a boot down; returns the one with the same nonce where there is one.
+
+    `connected` are addresses that read the store at the moment.
+    """
+    known = connection.execute(select(boots).where(boots.c.nonce == boot.nonce)).first()
+    if known is not None:
+        return to_boot(known)
+    _insert_boot(connection, boot, connected)
+    return boot
+
+
+def keep_boot(connection: Connection, boot: Boot, connected: Collection[str] = ()) -> None:
+    """Write down a boot that the machine was told of already, whatever else is known of its nonce.
+
+    The nonce may have begun another boot before a restart that the server could not look up.
+    """
+    if connection.execute(select(boots.c.id).where(boots.c.id == boot.id)).first() is not None:
+        return
+    taken = select(boots.c.id).where(boots.c.nonce == boot.nonce)
+    if connection.execute(taken).first() is not None:
+        _insert_boot(connection, boot, connected, nonce=f"{boot.nonce[:40]}-{boot.id}")
+    else:
+        _insert_boot(connection, boot, connected)
+
+
+def _insert_boot(
+    connection: Connection, boot: Boot, connected: Collection[str], **changed: object
+) -> None:
+    connection.execute(
+        update(boots)
+        .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
+        .values(ended_at=boot.began_at, ended_by="boot")
+    )
+    of_host = [to_boot(row) for row in connection.execute(select(boots).where(
+        boots.c.host == boot.host))]  # fmt: skip
+    gone = victims(of_host, connected, MAX_BOOTS_PER_HOST - 1)
+    for some in chunks(gone):
+        connection.execute(delete(boots).where(boots.c.id.in_(some)))
+    values = {name: getattr(boot, name) for name in Boot.__dataclass_fields__}
+    connection.execute(insert(boots).values({**values, **changed}))
+
+
+def victims(of_host: Iterable[Boot], connected: Collection[str], room: int) -> list[str]:
+    """Ids of the boots of one host that make room, so that `room` of them stay at most.
+
+    The address with most boots loses first, and of its own the one that was heard of longest ago.
+    A machine that reads the store is what the newest boot of a connected address is; it goes last.
+    """
+    left = sorted(of_host, key=lambda boot: (boot.seen_at, boot.began_at))
+    newest = {boot.address: boot.id for boot in left}
+    reads = {id_ for address, id_ in newest.items() if address in connected}
+    counts = Counter(boot.address for boot in left)
+    gone: list[str] = []
+    while len(left) > max(0, room):
+        free = [boot for boot in left if boot.id not in reads] or left
+        most = max(counts[boot.address] for boot in free)
+        victim = next(boot for boot in free if counts[boot.address] == most)
+        left.remove(victim)
+        counts[victim.address] -= 1
+        gone.append(victim.id)
+    return gone
+
+
+def write_events(connection: Connection, new: Sequence[Event]) -> int:
+    """Write events down; each of a boot is a sign of its life. Returns how many were of no boot
+    that is known."""
+    hosts = _hosts(connection, {event.boot for event in new if event.boot is not None})
+    rows = []
+    for event in new:
+        host = event.host if event.boot is None else hosts.get(event.boot)
+        if host is None:
+            continue
+        values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
+        rows.append({**values, "host": host, "detail": event.detail[-MAX_DETAIL:]})
+    if rows:
+        connection.execute(insert(events), rows)
+    own = [event for event in new if event.boot in hosts]
+    write_signs(connection, _latest(own), spoken={e.boot for e in own if e.boot and e.is_machines})
+    for event in own:
+        if event.stage == DOWN:
+            end(connection, str(event.boot), event.at)
+    for boot in {event.boot for event in own}:
+        _trim_boot(connection, str(boot))
+    for host in {event.host for event in new if event.boot is None}:
+        _trim_loose(connection, host)
+    return len(new) - len(rows)
+
+
+def _hosts(connection: Connection, ids: Collection[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for some in chunks(sorted(ids)):
+        query = select(boots.c.id, boots.c.host).where(boots.c.id.in_(some))
+        found |= {row.id: row.host for row in connection.execute(query)}
+    return found
+
+
+def _latest(of: Iterable[Event]) -> dict[str, float]:
+    latest: dict[str, float] = {}
+    for event in of:
+        if event.boot is not None:
+            latest[event.boot] = max(event.at, latest.get(event.boot, event.at))
+    return latest
+
+
+def write_signs(
+    connection: Connection, signs: Mapping[str, float], spoken: Collection[str] = ()
+) -> None:
+    """Write signs of life down: by boot, when it was heard of.
+
+    `spoken` are boots whose machine has gone on.
+    """
+    for boot, at in signs.items():
+        connection.execute(
+            update(boots).where(boots.c.id == boot, boots.c.seen_at < at).values(seen_at=at)
+        )
+    for some in chunks(sorted(spoken)):
+        connection.execute(
+            update(boots).where(boots.c.id.in_(some), boots.c.spoken.is_(False)).values(spoken=True)
+        )
+
+
+def end(connection: Connection, boot: str, now: float) -> None:
+    """The boot's machine has shut down."""
+    connection.execute(
+        update(boots)
+        .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from("shutdown"))
+        .values(ended_at=now, ended_by="shutdown")
+    )
+
+
+def _trim_boot(connection: Connection, boot: str) -> None:
+    """The first event of each stage stays, and of the others the newest; old details go."""
+    length = func.length(events.c.detail)
+    query = select(events.c.id, events.c.stage, length.label("length")).where(events.c.boot == boot)
+    rows = connection.execute(query.order_by(events.c.id)).all()
+    if len(rows) > MAX_BOOT_EVENTS:
+        first = {row.stage: row.id for row in reversed(rows)}
+        others = [row.id for row in rows if first[row.stage] != row.id]
+        gone = set(others[: len(rows) - MAX_BOOT_EVENTS])
+        for some in chunks(sorted(gone)):
+            connection.execute(delete(events).where(events.c.id.in_(some)))
+        rows = [row for row in rows if row.id not in gone]
+    over = sum(row.length for row in rows) - MAX_BOOT_DETAIL
+    for row in rows:
+        if over <= 0:
+            return
+        if row.length:
+            connection.execute(update(events).where(events.c.id == row.id).values(detail=""))
+            over -= row.length
+
+
+def _trim_loose(connection: Connection, host: str) -> None:
+    loose = (events.c.host == host, events.c.boot.is_(None))
+    query = select(events.c.id).where(*loose).order_by(events.c.id.desc())
+    last = connection.execute(query.offset(MAX_LOOSE_EVENTS).limit(1)).scalar()
+    if last is not None:
+        connection.execute(delete(events).where(*loose, events.c.id <= last))
+
+
+def chunks(ids: Sequence[object]) -> Iterable[Sequence[object]]:
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
+
+
+def to_boot(row: Row[tuple[object, ...]]) -> Boot:
+    return Boot(**row._mapping)

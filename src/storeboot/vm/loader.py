@@ -1,0 +1,66 @@
+"""What firmware and iPXE do until a kernel starts, done on the host.
+
+A machine that is given its kernel directly saves the seconds that emulated firmware takes. It asks
+the server what to boot as iPXE would, so the server sees the same requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from storeboot.errors import BootError
+
+_KERNEL = re.compile(r"^kernel (?P<url>\S+) (?P<words>.*) \|\| goto failed$", re.M)
+_INITRD = re.compile(r"^initrd --name initrd (?P<url>\S+) \|\| goto failed$", re.M)
+_MAC = "${netX/mac:hexhyp}"
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a script says to boot."""
+
+    kernel: str  # its URL
+    initrd: str
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a machine starts from."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+
+
+def read_script(script: str, mac: str) -> Orders:
+    """Return what a machine with this MAC address boots by an iPXE script."""
+    kernel, initrd = _KERNEL.search(script), _INITRD.search(script)
+    if kernel is None or initrd is None:
+        raise BootError(f"the server's script boots nothing:\n{script}")
+    return Orders(kernel["url"], initrd["url"], kernel["words"].replace(_MAC, _hyphens(mac)))
+
+
+async def load(url: str, seen_from: str, mac: str, directory: Path) -> Loaded:
+    """Ask a server what to boot, and fetch that into `directory`; returns what there is now.
+
+    Its script has the `url` by which machines know it; from here it is at `seen_from`.
+    """
+    query = {"mac": _hyphens(mac), "uuid": "", "serial": ""}
+    async with aiohttp.ClientSession(raise_for_status=True) as http:
+        async with http.get(f"{seen_from}/boot", params=query) as answer:
+            orders = read_script(await answer.text(), mac)
+        loaded = Loaded(directory / "kernel", directory / "initrd", orders.command_line)
+        for name, file in ((orders.kernel, loaded.kernel), (orders.initrd, loaded.initrd)):
+            async with http.get(name.replace(url, seen_from, 1)) as answer:
+                await asyncio.to_thread(file.write_bytes, await answer.read())
+    return loaded
+
+
+def _hyphens(mac: str) -> str:
+    return mac.replace(":", "-").lower()

@@ -1,0 +1,150 @@
+"""A diskless machine in user-mode Linux: a whole kernel as a program, without emulation.
+
+Its network is slirp4netns', which shows a guest the same addresses as QEMU's user networking does
+and needs no root: the host's loopback is 10.0.2.2. It has no firmware: it starts with a kernel, an
+initrd and a command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from storeboot.errors import BootError
+from storeboot.process import Child, find_program
+from storeboot.vm.demo.uml_kernel import UmlKernel
+
+_INSTALL_SLIRP = "install slirp4netns (on Debian: apt-get install slirp4netns)"
+_NETWORK_SECONDS = 30.0
+_CONSOLE = "console=tty0"
+
+
+@dataclass(frozen=True, slots=True)
+class UmlSpec:
+    """What a user-mode machine is made of."""
+
+    kernel: UmlKernel
+    initrd: Path
+    params: tuple[str, ...] = ()  # of the kernel's command line
+    mac: str = "52:54:00:12:34:56"
+    memory: int = 512  # MiB
+
+
+def arguments(spec: UmlSpec, *, network: Path, directory: Path) -> list[str | Path]:
+    """Return the command line of a machine whose network is at the socket `network`.
+
+    User-mode Linux keeps its memory in a file below TMPDIR. It has consoles of its own and takes
+    what it does not know of its command line for the kernel's.
+    """
+    kernel = spec.kernel
+    return [
+        "env", f"TMPDIR={directory}", f"LD_LIBRARY_PATH={kernel.libraries}",
+        f"LD_PRELOAD={kernel.preload}",
+        kernel.program,
+        f"mem={spec.memory}M", f"uml_dir={directory}", "umid=machine",
+        f"initrd={spec.initrd}",
+        f"vec0:transport=bess,dst={network},mac={spec.mac},depth=128,gro=1",
+        "con0=null,fd:1", "con=null", "ssl=null", _CONSOLE,
+        *(word for word in spec.params if not word.startswith(("console=", "initrd="))),
+    ]  # fmt: skip
+
+
+class UmlMachine:
+    """A running machine."""
+
+    def __init__(self, child: Child, console: Path) -> None:
+        self._child = child
+        self.console = console
+
+    async def wait(self) -> None:
+        """Wait until it is off."""
+        status = await self._child.wait()
+        if status:
+            raise BootError(
+                f"user-mode Linux ended with status {status}:\n{self.console_tail()}",
+                f"console: {self.console}",
+            )
+
+    @property
+    def is_off(self) -> bool:
+        return self._child.status is not None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    async def freeze(self) -> None:
+        """Stop all of its processes; from outside it looks like a hang."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    async def says(self, words: str, seconds: float) -> str:
+        """Wait until the console has said something; returns the end of all that it said."""
+        async with asyncio.timeout(seconds):
+            # It writes to a file and tells nobody: look.
+            while words not in (said := self.console_tail(200)):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        return said
+
+    def console_tail(self, lines: int = 20) -> str:
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return "\n".join(text.replace("\r", "").splitlines()[-lines:])
+
+
+@asynccontextmanager
+async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
+    """Give a machine with power on; it and all of its processes end with the block."""
+    console = directory / "console.log"
+    # A socket's path is short (108 bytes), the directory's may not be; memory belongs on a tmpfs.
+    with TemporaryDirectory(prefix="storeboot-", dir="/dev/shm") as short:
+        async with _network(Path(short, "network")) as network:
+            argv = arguments(spec, network=network, directory=Path(short))
+            # The loader is named relative to the kernel's own directory.
+            child = await Child.start(argv, output=console, cwd=spec.kernel.program.parent)
+            try:
+                yield UmlMachine(child, console)
+            finally:
+                await _end(child)
+
+
+async def _end(child: Child) -> None:
+    """End the machine and the processes that stand for those of the guest.
+
+    The kernel is killed: asked to end, it would first end its guest's processes one by one.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()
+
+
+@asynccontextmanager
+async def _network(socket: Path) -> AsyncIterator[Path]:
+    """Give the socket of a user-mode network that waits for one machine."""
+    slirp = find_program("slirp4netns", _INSTALL_SLIRP)
+    child = await Child.start([slirp, "--target-type=bess", socket], piped=True)
+    said: list[str] = []
+    listens = asyncio.Event()
+
+    async def listen() -> None:
+        """Take all that it says, so that it never waits for a reader."""
+        async for line in child.lines():
+            said.append(line)
+            if line.startswith("Waiting for connection"):
+                listens.set()
+        listens.set()
+
+    listening = asyncio.create_task(listen())
+    try:
+        async with asyncio.timeout(_NETWORK_SECONDS):
+            await listens.wait()
+        if listening.done():
+            raise BootError(f"slirp4netns did not start: {' '.join(said)}")
+        yield socket
+    finally:
+        await child.stop(2)
+        await listening
