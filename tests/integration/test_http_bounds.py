@@ -46,7 +46,7 @@ def connect(config: Config, source: str, said: bytes = b"") -> socket.socket:
 async def boots(config: Config, running: server.Server) -> None:
     """A machine with an address of its own gets its script and its kernel in good time."""
     view = view_id([system(config).text]).hex()
-    async with asyncio.timeout(10), aiohttp.ClientSession(running.service.url) as http:
+    async with asyncio.timeout(30), aiohttp.ClientSession(running.service.url) as http:
         async with http.get("/boot", params={"mac": MAC}) as response:
             assert "kernel" in await response.text()
         async with http.get(f"/views/{view}/kernel", params={"host": "lab1"}) as response:
