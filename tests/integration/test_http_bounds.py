@@ -46,7 +46,7 @@ def connect(config: Config, source: str, said: bytes = b"") -> socket.socket:
 async def boots(config: Config, running: server.Server) -> None:
     """A machine with an address of its own gets its script and its kernel in good time."""
     view = view_id([system(config).text]).hex()
-    async with asyncio.timeout(10), aiohttp.ClientSession(running.service.url) as http:
+    async with asyncio.timeout(30), aiohttp.ClientSession(running.service.url) as http:
         async with http.get("/boot", params={"mac": MAC}) as response:
             assert "kernel" in await response.text()
         async with http.get(f"/views/{view}/kernel", params={"host": "lab1"}) as response:
@@ -164,11 +164,14 @@ async def test_a_compressed_body_is_refused(config: Config, running: server.Serv
 
 
 @pytest.mark.timeout(120)
-async def test_few_descriptors_are_shared_with_nfs(config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_few_descriptors_are_shared_with_nfs(
+    config: Config, tmp_path: Path, workers: int
+) -> None:
     """64 descriptors in all, 300 silent connections over HTTP, and a machine that reads and one
     that boots."""
     path = tmp_path / "storeboot.toml"
-    path.write_text(as_toml(config))
+    path.write_text(as_toml(config).replace("[nfs]", f"[nfs]\nworkers = {workers}"))
     async with serving(config, path, "prlimit", "--nofile=64", "--") as served:
         with ExitStack() as stack:
             for number in range(300):

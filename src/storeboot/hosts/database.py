@@ -48,7 +48,8 @@ HEAD = "0004"
 SERVER_SECONDS = 3.0  # for one transaction of the server; an agent waits 5 s for an answer
 COMMAND_SECONDS = 60.0  # of a command, which may add a thousand hosts
 OPEN_SECONDS = 60.0  # to bring the schema up to date
-BUSY_SECONDS = 2.0  # for which SQLite waits while another process writes
+CONNECT_SECONDS = 2  # libpq takes no less
+POOL_SECONDS = 2.0
 NOT_ASKED = "it was not asked yet"
 _HINT = "correct database.url in the configuration"
 # What begins a transaction of changes to the schema, whole or not at all, one at a time. SQLite's
@@ -56,11 +57,6 @@ _HINT = "correct database.url in the configuration"
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7370)"}
 # The least that shows that the database can write: SQLite's header, a transaction's number.
 _WRITE = {"sqlite": "PRAGMA user_version = 0", "postgresql": "SELECT txid_current()"}
-# Connecting has an end of its own; libpq takes no less than two seconds.
-_CONNECT = {
-    "postgresql": {"connect_timeout": 2, "options": "-c statement_timeout=60000"},
-    "sqlite": {"timeout": BUSY_SECONDS},
-}
 # These say that a statement was wrong, not that the database is.
 _STATEMENT = (DataError, IntegrityError, ProgrammingError, NotSupportedError)
 _AWAY = (DBAPIError, DisconnectionError, PendingRollbackError, PoolTimeoutError,
@@ -95,7 +91,7 @@ class Database:
         With a `memory` this is the server's: a failure makes it count as away.
         """
         self._kind = url.partition(":")[0].partition("+")[0]
-        self._engine = _make_engine(url, self._kind)
+        self._engine = _make_engine(url, self._kind, seconds)
         self._seconds = seconds
         self._clock = clock
         self._deadlines = Deadlines()
@@ -118,6 +114,9 @@ class Database:
                 current = _revision(connection)
             if current != HEAD:
                 with self._using(OPEN_SECONDS) as connection, connection.begin():
+                    if self._kind == "postgresql":
+                        limit = f"SET LOCAL statement_timeout = {OPEN_SECONDS * 1000:.0f}"
+                        connection.exec_driver_sql(limit)
                     connection.exec_driver_sql(_ALONE[self._kind])
                     upgrade(connection)
         except (CommandError, KeyError) as error:
@@ -240,9 +239,18 @@ def open_database(url: str, seconds: float = COMMAND_SECONDS) -> Database:
     return database
 
 
-def _make_engine(url: str, kind: str) -> Engine:
+def _connect(kind: str, seconds: float) -> dict[str, object]:
+    """What makes the database itself give up in time: its transactions end within `seconds`."""
+    if kind == "postgresql":
+        limit = f"-c statement_timeout={seconds * 1000:.0f}"
+        return {"connect_timeout": CONNECT_SECONDS, "options": limit}
+    # While another process writes, SQLite waits.
+    return {"timeout": seconds * 2 / 3} if kind == "sqlite" else {}
+
+
+def _make_engine(url: str, kind: str, seconds: float) -> Engine:
     try:
-        engine = create_engine(url, pool_timeout=BUSY_SECONDS, connect_args=_CONNECT.get(kind, {}))
+        engine = create_engine(url, pool_timeout=POOL_SECONDS, connect_args=_connect(kind, seconds))
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(f"database.url is no URL of a database: {error}", _HINT) from None
     except ModuleNotFoundError as error:

@@ -34,7 +34,10 @@ def block(text: str, limit: int) -> str:
 def _harmless(character: str) -> str:
     if " " <= character <= "~":
         return character
-    return REPLACEMENT if unicodedata.category(character) in _BAD else character
+    category = unicodedata.category(character)
+    if category in _BAD:
+        return REPLACEMENT
+    return " " if category == "Zs" else character
 
 
 def number(text: str, most: float = LONGEST) -> float | None:

@@ -52,6 +52,7 @@ class Bookkeeping:
         self._spoken: OrderedDict[str, None] = OrderedDict()
         self._late: deque[Boot | Event] = deque(maxlen=MAX_LATE)
         self._told_at = float("-inf")
+        self._told_lost: dict[str, int] = {}
 
     def use(self, inventory: Inventory) -> None:
         """Another configuration; the database is the same."""
@@ -205,13 +206,11 @@ class Bookkeeping:
 
     def tell(self) -> None:
         """What could not be written, once a minute."""
-        now, missing = time.monotonic(), self.unrecorded()
-        away = self.database.away
-        if (away is None and not missing.lost) or now < self._told_at + TELL_SECONDS:
+        now, missing, away = time.monotonic(), self.unrecorded(), self.database.away
+        is_new = away is not None or missing.lost != self._told_lost
+        if not is_new or now < self._told_at + TELL_SECONDS:
             return
-        if away is None and not missing.waiting:
-            return
-        self._told_at = now
+        self._told_at, self._told_lost = now, missing.lost
         log.error("records.not_written", reason=away.reason if away is not None else None,
                   waiting=missing.waiting, lost=missing.lost)  # fmt: skip
 

@@ -31,6 +31,9 @@ async def bravely(chore: Awaitable[object]) -> bool:
     except (SQLAlchemyError, StorebootError, OSError, ValueError, BusyError) as error:
         log.error("serve.chore_failed", reason=str(error) or type(error).__name__)
         return False
+    except Exception:  # a bug in one chore must not end it for as long as the server runs
+        log.exception("serve.chore_broke")
+        return False
     return True
 
 
