@@ -1,6 +1,10 @@
 # Every target sets up what it needs by itself; .venv/bin/storeboot exists after any of them.
 
-.PHONY: setup demo check test test-all test-nixpkgs bench pynfs lock
+.PHONY: setup demo check test test-machines test-all test-nixpkgs bench pynfs lock
+
+# Two tests at a time: an emulated machine has one processor, and often waits.
+WORKERS = 2
+PYTEST = .venv/bin/pytest --numprocesses=$(WORKERS) --dist=loadgroup
 
 setup:
 	@scripts/setup
@@ -15,13 +19,19 @@ check: setup
 	.venv/bin/lint-imports
 	shellcheck --shell=sh --exclude=SC1091 src/storeboot/initrd/scripts/* scripts/setup scripts/setup-tests scripts/bench .ci/run
 
+# All that needs no firmware, and one booted machine for each promise.
 test: setup
 	@scripts/setup-tests
-	.venv/bin/pytest
+	$(PYTEST)
+
+# Every machine: systems, kernels, protocols, modes, firmware.
+test-machines: setup
+	@scripts/setup-tests
+	$(PYTEST) -m "e2e and not long"
 
 test-all: setup
 	@scripts/setup-tests
-	.venv/bin/pytest -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 # The NixOS modules in the real module system, and NixOS' own stage-1 and stage-2 scripts in a
 # machine, from a checkout of nixpkgs: make test-nixpkgs NIXPKGS=/path/to/nixpkgs

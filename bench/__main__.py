@@ -16,6 +16,7 @@ GROUPS = {
     "boot-long": boot.times,
     "storm": boot.storm,
     "nfs": nfs.measure,
+    "memory": nfs.memory,
     "client": guest.measure,
     "boots": protocol.boots,
     "leases": protocol.leases,

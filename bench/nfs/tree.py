@@ -12,16 +12,17 @@ PATHS = 400  # store paths
 FILES = 10  # a directory
 DIRECTORIES = 23  # a store path, which has 254 inodes then: 100,000 together
 LARGE = 64 << 20  # bytes
+LARGE_NUMBER = 10**6  # in its name, behind those of all packages
 
 
-def make(directory: Path) -> bytes:
+def make(directory: Path, count: int = PATHS) -> bytes:
     """Fill `directory` with a store and a state that has one view of it all; the view's id."""
     store = directory / "nix" / "store"
     store.mkdir(parents=True)
-    names = [_name(number, f"package-{number}") for number in range(PATHS)]
+    names = [_name(number, f"package-{number}") for number in range(count)]
     for number, name in enumerate(names):
         _package(store / name, number)
-    large = _name(PATHS, "large")
+    large = _name(LARGE_NUMBER, "large")
     with (store / large).open("wb") as stream:
         for block in range(LARGE >> 20):
             stream.write(bytes([block]) * (1 << 20))
@@ -50,7 +51,7 @@ def _package(root: Path, number: int) -> None:
 
 
 def large_name() -> bytes:
-    return _name(PATHS, "large").encode()
+    return _name(LARGE_NUMBER, "large").encode()
 
 
 def package_name(number: int) -> bytes:

@@ -28,15 +28,16 @@ OVERLAY = (
     "local-overlay://?lower-store=/nix/.lower%3Fread-only=true"
     "&upper-layer=/nix/.rw-store/store&check-mount=false"
 )
+FEATURES = "local-overlay-store read-only-local-store"
 
 
 @pytest.mark.parametrize(
     ("mode", "kind", "store", "features"),
     [
         ("plain", "local", "", ""),
-        ("pack", "local", "", ""),
-        ("plain", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
-        ("pack", "local-overlay", OVERLAY, "local-overlay-store read-only-local-store"),
+        pytest.param("pack", "local", "", "", marks=pytest.mark.machines),
+        pytest.param("plain", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
+        pytest.param("pack", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
     ],
 )
 async def test_nix_knows_what_it_has_from_the_server(

@@ -72,6 +72,7 @@ async def test_an_unreachable_nfs_port_is_a_named_failure(tmp_path: Path) -> Non
         await trial.wait_off(60)
 
 
+@pytest.mark.machines
 async def test_a_failed_machine_gives_a_shell_if_it_was_asked_to(tmp_path: Path) -> None:
     closing: list[asyncio.Task[None]] = []
     params = ("storeboot.debug=shell",)

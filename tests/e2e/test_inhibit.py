@@ -27,6 +27,7 @@ ExecStart=/run/current-system/sw/bin/systemd-inhibit --what=shutdown --why=exam 
 """
 
 
+@pytest.mark.machines
 async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) -> None:
     built = system("demo")
     trial_spec = replace(

@@ -23,6 +23,7 @@ async def press_until(trial: Trial, key: str, words: str) -> None:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.machines
 async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path: Path) -> None:
     one, two = system(), system(edition=2)
     trial_spec = spec(one, tmp_path / "trial", firmware=True)
@@ -41,6 +42,7 @@ async def test_a_key_at_the_prompt_and_an_older_generation_of_the_menu(tmp_path:
         await trial.power_off(boot)
 
 
+@pytest.mark.machines
 async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
     trial_spec = spec(system(), tmp_path / "trial", firmware=True)
 

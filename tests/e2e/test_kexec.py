@@ -17,6 +17,7 @@ from storeboot.vm.trial import HOST, started, verify
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
+@pytest.mark.machines
 async def test_kexec_brings_a_running_machine_into_the_new_generation(tmp_path: Path) -> None:
     old, new = system("demo"), system(edition=2)
     assert old.store.root == new.store.root

@@ -82,6 +82,7 @@ async def test_a_labelled_disk_keeps_directories_and_takes_what_is_written(tmp_p
     assert listed(disk, "/var/lib/lab") == ["mark"]
 
 
+@pytest.mark.machines
 async def test_a_disk_that_old_overlays_have_filled_is_emptied(tmp_path: Path) -> None:
     disk = await asyncio.to_thread(make_disk, tmp_path)
     await asyncio.to_thread(fill, disk)
@@ -92,6 +93,7 @@ async def test_a_disk_that_old_overlays_have_filled_is_emptied(tmp_path: Path) -
     assert listed(disk, "/storeboot-overlay") == [outcome.boot.id]
 
 
+@pytest.mark.machines
 async def test_a_disk_that_is_not_there_is_said(tmp_path: Path) -> None:
     settings = {"persist_label": "state", "persist_directories": ["/var/lib"]}
     trial_spec = replace(spec(system(), tmp_path / "trial"), settings=settings)

@@ -22,7 +22,7 @@ async def seen(trial: Trial, stage: str, seconds: float = 300) -> str:
     return next(step.detail for step in trial.stages() if step.stage == stage)
 
 
-@pytest.mark.parametrize("flush", [False, True])
+@pytest.mark.parametrize("flush", [False, pytest.param(True, marks=pytest.mark.machines)])
 async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
     """Mounted by a scripted stage 1 from its `fileSystems`, word for word."""
     file_systems = World("scripted", None)(SEED % {"server": HOST_ADDRESS})["fileSystems"]
@@ -44,6 +44,7 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
     assert stages == ["script", "kernel", "initrd", "mount", "silent" if flush else "stage-2"]
 
 
+@pytest.mark.machines
 async def test_the_client_module_with_a_systemd_stage_1(tmp_path: Path) -> None:
     """Debian's systemd in the initrd, networkd in both stages, the agent as the module has it."""
     found = World("systemd", None)(

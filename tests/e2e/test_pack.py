@@ -34,6 +34,7 @@ async def learned(trial: Trial) -> Boot:
     return boot
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize(("suite", "most_rpcs"), [("trixie", 20), ("bookworm", 90)])
 async def test_the_second_boot_has_what_the_first_has_read(
     tmp_path: Path, suite: Suite, most_rpcs: int
@@ -77,7 +78,10 @@ def damaged_copy(pack: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("is_there", "said"),
-    [(True, "what was fetched is damaged"), (False, "404 there is no such pack")],
+    [
+        (True, "what was fetched is damaged"),
+        pytest.param(False, "404 there is no such pack", marks=pytest.mark.machines),
+    ],
 )
 async def test_a_boot_goes_on_without_a_pack_that_is_no_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool, said: str
@@ -104,6 +108,7 @@ class Silent(web.FileResponse):
         return await super().prepare(request)
 
 
+@pytest.mark.machines
 async def test_a_boot_goes_on_without_a_pack_that_never_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +141,7 @@ class Cut(web.FileResponse):
         return writer
 
 
+@pytest.mark.machines
 async def test_a_pack_that_was_cut_is_fetched_from_where_it_was_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +158,7 @@ async def test_a_pack_that_was_cut_is_fetched_from_where_it_was_cut(
     assert int(second.removeprefix("bytes=").rstrip("-")) > 100_000
 
 
+@pytest.mark.machines
 async def test_a_kernel_without_squashfs_boots_plainly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

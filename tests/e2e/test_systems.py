@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 GUEST_ADDRESS = "10.0.2.15"  # what QEMU's DHCP server gives
 
 
-@pytest.mark.parametrize("mode", [(), ("--mode", "plain")])
+@pytest.mark.parametrize(
+    "mode", [(), pytest.param(("--mode", "plain"), marks=pytest.mark.machines)]
+)
 def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) -> None:
     """`storeboot demo --json`, as a user runs it: with a pack, if nothing else is said."""
     output = run([".venv/bin/storeboot", "demo", "--json", "--directory", CACHE, *mode],
@@ -56,6 +58,7 @@ def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) ->
     assert guest["failed_units"] == []
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize(
     ("suite", "flavour", "network", "nfs"),
     [

@@ -156,9 +156,11 @@ async def test_a_body_that_drips_is_given_up(
 
 async def test_a_compressed_body_is_refused(config: Config, running: server.Server) -> None:
     headers = {"Content-Encoding": "gzip"}
-    async with aiohttp.ClientSession(running.service.url) as http:
-        async with http.post("/boots", data=b"\x1f\x8b", headers=headers) as response:
-            assert response.status == 415
+    async with (
+        aiohttp.ClientSession(running.service.url) as http,
+        http.post("/boots", data=b"\x1f\x8b", headers=headers) as response,
+    ):
+        assert response.status == 415
 
 
 @pytest.mark.timeout(120)

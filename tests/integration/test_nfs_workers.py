@@ -21,7 +21,10 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
-from storeboot.deploy.inventory import opened
+from storeboot.deploy.inventory import make_inventory, opened
+from storeboot.deploy.state import StateDirectory
+from storeboot.hosts.database import Database, database_url
+from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
@@ -206,14 +209,22 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
 
 
 def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
+    """As the server remembers them, which asks no database for a connection."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     system = config.hosts["lab1"].system
     added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
-    with opened(config) as inventory:
-        service = BootService(inventory, time.time)
-        assert service.alias_of("127.0.0.7") is None
-        inventory.registry.add_all({"lab7": added}, 0)
+    StateDirectory(config.server.state_directory)
+    database = Database(database_url(config), memory=Memory())
+    assert database.probe()
+    inventory = make_inventory(config, database)
+    service = BootService(inventory, time.time)
+    assert service.alias_of("127.0.0.7") is None
+    inventory.registry.add_all({"lab7": added}, 0)
+    for reason in ("", "it is tried"):
+        if reason:
+            database.lost(reason)
         assert service.alias_of("127.0.0.7") == view_id([str(system)])
+    database.dispose()
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")

@@ -155,19 +155,34 @@ async def test_want_of_descriptors_in_a_worker_closes_files_before_it_refuses(
     async with serving(tmp_path, workers=1) as (running, backend):
         (pid,) = backend.pids
         with await asyncio.to_thread(NfsClient, running.service.config.nfs.port) as client:
-            handle = await tool_handle(client, running)
-            assert await asyncio.to_thread(client.read, handle)
             root = await asyncio.to_thread(client.mount, mount_path(running))
             assert root is not None
-            init = None
-            for name in (running_top(running), b"init"):
-                init = await asyncio.to_thread(client.lookup, init or root, name)
-            assert init is not None
+            system = await asyncio.to_thread(client.lookup, root, running_top(running))
+            assert system is not None
+            names = (b"kernel", b"kernel-params", b"init")
+            found = [await asyncio.to_thread(client.lookup, system, name) for name in names]
+            handles = [handle for handle in found if handle is not None]
+            for handle in (*handles[:-1], await tool_handle(client, running)):
+                assert await asyncio.to_thread(client.read, handle)
+            most = max(map(int, os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 (it is short)
             limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            most = max(map(int, os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 (blocks for no time)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + 1, limits[1]))
-            assert await asyncio.to_thread(client.read, init) == b"#!/bin/sh\n"
+            others = await asyncio.to_thread(fill, running.service.config.nfs.port)
+            assert await asyncio.to_thread(client.read, handles[-1]) == b"#!/bin/sh\n"
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            for each in others:
+                each.socket.close()
+
+
+def fill(port: int) -> list[NfsClient]:
+    """Connections until the server has no descriptor for another one."""
+    made: list[NfsClient] = []
+    while True:
+        made.append(NfsClient(port, source=f"127.0.2.{len(made) + 1}"))
+        try:
+            made[-1].ask(NFS, 3, 0, b"")
+        except ConnectionError:
+            return made
 
 
 def running_top(running: server.Server) -> bytes:

@@ -24,6 +24,7 @@ def what(tmp_path: Path) -> What:
     return What(built.store.root, built.toplevel.text, {"x64": x64})
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize("kind", ["bios", "uefi"])
 def test_from_a_stick_to_our_system(tmp_path: Path, what: What, kind: Kind) -> None:
     stick = tmp_path / "stick.img"

@@ -25,7 +25,7 @@ def what() -> What:
     return What(built.store.root, built.toplevel.text)
 
 
-@pytest.mark.parametrize("kind", ["bios", "uefi"])
+@pytest.mark.parametrize("kind", ["bios", pytest.param("uefi", marks=pytest.mark.machines)])
 def test_from_an_empty_start_to_our_system(tmp_path: Path, what: What, kind: Kind) -> None:
     with bridged("10.77.0.1/24") as server:
         toml = settings(tmp_path, what, mode="full")
@@ -40,6 +40,7 @@ def test_from_an_empty_start_to_our_system(tmp_path: Path, what: What, kind: Kin
             goes_off(running, boot, booted)
 
 
+@pytest.mark.machines
 def test_by_uefi_http_boot(tmp_path: Path, what: What) -> None:
     with bridged("10.77.0.1/24") as server:
         toml = settings(tmp_path, what, mode="full")
@@ -52,6 +53,7 @@ def test_by_uefi_http_boot(tmp_path: Path, what: What) -> None:
                 goes_off(running, boot, booted)
 
 
+@pytest.mark.machines
 @pytest.mark.parametrize("kind", ["bios", "uefi"])
 def test_beside_another_dhcp_server(tmp_path: Path, what: What, kind: Kind) -> None:
     with bridged("10.77.0.1/24") as server, another_dhcp_server(server, tmp_path) as leases:
@@ -65,6 +67,7 @@ def test_beside_another_dhcp_server(tmp_path: Path, what: What, kind: Kind) -> N
             goes_off(running, boot, booted)
 
 
+@pytest.mark.machines
 def test_from_the_second_of_two_nics(tmp_path: Path, what: What) -> None:
     with bridged("10.77.0.1/24", "10.78.0.1/24") as server:
         toml = settings(
@@ -81,6 +84,7 @@ def test_from_the_second_of_two_nics(tmp_path: Path, what: What) -> None:
             goes_off(running, boot, booted)
 
 
+@pytest.mark.machines
 def test_a_machine_in_each_of_two_networks(tmp_path: Path, what: What) -> None:
     other = "52:54:00:00:00:02"
     more = f"""
@@ -103,6 +107,7 @@ system = "{what.system}"
             goes_off(running, boot, started[name])
 
 
+@pytest.mark.machines
 def test_a_switch_that_drops_everything_for_forty_seconds(tmp_path: Path, what: What) -> None:
     """As one with spanning tree does after link-up: here when the initrd asks for its address."""
     with bridged("10.77.0.1/24") as server:

@@ -1,8 +1,7 @@
-"""Lines for other people's DHCP servers, held against those servers where they are installed."""
+"""Lines for other people's DHCP servers, held against those servers."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,14 +39,12 @@ def test_dnsmasq_takes_its_lines(tmp_path: Path) -> None:
     subprocess.run(["dnsmasq", "--test", f"--conf-file={file}"], check=True)
 
 
-@pytest.mark.skipif(shutil.which("dhcpd") is None, reason="ISC dhcpd is not installed")
 def test_isc_takes_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "dhcpd.conf"
     file.write_text(snippet("isc") + "subnet 10.77.0.0 netmask 255.255.255.0 {}\n")
     subprocess.run(["dhcpd", "-t", "-cf", file], check=True)
 
 
-@pytest.mark.skipif(shutil.which("kea-dhcp4") is None, reason="Kea is not installed")
 def test_kea_takes_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "kea.conf"
     file.write_text('{ "Dhcp4": { "subnet4": [],\n' + snippet("kea") + "} }\n")

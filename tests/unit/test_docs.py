@@ -77,3 +77,14 @@ def test_the_readme_shows_what_was_measured() -> None:
     rows = picture.read()
     assert picture.with_tables(picture.README.read_text(), rows) == picture.README.read_text()
     assert picture.PICTURE.read_text() == picture.picture(rows)
+
+
+def test_every_promise_has_a_test() -> None:
+    text = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`([a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", text)
+    rows = re.findall(r"^\| .* \|$", text, re.MULTILINE)
+    assert len(rows) - 2 == len(named)  # but for the two heads
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), (file, name)
+    injected = text.partition("## Failures that the tests inject")[2]
+    assert len(re.findall(r"`[a-z0-9_/]+\.py::", injected)) >= 32

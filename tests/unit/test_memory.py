@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gc
+import tracemalloc
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from storeboot.config import NfsSection
 from storeboot.nfs import limits
-from storeboot.nfs.handle import object_id
+from storeboot.nfs.handle import object_id, path_id
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.program import Programs
@@ -75,11 +77,63 @@ def test_index_gives_back_what_went_in(entries: dict[bytes, int | bytes]) -> Non
     assert index.get(b"no such/name") is None
 
 
+def test_index_gives_back_whole_trees() -> None:
+    """Every directory's entries, and every path by its id."""
+    nodes: dict[bytes, Node] = {}
+    _grow(nodes, b"", depth=3)
+    index = Index(HELLO, nodes)
+    for relative, node in nodes.items():
+        assert index.relative(path_id(relative)) == relative
+        assert index.names(relative) == node.names
+        assert index.get(relative) == replace(node, names=())
+    assert index.relative(path_id(b"nothing")) is None
+
+
+def _grow(nodes: dict[bytes, Node], at: bytes, depth: int) -> None:
+    names = tuple(b"%c-%d" % (letter, depth) for letter in b"abcd") if depth else ()
+    nodes[at] = Node(Kind.DIRECTORY, fileid(HELLO, at), names=names)
+    for name in names:
+        relative = at + b"/" + name if at else name
+        if name.startswith(b"a"):
+            nodes[relative] = Node(Kind.REGULAR, fileid(HELLO, relative), size=depth << 33)
+        else:
+            _grow(nodes, relative, depth - 1)
+
+
+def test_paths_whose_ids_begin_alike_are_told_apart() -> None:
+    """Of an id four bytes are kept; these two share them."""
+    names = (b"file11588", b"file20717")
+    ids = [path_id(name) for name in names]
+    assert ids[0][:4] == ids[1][:4]
+    nodes = {b"": Node(Kind.DIRECTORY, fileid(HELLO, b""), names=names)}
+    nodes |= {name: Node(Kind.REGULAR, fileid(HELLO, name), size=len(nodes)) for name in names}
+    index = Index(HELLO, nodes)
+    assert [index.relative(identity) for identity in ids] == list(names)
+    assert [index.get(name) for name in names] == [nodes[name] for name in names]
+    assert index.relative(ids[0][:4] + bytes(10)) is None
+
+
+def test_a_directory_lists_only_what_can_be_looked_up() -> None:
+    nodes = {b"": Node(Kind.DIRECTORY, 1, names=(b"file", b"socket"))}
+    nodes[b"file"] = Node(Kind.REGULAR, 1)
+    assert Index(HELLO, nodes).names(b"") == (b"file",)
+
+
 def test_index_is_packed() -> None:
-    """A hundred thousand inodes are what one closure has."""
-    nodes = {b"": Node(Kind.DIRECTORY, 1, names=tuple(sorted(b"file%d" % n for n in range(2000))))}
-    nodes |= {b"file%d" % n: Node(Kind.REGULAR, n, size=n) for n in range(2000)}
-    assert Index(HELLO, nodes).cost < 2000 * 150
+    """A hundred thousand inodes are what one closure has, and half a million what a lab has."""
+    count = 20_000
+    nodes = {b"": Node(Kind.DIRECTORY, 1, names=tuple(sorted(b"file%d" % n for n in range(count))))}
+    nodes |= {b"file%d" % n: Node(Kind.REGULAR, n, size=n) for n in range(count)}
+    gc.collect()
+    tracemalloc.start()
+    try:
+        index = Index(HELLO, nodes)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < count * 35
+    assert held == pytest.approx(index.cost, rel=0.2)
 
 
 def read_call(handle: bytes) -> bytes:

@@ -13,8 +13,8 @@ import pytest
 
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.xdr import FileSlice
+from storeboot.nix import beneath
 from storeboot.nix.store import Store
-from storeboot.serve import beneath
 from storeboot.serve.open_files import OpenFiles
 from storeboot.serve.store_tree import StoreTree
 

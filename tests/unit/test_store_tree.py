@@ -15,8 +15,8 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index, Kind, Node
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.views import Catalogue, Entry, NotLoadedError, View
+from storeboot.nix import beneath
 from storeboot.nix.store import Store
-from storeboot.serve import beneath
 from storeboot.serve.store_tree import StoreTree
 
 NAME = b"0" * 32 + b"-package"

@@ -91,10 +91,12 @@ class Reports:
     def file(self, boot: str, part: str) -> Path:
         return self.path / boot / part
 
-    def begin(self, host: str, boot: str, part: str, size: int, keep: Collection[str]) -> Part:
+    def begin(
+        self, host: str, boot: str, part: str, size: int, keep: Collection[str] | None
+    ) -> Part:
         """A part of `size` bytes comes; NoRoomError if it cannot be kept.
 
-        `keep` are the host's boots whose reports stay.
+        `keep` are the host's boots whose reports stay; all of them by default.
         """
         file = self.file(boot, part)
         self._reserve(host, file, size, keep)
@@ -111,13 +113,14 @@ class Reports:
         with self._guard:
             self._coming.pop(file, None)
 
-    def _reserve(self, host: str, file: Path, size: int, keep: Collection[str]) -> None:
+    def _reserve(self, host: str, file: Path, size: int, keep: Collection[str] | None) -> None:
         if size > MAX_PART:
             raise NoRoomError(f"a part of a report may have {MAX_PART} bytes")
         with self._guard:
             if file in self._coming:
                 raise NoRoomError("this part is being sent already")
-            self._forget(host, keep)
+            if keep is not None:
+                self._forget(host, keep)
             boots = self._sizes()
             own = boots.get(file.parent.name, (host, 0, 0.0))[1] + self._promised(file.parent)
             if own + size > MAX_BOOT:

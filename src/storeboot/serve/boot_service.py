@@ -279,15 +279,27 @@ class BootService:
         )
         # Nobody takes roots away between the look at the view's root and the lease.
         with ExitStack() as stack:
-            try:
-                stack.enter_context(self.state.lock(seconds=LOCK_SECONDS))
-            except StorebootError as error:
-                if not self._is_kept(host, view):
-                    raise BusyError(error.message) from None
+            self._hold_roots(stack, host, view)
             if not self.state.is_rooted(view):
                 raise RefusedError(f"view {view} is not kept any more; boot again")
             begun, told = self.books.begin(boot)
         return begun, host, told
+
+    def _hold_roots(self, stack: ExitStack, host: Host, view: str) -> None:
+        """Nobody takes roots away until the stack is left, at least not this one.
+
+        What a host boots anyway is kept by any garbage collection that is under way, and nobody
+        changes what that is before it has ended; so a room that boots does not wait for it.
+        """
+        try:
+            stack.enter_context(self.state.lock(seconds=0.0))
+        except StorebootError:
+            if self._is_kept(host, view):
+                return
+            try:
+                stack.enter_context(self.state.lock(seconds=LOCK_SECONDS))
+            except StorebootError as error:
+                raise BusyError(error.message) from None
 
     def _guest_boots(self, like: str, now: float) -> int:
         try:

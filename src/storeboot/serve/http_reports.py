@@ -11,6 +11,7 @@ from aiohttp import web
 
 from storeboot.deploy.reports import MAX_PART, NoRoomError, Part
 from storeboot.hosts.boots import Boot
+from storeboot.hosts.database import DatabaseAwayError
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.http_bodies import Bodies, pieces, size_of
 from storeboot.serve.threads import BusyError
@@ -28,8 +29,8 @@ async def receive(
 ) -> None:
     """Keep a part of a report; raises the HTTP status where it cannot be kept."""
     size = size_of(request, MAX_PART)
-    newest = await service.ask(service.boots.newest, boot.host, REPORTS_PER_HOST)
-    if boot.id not in newest:
+    newest = await _newest(service, boot.host)
+    if newest is not None and boot.id not in newest:
         raise web.HTTPConflict(reason="other boots of this host were heard of since")
     with bodies.one_more(request):
         try:
@@ -45,6 +46,14 @@ async def receive(
             raise web.HTTPInsufficientStorage(
                 reason="the server's disk does not take the report"
             ) from None
+
+
+async def _newest(service: BootService, host: str) -> set[str] | None:
+    """The host's boots whose reports stay; None while nobody can say."""
+    try:
+        return await service.ask(service.boots.newest, host, REPORTS_PER_HOST)
+    except DatabaseAwayError:
+        return None
 
 
 async def _fill(service: BootService, begun: Part, size: int, request: web.Request) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from storeboot.nfs.v4.clients import Peer
 
-MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 8192
 MAX_PEER_CONNECTIONS = 512  # from one address; a machine has one, or `nconnect` of them (16)
-MAX_STRANGERS = 512
+MAX_STRANGERS = 1024  # as every machine is that comes back when the server was started again
 MAX_PEER_STRANGERS = 32  # more than `nconnect` opens at a time
 
 

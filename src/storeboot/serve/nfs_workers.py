@@ -58,8 +58,9 @@ class Worker:
     answered: bool = False  # ever
 
     @property
-    def silent(self) -> bool:
-        return self.missed >= SILENT
+    def takes_more(self) -> bool:
+        """Whether it has answered lately, and has taken what it was told before."""
+        return self.missed < SILENT and self.channel.waiting < MAX_UNSAID
 
 
 class NfsWorkers:
@@ -151,9 +152,7 @@ class NfsWorkers:
         able = [
             worker
             for worker in self._workers
-            if not worker.silent
-            and worker.channel.waiting < MAX_UNSAID
-            and len(worker.peers) < self._room_of_one
+            if worker.takes_more and len(worker.peers) < self._room_of_one
         ]
         for worker in able:
             if worker.addresses[address]:
@@ -179,7 +178,7 @@ class NfsWorkers:
         loop = asyncio.get_running_loop()
         asked: list[tuple[Worker, int, asyncio.Future[Answer]]] = []
         for worker in self._workers:
-            if not worker.silent:
+            if worker.takes_more:
                 number = next(self._numbers)
                 answer: asyncio.Future[Answer] = loop.create_future()
                 worker.asked[number] = answer

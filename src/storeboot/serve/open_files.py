@@ -18,21 +18,25 @@ class OpenFiles:
         self._tree = tree
         self._limit = limit
         self._open: dict[tuple[bytes, bytes, int], int] = {}
+        # What `has` found last: its descriptor is nearly always what is asked for next.
+        self._found: FileSlice | None = None
+        self._found_descriptor = -1
 
     def has(self, data: FileSlice) -> bool:
         """Whether a file can be read without opening it."""
-        return (data.store_path, data.relative, data.size) in self._open
-
-    def descriptor(self, data: FileSlice) -> int:
-        """The descriptor of a file, good until the next call; a closed one is opened, blocking."""
         key = (data.store_path, data.relative, data.size)
         descriptor = self._open.pop(key, None)
         if descriptor is None:
-            descriptor = self._tree.open(*key)
-            self.keep(data, descriptor)
-        else:
-            self._open[key] = descriptor
-        return descriptor
+            return False
+        self._open[key] = descriptor
+        self._found, self._found_descriptor = data, descriptor
+        return True
+
+    def descriptor(self, data: FileSlice) -> int:
+        """The descriptor of a file, good until the next call; a closed one is opened, blocking."""
+        if data is not self._found and not self.has(data):
+            self.keep(data, self._tree.open(data.store_path, data.relative, data.size))
+        return self._found_descriptor
 
     def keep(self, data: FileSlice, descriptor: int) -> None:
         """Take over a descriptor that `StoreTree.open` has opened."""
@@ -43,6 +47,7 @@ class OpenFiles:
         while len(self._open) >= self._limit:
             self._close_oldest()
         self._open[key] = descriptor
+        self._found, self._found_descriptor = data, descriptor
 
     def shrink(self) -> bool:
         """Give half of the descriptors back; whether there were any."""
@@ -56,4 +61,5 @@ class OpenFiles:
             self._close_oldest()
 
     def _close_oldest(self) -> None:
+        self._found = None
         os.close(self._open.pop(next(iter(self._open))))

@@ -15,8 +15,8 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.errors import DamagedError
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.views import NotLoadedError, View
+from storeboot.nix.beneath import DIRECTORY, FILE, open_beneath, opened
 from storeboot.nix.store import Store
-from storeboot.serve.beneath import DIRECTORY, FILE, open_beneath, opened
 
 # What passes by itself. All else is a fault of that place, which another try would meet again.
 PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})

@@ -82,7 +82,7 @@ class Threads:
 
     def __init__(self) -> None:
         self.asking = Pool("asking", 8)  # short questions to database and files
-        self.boots = Pool("boots", 8)  # what a boot that begins waits for
+        self.boots = Pool("boots", 16)  # what a boot that begins waits for
         self.making = Pool("making", 4)  # initrds, packs, keys: seconds, sometimes minutes
         self.chores = Pool("chores", 4)
         self.reports = Pool("reports", 4)

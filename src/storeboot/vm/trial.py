@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +53,10 @@ REPORT_SECONDS = 600.0
 POWEROFF_SECONDS = 60.0
 
 
+_PORTS = tuple(range(first, first + 64) for first in range(12_000, 32_000, 64))
+_turns = itertools.count()
+
+
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
     """What is tried."""
@@ -89,12 +95,21 @@ Progress = Callable[[str], None]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; a moment later somebody may, and binding says so."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Return ports of loopback that nobody uses; not the same ones again soon.
+
+    They are none of those that Linux gives to connections, and other processes look elsewhere: what
+    was free a moment ago may not be, where trials run side by side.
+    """
+    own = _PORTS[os.getpid() % len(_PORTS)]
+    found: list[int] = []
+    for _ in own:
+        port = own[next(_turns) % len(own)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise BootError(f"no {count} ports of {own} are free")
 
 
 def trial_config(spec: TrialSpec, mac: str = qemu.MAC) -> Config:
