@@ -71,7 +71,9 @@ chmod 755 opt/storeboot/bin/storeboot
 version=$(chroot . "$home/python3" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 library=opt/storeboot/lib/python$version/site-packages
 mkdir -p "$library"
-printf '/opt/checkout/src\n/opt/packages\n' >"$library/storeboot.pth"
+echo /opt/packages >"$library/storeboot.pth"
+cp -r "$checkout/src/storeboot" "$library"
+chroot . "$home/python3" -m compileall -q "/$library/storeboot" # as pip does
 
 mkdir -p old
 pivot_root . old

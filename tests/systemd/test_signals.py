@@ -1,0 +1,150 @@
+"""Every process of the server is killed and stopped, one at a time, under machines at work.
+
+They boot and read without a pause. None may see an error, or wait for longer than a promise says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from network.lab import bridged, needs_root
+from storeboot.process import Child
+from systemd.installed import ADDRESS, DNSMASQ, SERVICE, Installed, installed
+from systemd.machine import ROOT, Machine
+
+pytestmark = [needs_root, pytest.mark.timeout(900)]
+CLIENTS = Path(__file__).with_name("clients.py")
+MAX_STALL = 15.0  # seconds; also until all processes are there again
+PATIENCE = 60.0  # seconds until something is an error, on a machine with other things to do
+DHCP = """
+[dhcp]
+mode = "full"
+[networks.lab]
+interface = "br0"
+address = "10.77.0.1/24"
+range = ["10.77.0.100", "10.77.0.199"]
+[nfs]
+workers = 2
+"""
+
+
+def server_pids(machine: Machine) -> dict[str, int]:
+    """Every process of the server's by what it does; none that is only being started."""
+    found = {"main": machine.main_pid(SERVICE)}
+    # By name, so that the same one keeps its place while another is replaced.
+    workers = sorted(pid for pid, words in machine.pids(SERVICE).items() if "nfs_worker" in words)
+    found |= {f"worker {number}": pid for number, pid in enumerate(workers)}
+    for pid, words in machine.pids(DNSMASQ).items():
+        found["dnsmasq" if "--conf-file=" in words else "warden"] = pid
+    return {name: pid for name, pid in found.items() if pid}
+
+
+@asynccontextmanager
+async def client(machine: Machine, kind: str, source: str) -> AsyncIterator[Callable[[], Any]]:
+    """A client at work; the call says what it has seen since the last one."""
+    path = f"PYTHONPATH={ROOT / 'src'}:{ROOT / 'tests'}"
+    argv = machine.network.argv("env", path, sys.executable, CLIENTS, kind, source)
+    child = await Child.start(argv, piped=True)
+    lines = child.lines()
+
+    async def ask() -> dict[str, Any]:
+        child.send(signal.SIGUSR1)
+        async with asyncio.timeout(PATIENCE):
+            said = await anext(lines)
+        assert said.startswith("{"), said + "".join([f"\n{line}" async for line in lines])
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert await anext(lines) == "ready"
+        yield ask
+    finally:
+        await child.stop(1)
+
+
+async def until_answered(ask: Callable[[], Any], kinds: str) -> dict[str, Any]:
+    """Wait until there were answers again; what was seen in the whole time."""
+    stall = 0.0
+    wrong: list[str] = []
+    deadline = time.monotonic() + PATIENCE
+    for since in (0, 1):  # the first answer ends the stall, and the next look sees all of it
+        while True:
+            seen = await ask()
+            stall, wrong = max(stall, seen["stall"]), wrong + seen["wrong"]
+            if seen["answers"]:
+                break
+            assert time.monotonic() < deadline, f"{kinds}: no answer, {since}, {wrong}"
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.3)
+    return {"stall": stall, "wrong": wrong}
+
+
+async def replaced(machine: Machine, before: dict[str, int], pid: int) -> float:
+    """Wait until the process is gone and all kinds are there again; how long that took."""
+    begun = time.monotonic()
+
+    def done() -> bool:
+        now = server_pids(machine)
+        return pid not in now.values() and now.keys() == before.keys()
+
+    await asyncio.to_thread(machine.until, done, PATIENCE, f"{pid} is replaced")
+    took = time.monotonic() - begun
+    # Dnsmasq is only known to stand still if it has answered before.
+    await asyncio.to_thread(machine.until, lambda: is_ready(machine), PATIENCE)
+    return took
+
+
+def is_ready(machine: Machine) -> bool:
+    """Whether the server that runs now has said that it serves, and that dnsmasq answers."""
+    own = f"_PID={machine.status_pid(SERVICE)}"
+    said = machine.run("journalctl", "--no-pager", "--output=cat", own)
+    return "dhcp.answers" in said and "serve.ready" in said
+
+
+async def test_no_machine_notices_that_a_process_was_killed_or_stopped(
+    record_property: Callable[[str, object], None],
+) -> None:
+    with bridged(f"{ADDRESS}/24") as network, installed(network, DHCP, dhcp=True) as service:
+        await _try_all(service, record_property)
+
+
+async def _try_all(service: Installed, record_property: Callable[[str, object], None]) -> None:
+    machine = service.machine
+    machine.until(lambda: is_ready(machine), PATIENCE)
+    async with AsyncExitStack() as stack:
+        clients = {
+            f"{kind} {source}": await stack.enter_async_context(client(machine, kind, source))
+            # Four that read: whichever worker they are given to, each has some.
+            for kind, source in (
+                *(("reads", f"127.0.0.{number}") for number in range(11, 15)),
+                ("boots", "127.0.0.21"),
+            )
+        }
+        for name, ask in clients.items():
+            await until_answered(ask, name)
+        figures = []
+        for name in ("main", "worker 0", "worker 1", "dnsmasq", "warden"):
+            for number in (signal.SIGKILL, signal.SIGSTOP):
+                before = server_pids(machine)
+                assert set(before) == {"main", "worker 0", "worker 1", "dnsmasq", "warden"}
+                os.kill(before[name], number)
+                took = await replaced(machine, before, before[name])
+                seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
+                stall = max(each["stall"] for each in seen.values())
+                wrong = {each: what["wrong"] for each, what in seen.items() if what["wrong"]}
+                figures.append(f"{number.name} {name}: {took:.1f} s, stall {stall:.1f} s")
+                record_property(f"{number.name} {name}", figures[-1])
+                assert not wrong, (figures, wrong)
+                assert max(stall, took) <= MAX_STALL, figures
