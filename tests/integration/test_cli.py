@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.daemons import serving
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config
 from storeboot.errors import CommandError
@@ -44,19 +45,22 @@ async def fails(directory: Path, *words: object, environment: dict[str, str] | N
     return text
 
 
-@pytest.mark.parametrize(
-    ("system", "said"),
-    [
-        ("hello", "'hello' is not a store path"),
-        ("/nix/store/" + "0" * 32 + "-none", f"/nix/store/{'0' * 32}-none does not exist in"),
-    ],
-)
-async def test_serve__a_system_that_is_none(
-    config: Config, tmp_path: Path, system: str, said: str
-) -> None:
-    text = as_toml(config).replace(str(config.hosts["lab1"].system), system)
+async def test_serve__a_system_that_is_no_store_path(config: Config, tmp_path: Path) -> None:
+    text = as_toml(config).replace(str(config.hosts["lab1"].system), "hello")
     output = await fails(tmp_path, "serve", "-c", write(tmp_path, text))
-    assert f"error: {said}" in output
+    assert "error: 'hello' is not a store path" in output
+
+
+async def test_serve__a_system_that_is_not_there(config: Config, tmp_path: Path) -> None:
+    """Machines that run need their store, so the server says what is wrong and goes on."""
+    missing = f"/nix/store/{'0' * 32}-none"
+    text = as_toml(config).replace(str(config.hosts["lab1"].system), missing)
+    async with serving(config, write(tmp_path, text)) as served:
+        await served.answers_nfs()
+        assert f"host lab1 cannot boot: {missing} does not exist" in await served.script(MAC)
+        said = served.output.read_text()
+    assert f"{missing} does not exist in" in said
+    assert "serve.no_host_can_boot" in said
 
 
 async def test_serve__ports_that_are_taken(config: Config, tmp_path: Path) -> None:
@@ -85,8 +89,9 @@ async def test_serve__a_host_that_is_wrong_with_its_group(config: Config, tmp_pa
 
 async def test_serve__a_command_line_that_is_too_long(config: Config, tmp_path: Path) -> None:
     text = as_toml(config) + f'kernel_params = ["{"x" * 2000}"]\n'
-    said = await fails(tmp_path, "serve", "-c", write(tmp_path, text))
-    assert "at most 2047 fit" in said
+    async with serving(config, write(tmp_path, text)) as served:
+        assert "at most 2047 fit" in await served.script(MAC)
+        assert "at most 2047 fit" in served.output.read_text()
 
 
 @pytest.mark.parametrize("program", ["nix", "busybox"])
@@ -95,8 +100,11 @@ async def test_serve__programs_that_are_missing(
 ) -> None:
     directory = _path_without(tmp_path, program)
     path = write(tmp_path, as_toml(config))
-    said = await fails(tmp_path, "serve", "-c", path, environment={"PATH": str(directory)})
-    assert f"error: program '{program}' is not installed" in said
+    async with serving(config, path, "/usr/bin/env", f"PATH={directory}") as served:
+        await served.answers_nfs()
+        said = served.output.read_text()
+    assert f"program '{program}' is not installed" in said
+    assert "serve.no_host_can_boot" in said
 
 
 @pytest.mark.parametrize("program", ["nix-instantiate", "qemu-system-x86_64"])
