@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from pathlib import Path
+
+import pytest
 
 from storeboot.process import run
 
@@ -28,3 +31,12 @@ def test_a_wheel_has_the_units(tmp_path: Path) -> None:
     assert packed == {
         f"{places[path.parent.name]}/{path.name}": path.read_bytes() for path in shipped
     }
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
+def test_units_that_the_documents_name_are_shipped(page: Path) -> None:
+    units = {path.name for path in (ROOT / "systemd" / "system").iterdir()}
+    text = page.read_text()
+    assert set(re.findall(r"\bstoreboot(?:-[a-z]+)?\.(?:service|socket)\b", text)) <= units
+    for place in re.findall(r"\bsystemd/(?:system|sysusers\.d|tmpfiles\.d)/[\w.]+", text):
+        assert (ROOT / place).exists(), place
