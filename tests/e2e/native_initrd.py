@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from e2e.systems import drivers
 from storeboot.initrd import cpio, modules
 from storeboot.initrd.busybox import find_busybox
 from storeboot.nix.system import read_system
@@ -73,10 +74,10 @@ def busybox_members() -> list[cpio.Member]:
 
 
 def module_members(built: DemoSystem) -> list[cpio.Member]:
-    """Kernel modules for virtio, NFS and overlayfs, with their indexes."""
+    """Kernel modules for the card, NFS and overlayfs, with their indexes."""
     system = read_system(built.store, built.toplevel)
     tree = modules.read_tree(system.modules)
-    files = modules.needed(tree, modules.Needs(("virtio_net",)), built.toplevel.text)
+    files = modules.needed(tree, modules.Needs(drivers(built)), built.toplevel.text)
     base = f"lib/modules/{system.kernel_version}"
     loaded = [
         cpio.regular(f"{base}/{modules.plain(file)}", modules.load(tree.directory / file))

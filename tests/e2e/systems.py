@@ -45,6 +45,11 @@ def system(
     )  # fmt: skip
 
 
+def drivers(built: DemoSystem) -> tuple[str, ...]:
+    """Modules for the machine's card: for QEMU's one, and any for what has its own built in."""
+    return ("loop",) if built.uml else ("virtio_net",)
+
+
 def spec(
     built: DemoSystem,
     directory: Path,
@@ -69,8 +74,7 @@ def spec(
         has_nix=built.has_nix,
         disk=disk,
         kernel_params=(*QUICKLY, *kernel_params),
-        # The driver of QEMU's card; user-mode Linux has its own built in.
-        drivers=("loop",) if built.uml else ("virtio_net",),
+        drivers=drivers(built),
         firmware=firmware,
         uml=built.uml,
     )

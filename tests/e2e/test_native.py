@@ -22,13 +22,13 @@ async def seen(trial: Trial, stage: str, seconds: float = 300) -> str:
     return next(step.detail for step in trial.stages() if step.stage == stage)
 
 
-@pytest.mark.parametrize("flush", [False, pytest.param(True, marks=pytest.mark.machines)])
+@pytest.mark.parametrize("flush", [False, True])
 async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
     """Mounted by a scripted stage 1 from its `fileSystems`, word for word."""
     file_systems = World("scripted", None)(SEED % {"server": HOST_ADDRESS})["fileSystems"]
-    plain = system("micro", flavour="scripted")
+    plain = system("micro", flavour="scripted", uml=True)
     initrd = native_initrd.scripted(plain, tmp_path, file_systems, flush=flush)
-    built = system("micro", native=Native(initrd))
+    built = system("micro", native=Native(initrd), uml=True)
     async with started(spec(built, tmp_path, mode="native"), print) as trial:
         await seen(trial, "mount")
         if flush:
@@ -44,7 +44,6 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
     assert stages == ["script", "kernel", "initrd", "mount", "silent" if flush else "stage-2"]
 
 
-@pytest.mark.machines
 async def test_the_client_module_with_a_systemd_stage_1(tmp_path: Path) -> None:
     """Debian's systemd in the initrd, networkd in both stages, the agent as the module has it."""
     found = World("systemd", None)(
@@ -55,11 +54,11 @@ async def test_the_client_module_with_a_systemd_stage_1(tmp_path: Path) -> None:
         """
     )
     assert found["failed"] == []
-    plain = system("demo")
+    plain = system("demo", uml=True)
     trees = [tree.path for tree in packages(CACHE, "trixie").packages]
     initrd = systemd_initrd.make(plain, trees, tmp_path, found)
     units, agent = native_units.write(tmp_path / "units", found)
-    built = system("demo", native=Native(initrd, units, agent))
+    built = system("demo", native=Native(initrd, units, agent), uml=True)
     outcome = await run_trial(spec(built, tmp_path, mode="native"), print)
     stages = [step.stage for step in outcome.steps]
     assert stages[:4] == ["script", "kernel", "initrd", "mount"]

@@ -11,13 +11,14 @@ from e2e.systems import CACHE
 from network.lab import Namespace, attached
 from storeboot.process import run
 from storeboot.vm.demo.debian import fetch
+from storeboot.vm.demo.locking import locked
 
 
 def trixie_ipxe(directory: Path) -> Path:
     """The programs of Debian trixie: bookworm's are of 2019."""
-    (deb,) = (
-        file for file in fetch(["ipxe"], "trixie", CACHE / "ipxe") if file.name[:5] == "ipxe_"
-    )
+    work = CACHE / "ipxe"
+    with locked(work):
+        (deb,) = (file for file in fetch(["ipxe"], "trixie", work) if file.name[:5] == "ipxe_")
     run(["dpkg-deb", "-x", deb, directory / "ipxe"])
     return directory / "ipxe" / "usr" / "lib" / "ipxe"
 

@@ -19,7 +19,7 @@ from storeboot import config
 from storeboot.deploy.inventory import opened
 from storeboot.nix.store import Store
 
-pytestmark = [needs_root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.timeout(300)]
 PXE = "PXEClient:Arch:{:05}:UNDI:002001".format
 URL = "http://10.77.0.1:8080/boot.ipxe"
 HTTP = "http://10.77.0.1:8080/firmware/x64.efi"

@@ -18,7 +18,7 @@ from network.serving import Served, What, served, settings
 from storeboot.initrd.busybox import find_busybox
 from storeboot.nix.store import Store, StorePath
 
-pytestmark = [needs_root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.timeout(300)]
 MAC, SERIAL = "dc:a6:32:01:02:03", "10000000abcdef12"
 PXE = {60: b"PXEClient:Arch:00000:UNDI:002001".hex(), 93: "0000"}
 

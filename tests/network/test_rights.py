@@ -20,7 +20,7 @@ from storeboot.nix.store import Store
 from storeboot.serve.dnsmasq_runner import find_user
 from systemd.machine import processes
 
-pytestmark = [needs_root, pytest.mark.timeout(120)]
+pytestmark = [needs_root, pytest.mark.timeout(300)]
 NOBODY = 65534
 MASK = 1 << 10 | 1 << 12 | 1 << 13  # NET_BIND_SERVICE, NET_ADMIN, NET_RAW (capability.h)
 PATIENCE = 10  # seconds more, for a machine that has other things to do

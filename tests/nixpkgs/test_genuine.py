@@ -20,11 +20,7 @@ NATIVE = f"""
   storeboot.client.native = {{ enable = true; server = "{HOST_ADDRESS}"; }};
   networking.useNetworkd = true;
 """
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(NIXPKGS is None, reason="make test-nixpkgs NIXPKGS=<path>"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.machines, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("flush", [False, True])

@@ -1,0 +1,36 @@
+"""Real systemd in user-mode Linux: both kernels, every file over NFS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2e.systems import spec, system
+from storeboot.config import NfsVersion
+from storeboot.vm.demo.build import Flavour, NetworkManager
+from storeboot.vm.demo.packages import Suite
+from storeboot.vm.trial import run_trial
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+
+@pytest.mark.parametrize(
+    ("suite", "flavour", "network", "nfs"),
+    [
+        ("trixie", "systemd", "networkd", "4.2"),
+        ("bookworm", "scripted", "dhcpcd", "3"),
+    ],
+)
+async def test_every_file_of_a_system(
+    suite: Suite, flavour: Flavour, network: NetworkManager, nfs: NfsVersion, tmp_path: Path
+) -> None:
+    built = system("demo", suite=suite, flavour=flavour, network=network, uml=True)
+    outcome = await run_trial(spec(built, tmp_path, nfs), print)
+    facts = outcome.report.facts
+    assert outcome.report.boot.version == nfs
+    assert facts["lower_fstype"] == "nfs"
+    assert facts["kernel"].startswith({"trixie": "6.12.", "bookworm": "6.1."}[suite])
+    assert facts["failed_units"].split() == []
+    names = [step.stage for step in outcome.steps]
+    assert names[-2:] == ["multi-user", "shutdown"]
