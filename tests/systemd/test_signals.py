@@ -21,11 +21,14 @@ import pytest
 from network.lab import bridged, needs_root
 from storeboot.process import Child
 from systemd.installed import ADDRESS, DNSMASQ, SERVICE, Installed, installed
+from systemd.kernel_readers import KernelReader, kernel_reader
 from systemd.machine import ROOT, Machine
 
 pytestmark = [needs_root, pytest.mark.timeout(900)]
 CLIENTS = Path(__file__).with_name("clients.py")
-MAX_STALL = 15.0  # seconds; also until all processes are there again
+MAX_STALL = (
+    60.0  # seconds, on a machine that is busy; docs/reliability.md has what an idle one needs
+)
 PATIENCE = 60.0  # seconds until something is an error, on a machine with other things to do
 DHCP = """
 [dhcp]
@@ -114,13 +117,25 @@ def is_ready(machine: Machine) -> bool:
 
 
 async def test_no_machine_notices_that_a_process_was_killed_or_stopped(
-    record_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
     with bridged(f"{ADDRESS}/24") as network, installed(network, DHCP, dhcp=True) as service:
-        await _try_all(service, record_property)
+        async with (
+            kernel_reader(service, "bookworm", "3", tmp_path / "one") as one,
+            kernel_reader(service, "trixie", "4.2", tmp_path / "other") as other,
+        ):
+            await _try_all(service, record_property, (one, other))
+            for reader in (one, other):
+                assert not reader.complaints()
+                record_property(f"{reader.machine.console} stall", reader.longest_stall())
+                assert reader.longest_stall() <= MAX_STALL
 
 
-async def _try_all(service: Installed, record_property: Callable[[str, object], None]) -> None:
+async def _try_all(
+    service: Installed,
+    record_property: Callable[[str, object], None],
+    readers: tuple[KernelReader, ...],
+) -> None:
     machine = service.machine
     machine.until(lambda: is_ready(machine), PATIENCE)
     async with AsyncExitStack() as stack:
@@ -141,6 +156,8 @@ async def _try_all(service: Installed, record_property: Callable[[str, object], 
                 assert set(before) == {"main", "worker 0", "worker 1", "dnsmasq", "warden"}
                 os.kill(before[name], number)
                 took = await replaced(machine, before, before[name])
+                for reader in readers:
+                    await reader.until_read(PATIENCE)
                 seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
                 stall = max(each["stall"] for each in seen.values())
                 wrong = {each: what["wrong"] for each, what in seen.items() if what["wrong"]}

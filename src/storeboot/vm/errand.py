@@ -57,7 +57,7 @@ async def run_in_uml(
     The script finds the modules of the NFS client loaded, and the host's loopback at HOST_ADDRESS.
     Console and logs are left in `directory`.
     """
-    initrd = await asyncio.to_thread(_errand_initrd, kernel, directory / "errand.cpio")
+    initrd = await asyncio.to_thread(errand_initrd, kernel, directory / "errand.cpio")
     async with _errand(script, variables) as (url, results):
         spec = uml.UmlSpec(kernel, initrd, (f"errand={url}", "loglevel=4"), memory=memory)
         async with uml.running(spec, directory) as machine:
@@ -74,8 +74,11 @@ async def run_in_uml(
     return results.result()
 
 
-def _errand_initrd(kernel: UmlKernel, path: Path) -> Path:
-    """Write an initrd of busybox, the NFS client's modules and the script that starts all."""
+def errand_initrd(kernel: UmlKernel, path: Path, script: str = "") -> Path:
+    """Write an initrd of busybox, the NFS client's modules and what starts an errand.
+
+    With a script the machine runs that one, and asks nobody for another.
+    """
     tree = modules.read_tree(kernel.modules)
     files = modules.needed(tree, modules.Needs(drivers=("loop",)), kernel.version)
     base = f"lib/modules/{kernel.version}"
@@ -84,6 +87,7 @@ def _errand_initrd(kernel: UmlKernel, path: Path) -> Path:
         cpio.regular("bin/busybox", busybox.read_bytes(), 0o755),
         cpio.symlink("bin/sh", "busybox"),
         cpio.regular("init", Path(__file__).with_name("errand.init").read_bytes(), 0o755),
+        *([cpio.regular("errand", script.encode())] if script else []),
         cpio.character_device("dev/console", 0o600, 5, 1),
         *(
             cpio.regular(f"{base}/{modules.plain(file)}", modules.load(tree.directory / file))

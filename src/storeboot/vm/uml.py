@@ -34,6 +34,7 @@ class UmlSpec:
     params: tuple[str, ...] = ()  # of the kernel's command line
     mac: str = "52:54:00:12:34:56"
     memory: int = 512  # MiB
+    enter: tuple[str, ...] = ()  # words before the network's program, such as `ip netns exec NAME`
 
 
 def arguments(spec: UmlSpec, *, network: Path, directory: Path) -> list[str | Path]:
@@ -102,7 +103,7 @@ async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
     console = directory / "console.log"
     # A socket's path is short (108 bytes), the directory's may not be; memory belongs on a tmpfs.
     with TemporaryDirectory(prefix="storeboot-", dir="/dev/shm") as short:
-        async with _network(Path(short, "network")) as network:
+        async with _network(Path(short, "network"), spec.enter) as network:
             argv = arguments(spec, network=network, directory=Path(short))
             # The loader is named relative to the kernel's own directory.
             child = await Child.start(argv, output=console, cwd=spec.kernel.program.parent)
@@ -123,10 +124,10 @@ async def _end(child: Child) -> None:
 
 
 @asynccontextmanager
-async def _network(socket: Path) -> AsyncIterator[Path]:
+async def _network(socket: Path, enter: tuple[str, ...]) -> AsyncIterator[Path]:
     """Give the socket of a user-mode network that waits for one machine."""
     slirp = find_program("slirp4netns", _INSTALL_SLIRP)
-    child = await Child.start([slirp, "--target-type=bess", socket], piped=True)
+    child = await Child.start([*enter, slirp, "--target-type=bess", socket], piped=True)
     said: list[str] = []
     listens = asyncio.Event()
 
