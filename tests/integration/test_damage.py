@@ -62,7 +62,8 @@ class Room:
     def status(self) -> dict[str, list[str]]:
         """What is damaged, by host."""
         rows = json.loads(self.command("status", "--json"))
-        return {name: row["damaged"] for name, row in rows.items() if row["damaged"]}
+        hosts = {name: row for name, row in rows.items() if row and "damaged" in row}
+        return {name: row["damaged"] for name, row in hosts.items() if row["damaged"]}
 
     async def boot(self, http: aiohttp.ClientSession, host: str) -> None:
         """All that a machine gets is what it should be."""

@@ -222,7 +222,8 @@ class Room:
         """What `status` calls damaged."""
         argv: list[str | Path] = [STOREBOOT, "status", "--json", "--config", self.file]
         rows = json.loads(await asyncio.to_thread(run, argv, seconds=60))
-        return {name: row["damaged"] for name, row in rows.items() if row.get("damaged")}
+        hosts = {name: row for name, row in rows.items() if row and "damaged" in row}
+        return {name: row["damaged"] for name, row in hosts.items() if row["damaged"]}
 
     def forget_everything(self) -> None:
         """The server has never run here; its store stays."""
