@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Op
 from storeboot.nfs.views import View
 from storeboot.nfs.xdr import FileSlice
+from storeboot.process import run
 from unit.nfs_tree import BIG, HELLO, KEY, call, loaded_programs
 from unit.test_sessions import Machine
 from unit.test_v3 import NFS, walk
@@ -247,3 +249,13 @@ def test_a_reply_to_a_narrow_session_is_not_kept_for_wide_ones() -> None:
     assert highest(wide, session, 1) == 63
     assert highest(narrow, thin, 1) == 0
     assert highest(wide, session, 2) == 63
+
+
+def test_a_worker_imports_nothing_that_only_the_main_process_needs() -> None:
+    """What it imports is in memory once for each worker."""
+    program = (
+        "import sys; from storeboot.serve import nfs_worker; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    imported = set(run([sys.executable, "-c", program]).split())
+    assert not imported & {"aiohttp", "alembic", "click", "pydantic", "sqlalchemy", "zstandard"}
