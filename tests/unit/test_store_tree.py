@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index, Kind, Node
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.views import Catalogue, Entry, NotLoadedError, View
+from storeboot.nfs.views import Catalogue, Entry, NotLoadedError, View, view_id
 from storeboot.nix import beneath
 from storeboot.nix.store import Store
 from storeboot.serve.store_tree import StoreTree
@@ -158,16 +159,15 @@ def test_want_of_descriptors_is_no_fault_of_the_directory(
 def test_a_store_path_that_is_gone_leaves_the_others_of_its_view(
     tree: StoreTree, root: Path
 ) -> None:
-    record = f'{{"toplevels": [], "registration": "", "paths": {_paths(NAME, OTHER)}}}'
-    (root / "state" / "views" / f"{ID.hex()}.json").write_text(record)
+    identity = describe_view(root / "state", NAME, OTHER)
     other = Store(root).directory / os.fsdecode(OTHER)
     other.rmdir()
-    view = tree.load(NotLoadedError(ID))
+    view = tree.load(NotLoadedError(identity))
     assert isinstance(view, View)
     assert view.names == (NAME,)
     catalogue = Catalogue(HandleCodec(bytes(32)))
     catalogue.add_view(view)
-    token = catalogue.codec.encode_token(MountToken(ID, bytes(8)))
+    token = catalogue.codec.encode_token(MountToken(identity, bytes(8)))
     mounted = catalogue.mount(token.encode())
     assert catalogue.lookup(mounted, NAME).node.kind is Kind.DIRECTORY
     with pytest.raises(NotLoadedError) as missing:
@@ -186,5 +186,11 @@ def test_a_store_path_that_is_gone_leaves_the_others_of_its_view(
     assert catalogue.resolve(catalogue.raw(found)) == found
 
 
-def _paths(*names: bytes) -> str:
-    return "[" + ", ".join(f'"/nix/store/{os.fsdecode(name)}"' for name in names) + "]"
+def describe_view(state: Path, *names: bytes) -> bytes:
+    """Write the description of a view that boots the first of these paths; returns its id."""
+    paths = [f"/nix/store/{os.fsdecode(name)}" for name in names]
+    identity = view_id(paths[:1])
+    registration = "".join(f"{path}\n{'0' * 64}\n1\n\n0\n" for path in paths)
+    document = {"toplevels": paths[:1], "paths": paths, "registration": registration}
+    (state / "views" / f"{identity.hex()}.json").write_text(json.dumps(document))
+    return identity
