@@ -15,7 +15,9 @@ from pathlib import Path
 import structlog
 
 from storeboot import files
+from storeboot.errors import StoreError
 from storeboot.nfs.views import FLAT_DIRECTORY_NAME, flat_name
+from storeboot.nix.beneath import FILE, open_beneath, opened
 from storeboot.nix.store import Store, StorePath
 from storeboot.pack import tar
 from storeboot.pack.hot import HotList
@@ -238,8 +240,15 @@ class _Writer:
         if inode.path in self._hot:
             self.hot_files += 1
             self.hot_bytes += inode.size
-        place = self._store.directory / os.fsdecode(inode.path)
-        with place.open("rb") as stream:
+        with opened(os.fsencode(self._store.directory)) as top:
+            descriptor = open_beneath(top, inode.path, FILE)
+        with os.fdopen(descriptor, "rb") as stream:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode) or state.st_size != inode.size:
+                raise StoreError(
+                    f"{self._store.directory / os.fsdecode(inode.path)} has changed in place",
+                    "nix-store --verify --check-contents finds what is wrong",
+                )
             yield from tar.hot(inode, iter(lambda: stream.read(_PIECE), b""))
 
 

@@ -132,6 +132,8 @@ class _Guess:
                     yield self._follow(f"{units}/{name}/{unit}") or self._follow(f"{units}/{unit}")
 
     def _named_by(self, file: Path) -> Iterator[Path | None]:
+        if not file.is_file():  # a FIFO would never end
+            return
         with file.open("rb") as stream:
             if stream.read(4) == b"\x7fELF":
                 for name, directories in _needed(file):

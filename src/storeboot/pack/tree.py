@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from storeboot.nix.beneath import DIRECTORY, open_beneath, opened
 from storeboot.nix.store import Store, StorePath
 
 
@@ -47,18 +48,33 @@ def inodes(store: Store, paths: Iterable[StorePath]) -> Iterator[Inode]:
 
 
 def _below(base: Path, name: str) -> Iterator[Inode]:
-    pending = [name]
-    while pending:
-        path = pending.pop()
-        place = base / path
-        found = place.lstat()
-        yield Inode(
-            path=os.fsencode(path),
-            mode=found.st_mode,
-            size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
-            mtime=int(found.st_mtime),
-            target=os.fsencode(place.readlink()) if stat.S_ISLNK(found.st_mode) else b"",
-        )
-        if stat.S_ISDIR(found.st_mode):
-            names = sorted((os.fsencode(child.name) for child in place.iterdir()), reverse=True)
-            pending += [f"{path}/{os.fsdecode(name)}" for name in names]
+    """Walk by descriptors: a directory that is swapped for a link on the way is not entered."""
+    with opened(os.fsencode(base)) as top:
+        pending = [_inode(top, os.fsencode(name), os.fsencode(name))]
+        while pending:
+            inode = pending.pop()
+            yield inode
+            if inode.is_directory:
+                pending += _children(top, inode.path)
+
+
+def _children(top: int, path: bytes) -> list[Inode]:
+    """Return what is in a directory, the last name first."""
+    directory = open_beneath(top, path, DIRECTORY)
+    try:
+        names = sorted(map(os.fsencode, os.listdir(directory)), reverse=True)  # noqa: PTH208
+        return [_inode(directory, name, path + b"/" + name) for name in names]
+    finally:
+        os.close(directory)
+
+
+def _inode(directory: int, name: bytes, path: bytes) -> Inode:
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    is_link = stat.S_ISLNK(found.st_mode)
+    return Inode(
+        path=path,
+        mode=found.st_mode,
+        size=found.st_size if stat.S_ISREG(found.st_mode) else 0,
+        mtime=int(found.st_mtime),
+        target=os.readlink(name, dir_fd=directory) if is_link else b"",
+    )
