@@ -421,7 +421,7 @@ def test_modes_that_an_older_version_has_given_are_narrowed(room: Room) -> None:
         if not place.is_symlink():
             place.chmod(0o755 if place.is_dir() else 0o644)
     with opened(room.config) as inventory:
-        inventory.resume(0.0)
+        inventory.systems.mend()
     wide = [
         place
         for place in (room.state, *room.state.rglob("*"))
