@@ -374,8 +374,11 @@ async def test_strays_are_left_alone_and_named_once(room: Room) -> None:
 async def test_what_a_killed_process_has_left_is_swept_at_the_start(room: Room) -> None:
     left = [
         room.state / name / f".{'5' * 32}.{end}.0123abcd.partial"
-        for name, end in (("views", "json"), ("packs", "squashfs"), ("initrds", "img"))
-    ]
+        for name, end in (
+            ("views", "json"), ("packs", "squashfs"), ("initrds", "img"), ("reports/0b", "facts"),
+        )
+    ]  # fmt: skip
+    (room.state / "reports" / "0b").mkdir()
     for file in left:
         file.write_text("half")
     assert await room.serve_and_boot() == []
