@@ -7,6 +7,7 @@ rollouts            held alone while rollouts are carried on
 serving             its modification time is when the server was up last
 garbage.json        store paths that a collection has given up and not yet deleted
 storeboot.sqlite    added hosts, boots and events
+memory.json         what the server has to know while its database is away
 profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
 initrds/            built initrds, by the hash of all that went into them
@@ -28,7 +29,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -60,7 +60,10 @@ _OURS = {
     "databases": re.compile(r"[0-9a-f]{32}\.gz"),
     "profiles": _HOST,
 }
-_OTHERS = "dhcp"  # also read by dnsmasq's user, so its modes are not ours to change
+# At the top. What is in dhcp is also read by dnsmasq's user, so its modes are not ours to change.
+_TOP = re.compile(
+    r"(server\.key|lock|rollouts|serving|[a-z]+\.json|storeboot\.sqlite|dhcp|lost\+found|\.)"
+)
 
 
 class StateDirectory:
@@ -80,8 +83,9 @@ class StateDirectory:
         """What a server does at its start: remove what killed processes have left half written,
         take permissions away that older versions have given, and name what does not belong here.
         """
-        for name in ("", *sorted({*_DIRECTORIES, *_OURS, "ssh"})):
-            for left in files.sweep(self.path / name):
+        places = [self.path / name for name in ("", *sorted({*_DIRECTORIES, *_OURS, "ssh"}))]
+        for place in (*places, *(self.path / "reports").iterdir()):
+            for left in files.sweep(place):
                 log.info("state.swept", file=str(left))
         for stray in self.strays():
             log.warning("state.stray", file=str(stray), reason="it is none of ours, and left alone")
@@ -93,12 +97,19 @@ class StateDirectory:
             files.restrict(self.path / f"storeboot.sqlite{suffix}", files.FILE_MODE)
 
     def _restrict(self) -> None:
-        for place, directories, names in os.walk(self.path):
-            files.restrict(Path(place), files.DIRECTORY_MODE)
-            directories[:] = [name for name in directories if name != _OTHERS]
-            for name in names:
-                if not Path(place, name).is_symlink():
-                    files.restrict(Path(place, name), files.FILE_MODE)
+        """A directory that has more in it than we have put there is somebody else's as well."""
+        own = {*_DIRECTORIES, *_OURS, "ssh"}
+        if all(_TOP.match(place.name) or place.name in own for place in self.path.iterdir()):
+            files.restrict(self.path, files.DIRECTORY_MODE)
+        for name in sorted(own):
+            for place, _, names in os.walk(self.path / name):
+                files.restrict(Path(place), files.DIRECTORY_MODE)
+                for each in names:
+                    if not Path(place, each).is_symlink():
+                        files.restrict(Path(place, each), files.FILE_MODE)
+        for file in self.path.iterdir():
+            if _TOP.match(file.name) and file.is_file() and not file.is_symlink():
+                files.restrict(file, files.FILE_MODE)
 
     def strays(self) -> list[Path]:
         """Files and directories that are none of ours, where every name has a meaning."""
@@ -289,22 +300,6 @@ class StateDirectory:
 
     def report(self, boot: str, part: str) -> Path:
         return self.path / "reports" / boot / part
-
-    def keep_reports(self, host: str, boots: set[str]) -> None:
-        """Reports of other boots of this host go; each directory says whose it is."""
-        for directory in (self.path / "reports").iterdir():
-            owner = directory / "host"
-            if directory.name not in boots and owner.is_file() and owner.read_text() == host:
-                shutil.rmtree(directory)
-
-    def save_report(self, host: str, boot: str, part: str, data: bytes) -> None:
-        """A part appears under its name only when it is whole."""
-        file = self.report(boot, part)
-        file.parent.mkdir(exist_ok=True)
-        (file.parent / "host").write_text(host)
-        partial = file.with_suffix(".partial")
-        partial.write_bytes(data)
-        partial.replace(file)
 
 
 def _hot_list(file: Path) -> HotList | None:
