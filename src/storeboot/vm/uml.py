@@ -23,6 +23,7 @@ from storeboot.vm.demo.uml_kernel import UmlKernel
 _INSTALL_SLIRP = "install slirp4netns (on Debian: apt-get install slirp4netns)"
 _NETWORK_SECONDS = 30.0
 _CONSOLE = "console=tty0"
+_TMPFS = "/dev/shm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,8 @@ class UmlMachine:
 async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
     """Give a machine with power on; it and all of its processes end with the block."""
     console = directory / "console.log"
-    # A socket's path is short (108 bytes), the directory's may not be; memory belongs on a tmpfs.
-    with TemporaryDirectory(prefix="storeboot-", dir="/dev/shm") as short:
+    # A socket's path is short (108 bytes), the directory's may not be.
+    with TemporaryDirectory(prefix="storeboot-", dir=_memory_place(spec.memory)) as short:
         async with _network(Path(short, "network"), spec.enter) as network:
             argv = arguments(spec, network=network, directory=Path(short))
             # The loader is named relative to the kernel's own directory.
@@ -111,6 +112,16 @@ async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
                 yield UmlMachine(child, console)
             finally:
                 await _end(child)
+
+
+def _memory_place(memory: int) -> str | None:
+    """Return where a machine's memory, in MiB, is kept: on a tmpfs with room, else in /tmp."""
+    try:
+        found = os.statvfs(_TMPFS)
+    except FileNotFoundError:
+        return None
+    has_room = found.f_bavail * found.f_frsize >= memory << 20
+    return _TMPFS if has_room and not found.f_flag & os.ST_NOEXEC else None
 
 
 async def _end(child: Child) -> None:
