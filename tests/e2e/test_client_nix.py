@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import re
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,9 @@ After=multi-user.target
 [Service]
 LoadCredential=client-nix
 Environment="FEATURES={features}" "STORE={store}"
-ExecStart=/run/current-system/sw/bin/sh ${{CREDENTIALS_DIRECTORY}}/client-nix
+Environment=PATH=/run/current-system/sw/bin
+ExecStart=/run/current-system/sw/bin/sh -c \\
+    "base64 -d ${{CREDENTIALS_DIRECTORY}}/client-nix | gunzip | sh"
 """
 # As docs/how-to/client-nix.md has it.
 OVERLAY = (
@@ -36,7 +41,7 @@ FEATURES = "local-overlay-store read-only-local-store"
     [
         ("plain", "local", "", ""),
         pytest.param("pack", "local", "", "", marks=pytest.mark.machines),
-        pytest.param("plain", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
+        ("plain", "local-overlay", OVERLAY, FEATURES),
         pytest.param("pack", "local-overlay", OVERLAY, FEATURES, marks=pytest.mark.machines),
     ],
 )
@@ -44,12 +49,14 @@ async def test_nix_knows_what_it_has_from_the_server(
     tmp_path: Path, mode: Mode, kind: str, store: str, features: str
 ) -> None:
     unit = UNIT.format(store=store.replace("%", "%%"), features=features)
+    script = await asyncio.to_thread(SCRIPT.read_bytes)
+    # There is little room for credentials on a command line; a pack needs QEMU.
     trial_spec = replace(
-        spec(system("demo"), tmp_path / "trial", mode=mode),
+        spec(system("demo", uml=mode == "plain"), tmp_path / "trial", mode=mode),
         settings={"nix_store": kind},
         kernel_params=(*QUICKLY, "systemd.wants=client-nix.service"),
         credentials={"systemd.extra-unit.client-nix.service": unit,
-                     "client-nix": SCRIPT.read_text()},
+                     "client-nix": b64encode(gzip.compress(script, mtime=0)).decode()},
     )  # fmt: skip
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")

@@ -294,7 +294,9 @@ async def switched_on(
         progress("a machine of user-mode Linux")
         loaded = await load(url, _from_here(running), mac, spec.directory)
         words = tuple(loaded.command_line.split())
-        machine_spec = uml.UmlSpec(spec.uml, loaded.initrd, words, mac, spec.memory)
+        machine_spec = uml.UmlSpec(
+            spec.uml, loaded.initrd, words, mac, spec.memory, spec.credentials
+        )
         async with uml.running(machine_spec, spec.directory) as machine:
             yield machine
         return

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,6 +36,7 @@ class UmlSpec:
     params: tuple[str, ...] = ()  # of the kernel's command line
     mac: str = "52:54:00:12:34:56"
     memory: int = 512  # MiB
+    credentials: Mapping[str, str] = field(default_factory=dict)  # systemd's, some 1,500 bytes
     enter: tuple[str, ...] = ()  # words before the network's program, such as `ip netns exec NAME`
 
 
@@ -54,6 +56,8 @@ def arguments(spec: UmlSpec, *, network: Path, directory: Path) -> list[str | Pa
         f"vec0:transport=bess,dst={network},mac={spec.mac},depth=128,gro=1",
         "con0=null,fd:1", "con=null", "ssl=null", _CONSOLE,
         *(word for word in spec.params if not word.startswith(("console=", "initrd="))),
+        *(f"systemd.set_credential_binary={name}:{b64encode(text.encode()).decode()}"
+          for name, text in spec.credentials.items()),
     ]  # fmt: skip
 
 
