@@ -68,7 +68,7 @@ class Disk:
 
     def power_on(self) -> None:
         """After a cut: the journal is replayed, the file system is clean, and mounted again."""
-        run(["umount", self.place], seconds=_PATIENCE)
+        run(["umount", "--lazy", self.place], seconds=_PATIENCE)
         before, self._images = self.image, self._images + 1
         run(["cp", "--sparse=always", before, self.image], seconds=_PATIENCE)
         before.unlink()

@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -117,9 +118,11 @@ class Room:
         return (self._scratch / f"command-{len(self.children) - 1}.log").read_text()
 
     async def kill_all(self) -> None:
+        """Commands, and what they have started: nothing goes on without power."""
+        sessions = {child.pid for child in self.children if child.status is None}
+        while members := [pid for pid in _processes() if _session(pid) in sessions]:
+            await asyncio.to_thread(_kill, members)
         for child in self.children:
-            if child.status is None:
-                child.send(signal.SIGKILL)
             await child.wait()
 
     @asynccontextmanager
@@ -229,6 +232,33 @@ class Room:
         """The server has never run here; its store stays."""
         shutil.rmtree(self.state)
         os.sync()
+
+
+def _processes() -> list[int]:
+    return [int(place.name) for place in Path("/proc").iterdir() if place.name.isdecimal()]
+
+
+def _session(pid: int) -> int | None:
+    """Of a process that is not dead yet; each command leads one of its own."""
+    try:
+        state, _, _, session = (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split(maxsplit=4)[:4]
+        )
+    except OSError:
+        return None
+    return int(session) if state != "Z" else None
+
+
+def _kill(pids: list[int]) -> None:
+    """Kill them and wait until each has ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], 60)
+            finally:
+                os.close(descriptor)
 
 
 def view_of(system: StorePath) -> str:
