@@ -45,7 +45,8 @@ from storeboot.hosts.memory import Memory
 log = structlog.get_logger()
 
 HEAD = "0004"
-SERVER_SECONDS = 3.0  # for one transaction of the server; an agent waits 5 s for an answer
+SERVER_SECONDS = 10.0  # for one transaction of the server: a disk may be slow to sync
+ASK_SECONDS = 3.0  # for what it only reads: machines wait for that
 COMMAND_SECONDS = 60.0  # of a command, which may add a thousand hosts
 OPEN_SECONDS = 60.0  # to bring the schema up to date
 CONNECT_SECONDS = 2  # libpq takes no less
@@ -151,15 +152,15 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection to read with; what is written is lost unless the caller commits."""
-        with self._operation() as connection:
+        with self._operation(min(self._seconds, ASK_SECONDS) if self.memory else 0.0) as connection:
             yield connection
 
     @contextmanager
-    def _operation(self) -> Iterator[Connection]:
+    def _operation(self, seconds: float = 0.0) -> Iterator[Connection]:
         if self.away is not None:
             raise DatabaseAwayError(f"the database is away: {self.away.reason}")
         try:
-            with self._using(self._seconds) as connection:
+            with self._using(seconds or self._seconds) as connection:
                 yield connection
         except _STATEMENT:
             raise

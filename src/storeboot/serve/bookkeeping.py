@@ -29,8 +29,11 @@ from storeboot.serve.threads import Threads
 log = structlog.get_logger()
 T = TypeVar("T")
 
-PATIENCE = 3.5  # seconds: a little longer than a transaction may take
-DECIDE_SECONDS = 4.0  # within which a decision is waited for; an agent waits 5 s in all
+# So long a record, and what follows from it, is waited for. The initrd asks again after ten
+# seconds; an agent that has told something goes on after five, whatever it is answered.
+BOOT_SECONDS = 6.0
+EVENT_SECONDS = 20.0
+STOP_SECONDS = 5.0
 MAX_KNOWN = 10_000  # boots that are remembered
 MAX_LATE = 10_000  # records whose decision waits
 TELL_SECONDS = 60.0
@@ -67,7 +70,7 @@ class Bookkeeping:
 
     def stop(self) -> None:
         """Blocking; what cannot be written within some seconds is lost, and said."""
-        self._recorder.stop(PATIENCE)
+        self._recorder.stop(STOP_SECONDS)
 
     def unrecorded(self) -> Unrecorded:
         return self._recorder.unrecorded()
@@ -145,40 +148,49 @@ class Bookkeeping:
 
     async def began(self, boot: Boot, told: Future[bool] | None) -> None:
         """Wait until a boot is written, and decide what follows from it."""
-        if told is not None and await _written(told):
-            await self._decide(boot)
+        if told is not None:
+            await self._settle(told, boot, BOOT_SECONDS)
 
-    async def record(self, event: Event) -> None:
+    async def record(self, event: Event, seconds: float = EVENT_SECONDS) -> None:
         """Write an event down, and decide what follows from it."""
         if event.is_machines and event.boot is not None:
             _keep(self._spoken, event.boot, None)
-        if await _written(self._recorder.record(event)):
-            await self._decide(event)
+        await self._settle(self._recorder.record(event), event, seconds)
+
+    async def _settle(self, told: Future[bool], record: Boot | Event, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        if await _written(told, seconds):
+            await self._decide(record, max(0.1, end - time.monotonic()))
 
     async def sign(self, boot: str, at: float) -> None:
         """The boot's machine has spoken."""
         _keep(self._spoken, boot, None)
-        await _written(self._recorder.sign(boot, at))
+        await _written(self._recorder.sign(boot, at), BOOT_SECONDS)
 
     # Decisions.
 
-    async def _decide(self, record: Boot | Event) -> None:
+    async def _decide(self, record: Boot | Event, seconds: float) -> None:
         if not _decides(record):
             return
         if any(each.host == record.host for each in tuple(self._late)):
             self._late.append(record)  # what came before it is not decided yet
             return
+        begun = threading.Event()
         try:
-            await self._threads.making.run(DECIDE_SECONDS, self._follow, record)
-        except TimeoutError:  # it goes on by itself
+            await self._threads.deciding.run(seconds, self._follow, record, begun)
+        except TimeoutError:
             log.warning("records.slow_decision", host=record.host)
+            if not begun.is_set():  # else it goes on by itself
+                self._late.append(record)
 
     def _note_late(self, record: Boot | Event) -> None:
         if _decides(record):
             self._late.append(record)
 
-    def _follow(self, record: Boot | Event) -> None:
+    def _follow(self, record: Boot | Event, begun: threading.Event | None = None) -> None:
         """What a record means for tests and rollouts. If that fails it is tried again later."""
+        if begun is not None:
+            begun.set()
         try:
             self._follow_now(record)
         except (StorebootError, SQLAlchemyError, OSError) as error:
@@ -226,10 +238,10 @@ def _keep(table: OrderedDict[str, T], key: str, value: T) -> None:
         table.popitem(last=False)
 
 
-async def _written(told: Future[bool]) -> bool:
-    """Whether it was written within a short while."""
+async def _written(told: Future[bool], seconds: float) -> bool:
+    """Whether it was written in time."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(told)
     except TimeoutError:
         return False

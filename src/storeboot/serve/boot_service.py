@@ -41,7 +41,7 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import StorePath
 from storeboot.pack.hot import Witness
-from storeboot.serve.bookkeeping import Bookkeeping
+from storeboot.serve.bookkeeping import BOOT_SECONDS, EVENT_SECONDS, Bookkeeping
 from storeboot.serve.host_keys import host_key
 from storeboot.serve.native import NativeBoots
 from storeboot.serve.scripts import RefusedError, Scripts
@@ -60,6 +60,15 @@ MAX_SEEN = 200  # characters
 # A boot that waits for nobody's turn any more: it is up, over, hung, or far enough to say no more.
 _ON_ITS_OWN = frozenset({UP, FAILED, DOWN, SILENT, "stage-2"})
 _VIEW = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A stage that a machine has passed before its boot began; both in seconds."""
+
+    stage: str
+    uptime: float  # by the machine's own clock
+    ago: float
 
 
 @dataclass(slots=True)
@@ -234,9 +243,19 @@ class BootService:
         return host.matches(machine) or hmac.compare_digest(own.encode(), given.encode())
 
     async def begin(
-        self, *, host: str, view: str, nonce: str, machine: Machine, address: str, seal: str = ""
+        self,
+        *,
+        host: str,
+        view: str,
+        nonce: str,
+        machine: Machine,
+        address: str,
+        seal: str = "",
+        early: Collection[Early] = (),
     ) -> tuple[Boot, Host]:
         """A boot begins. The same nonce is the same boot, and only its own view is given.
+
+        `early` are the stages that it has passed before.
 
         Raises RefusedError, or BusyError if the machine may ask again.
         """
@@ -250,7 +269,19 @@ class BootService:
             raise RefusedError("this nonce belongs to another boot")
         if self.books.is_replay(boot):
             raise ReplayError("this boot has begun already")
-        await self.books.began(boot, told)
+        known_stages = await self.ask(self._stages_of, boot) if early else set()
+        now = self.clock()
+        await asyncio.gather(
+            self.books.began(boot, told),
+            *(
+                self.record(
+                    Event(boot.host, "server", each.stage, now - each.ago, boot.id, each.uptime),
+                    BOOT_SECONDS,
+                )
+                for each in early
+                if each.stage not in known_stages
+            ),
+        )
         self._later(self._forget_reads(boot.address))
         return boot, known
 
@@ -352,7 +383,7 @@ class BootService:
     async def host_key(self, boot: Boot) -> str | None:
         """The private ssh key of the boot's host; None where none is kept."""
         try:
-            return await self.threads.making.run(KEY_SECONDS, self._host_key, boot)
+            return await self.threads.boots.run(KEY_SECONDS, self._host_key, boot)
         except TimeoutError:
             raise BusyError("the server is busy making keys") from None
 
@@ -369,14 +400,14 @@ class BootService:
     def authorised(self, boot: str, key: str) -> bool:
         return hmac.compare_digest(self.agent_key(boot).encode(), key.encode(errors="replace"))
 
-    async def record(self, event: Event) -> None:
-        """An event has come; waiters are told of each."""
+    async def record(self, event: Event, seconds: float = EVENT_SECONDS) -> None:
+        """An event has come; waiters are told of each. It is waited for so long."""
         if event.stage in _ON_ITS_OWN:
             self.scripts.leaves(event.host)
         elif event.source != "dhcp":  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
         await self._watch(event)
-        await self.books.record(event)
+        await self.books.record(event, seconds)
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         await self.notify()
@@ -429,7 +460,7 @@ class BootService:
         except DatabaseAwayError:
             return Boot(identity, "", "", "", "", "", "", 0.0, 0.0)
 
-    def stages_of(self, boot: Boot) -> set[str]:
+    def _stages_of(self, boot: Boot) -> set[str]:
         """What is known of a boot's way; nothing while the database is away."""
         try:
             return {event.stage for event in self.boots.events_of(boot.id)}
@@ -478,7 +509,7 @@ class BootService:
         if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
         read = await self._read_by(boot.address)
-        if UP not in await self.ask(self.stages_of, boot):
+        if UP not in await self.ask(self._stages_of, boot):
             return  # it has not come up, so nobody knows what it is
         by = Witness(boot.id, boot.host, boot.address)
         learn = self.inventory.systems.packs.learn

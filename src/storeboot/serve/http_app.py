@@ -20,7 +20,6 @@ Handlers parse, call one method of the service, and render what it returns.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -40,7 +39,7 @@ from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.pack.builder import hot_files
-from storeboot.serve.boot_service import BootService, ReplayError
+from storeboot.serve.boot_service import BootService, Early, ReplayError
 from storeboot.serve.http_bodies import Bodies, whole
 from storeboot.serve.http_gate import Gate
 from storeboot.serve.http_reports import receive
@@ -276,9 +275,8 @@ async def begin(request: web.Request) -> web.Response:
         machine=machine,
         address=request.remote or "",
         seal=fields.get("ticket", ""),
+        early=early,
     )
-    uptime = words.number(fields.get("uptime", ""), BEFORE)
-    await _record_early(service, boot, early, uptime)
     return _lines(await service.answer(boot, host, _local(request)))
 
 
@@ -286,33 +284,23 @@ def _lines(values: dict[str, str]) -> web.Response:
     return web.Response(text="".join(f"{name}={value}\n" for name, value in values.items()))
 
 
-async def _record_early(
-    service: BootService, boot: Boot, early: list[tuple[str, float]], uptime: float | None
-) -> None:
-    """Stages that were reached before the boot began, told with the machine's own clock."""
-    known = await service.ask(service.stages_of, boot)
-    now = service.clock()
-    events = [
-        Event(boot.host, "server", stage, now - (uptime - reached), boot.id, reached)
-        for stage, reached in early
-        if uptime is not None and reached <= uptime and stage in _STAGE_NAMES - known
-    ]
-    await asyncio.gather(*map(service.record, events))
-
-
-def _read_begin(body: str) -> tuple[dict[str, str], list[tuple[str, float]]]:
+def _read_begin(body: str) -> tuple[dict[str, str], list[Early]]:
+    """Fields, and stages that were reached before, told with the machine's own clock."""
     fields: dict[str, str] = {}
-    early: list[tuple[str, float]] = []
+    reached: dict[str, float] = {}
     for line in body.splitlines():
         name, _, value = line.partition("=")
         if name == "stage":
-            stage, _, uptime = value.partition(" ")
-            reached = words.number(uptime, BEFORE)
-            if reached is not None:
-                early.append((stage, reached))
+            stage, _, said = value.partition(" ")
+            uptime = words.number(said, BEFORE)
+            if uptime is not None and stage in _STAGE_NAMES:
+                reached.setdefault(stage, uptime)
         elif _WORD.fullmatch(value):
             fields[name] = value
-    return fields, early[: len(STAGES)]
+    now = words.number(fields.get("uptime", ""), BEFORE)
+    if now is None:
+        return fields, []
+    return fields, [Early(stage, at, now - at) for stage, at in reached.items() if at <= now]
 
 
 @routes.post("/boots/{boot}/events")

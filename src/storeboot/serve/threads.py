@@ -49,8 +49,11 @@ class Pool:
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
             else:
                 self._changed.notify()
-        async with asyncio.timeout(seconds):
-            return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(future)
+        finally:
+            future.cancel()
 
     def _work(self) -> None:
         while True:
@@ -83,7 +86,8 @@ class Threads:
     def __init__(self) -> None:
         self.asking = Pool("asking", 8)  # short questions to database and files
         self.boots = Pool("boots", 16)  # what a boot that begins waits for
-        self.making = Pool("making", 4)  # initrds, packs, keys: seconds, sometimes minutes
+        self.deciding = Pool("deciding", 4)  # what follows from what a boot has said
+        self.making = Pool("making", 4)  # initrds and packs: seconds, sometimes minutes
         self.chores = Pool("chores", 4)
         self.reports = Pool("reports", 4)
 
