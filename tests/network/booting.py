@@ -67,7 +67,7 @@ def goes_off(running: Served, boot: Boot, booted: Machine) -> None:
 
 def given(running: Served) -> set[str]:
     """Addresses that our dnsmasq has given."""
-    leases = running.state / "dhcp" / "leases"
+    leases = running.state / "dhcp" / "kept" / "leases"
     return (
         {line.split()[2] for line in leases.read_text().splitlines()} if leases.exists() else set()
     )

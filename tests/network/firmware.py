@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from e2e.systems import CACHE
+from e2e.systems import CACHE, drivers
 from network.lab import Namespace, attached
+from network.serving import What
 from storeboot.process import run
+from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.demo.debian import fetch
 from storeboot.vm.demo.locking import locked
+
+
+def quick(
+    built: DemoSystem,
+    ipxe: Mapping[str, Path] | None = None,
+    busyboxes: Mapping[str, Path] | None = None,
+) -> What:
+    """A system whose machine has the one driver that it needs, and spares emulation what it can."""
+    place, system = built.store.root, built.toplevel.text
+    return What(place, system, ipxe or {}, busyboxes or {}, drivers(built), ("mitigations=off",))
 
 
 def trixie_ipxe(directory: Path) -> Path:

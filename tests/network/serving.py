@@ -28,6 +28,8 @@ class What:
     system: str
     ipxe: Mapping[str, Path] = field(default_factory=dict)  # programs of rare firmware
     busyboxes: Mapping[str, Path] = field(default_factory=dict)
+    drivers: tuple[str, ...] = ()  # in the initrd; all without it
+    kernel_params: tuple[str, ...] = ()
 
 
 def settings(
@@ -61,6 +63,7 @@ state_directory = "{directory}/state"
 root = "{what.root}"
 [initrd]
 busyboxes = {{ {busyboxes} }}
+drivers = {list(what.drivers)}
 [agent]
 heartbeat = 3
 [dhcp]
@@ -72,6 +75,7 @@ mode = "{mode}"
 mac = ["{mac}"]
 address = ["10.77.0.20"]
 system = "{what.system}"
+kernel_params = {list(what.kernel_params)}
 {more}
 """)
     return file

@@ -8,10 +8,10 @@ import pytest
 
 from e2e.systems import system
 from network.booting import comes_up, facts, goes_off
-from network.firmware import trixie_ipxe
+from network.firmware import quick, trixie_ipxe
 from network.lab import bridged, needs_root
 from network.machine import Nic, machine
-from network.serving import MAC, What, served, settings
+from network.serving import MAC, served, settings
 from storeboot import config
 from storeboot.boot.report import parse_hashes
 from storeboot.deploy.inventory import opened
@@ -25,7 +25,7 @@ def test_from_uefi_to_a_verified_store(tmp_path: Path) -> None:
     built = system(machine="aarch64")
     busybox = built.store.follow(built.toplevel, "sw/bin/busybox")
     assert busybox is not None
-    what = What(built.store.root, built.toplevel.text, {"arm64": ipxe}, {"aarch64": busybox})
+    what = quick(built, {"arm64": ipxe}, {"aarch64": busybox})
     with bridged("10.77.0.1/24") as server:
         toml = settings(tmp_path, what, mode="full")
         with (

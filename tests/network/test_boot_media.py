@@ -8,7 +8,7 @@ import pytest
 
 from e2e.systems import system
 from network.booting import comes_up, goes_off
-from network.firmware import another_dhcp_server, trixie_ipxe
+from network.firmware import another_dhcp_server, quick, trixie_ipxe
 from network.lab import bridged, needs_root
 from network.machine import Kind, Nic, machine
 from network.serving import MAC, Served, What, served, settings
@@ -19,9 +19,7 @@ pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 @pytest.fixture
 def what(tmp_path: Path) -> What:
-    built = system()
-    x64 = trixie_ipxe(tmp_path) / "ipxe-amd64.efi"
-    return What(built.store.root, built.toplevel.text, {"x64": x64})
+    return quick(system(), {"x64": trixie_ipxe(tmp_path) / "ipxe-amd64.efi"})
 
 
 @pytest.mark.machines

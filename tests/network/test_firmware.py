@@ -11,7 +11,7 @@ import pytest
 
 from e2e.systems import system
 from network.booting import comes_up, details, facts, given, goes_off, stages
-from network.firmware import another_dhcp_server
+from network.firmware import another_dhcp_server, quick
 from network.lab import bridged, needs_root
 from network.machine import Kind, Nic, machine
 from network.serving import MAC, What, served, settings
@@ -21,8 +21,7 @@ pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(600)]
 
 @pytest.fixture
 def what() -> What:
-    built = system()
-    return What(built.store.root, built.toplevel.text)
+    return quick(system())
 
 
 @pytest.mark.parametrize("kind", ["bios", pytest.param("uefi", marks=pytest.mark.machines)])
