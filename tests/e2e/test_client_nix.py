@@ -15,7 +15,7 @@ from e2e.systems import QUICKLY, spec, system
 from storeboot.config import Mode
 from storeboot.vm.trial import started
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("client_nix.sh")
 UNIT = """
 [Unit]
@@ -60,7 +60,7 @@ async def test_nix_knows_what_it_has_from_the_server(
     )  # fmt: skip
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
-        said = await trial.machine.says("client-nix end", 300)
+        said = await trial.machine.says("client-nix end", 900)
         results = dict(re.findall(r"client-nix (\w+): (.*)", said))
         names = ("query", "build", "references", "copy", "gc", "valid")
         assert results == dict.fromkeys(names, "ok")

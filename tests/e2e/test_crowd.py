@@ -34,7 +34,7 @@ from storeboot.vm.demo.uml_kernel import uml_kernel
 from storeboot.vm.errand import run_in_uml
 from storeboot.vm.qemu import HOST_ADDRESS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("crowd.sh")
 NAME = "c" * 32 + "-crowd"
 DIRECTORIES = 16

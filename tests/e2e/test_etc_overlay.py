@@ -13,7 +13,7 @@ from storeboot.vm.demo.build import EtcOverlay
 from storeboot.vm.demo.unpack import Tree
 from storeboot.vm.trial import run_trial
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 async def test_a_file_of_the_overlay_is_there_when_stage_2_starts(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from storeboot.serve import server
 from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.trial import HOST, Trial, TrialSpec, started, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 TROUBLE = re.compile(r"I/O error|[Ss]tale file handle|ESTALE|Bus error")
 
 

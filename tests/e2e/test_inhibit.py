@@ -14,7 +14,7 @@ from storeboot.hosts.orders import Order
 from storeboot.hosts.rollouts import Part, Rollout
 from storeboot.vm.trial import HOST, started, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 UNIT = """
 [Unit]
 Wants=systemd-logind.service
@@ -47,7 +47,7 @@ async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) ->
             (member,) = inventory.rollouts.table.members(number)
             return member.standing is Part.WAITING and bool(member.reason)
 
-        await trial.until(has_refused, 120, "refusal")
+        await trial.until(has_refused, 300, "refusal")
         (member,) = inventory.rollouts.table.members(number)
         assert "exam" in member.reason, member.reason
         assert inventory.deployments.current(HOST) == built.toplevel
@@ -56,7 +56,7 @@ async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) ->
         refusals = inventory.boots.events_of
         await trial.until(
             lambda: sum(event.stage == "refused" for event in refusals(boot.id)) == 2,
-            120,
+            300,
             "refusal",
         )
         report = await verify(trial_spec, trial, boot, print)

@@ -12,12 +12,12 @@ from e2e.systems import spec, system
 from storeboot.serve import server
 from storeboot.vm.trial import HOST, Trial, started
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 async def press_until(trial: Trial, key: str, words: str) -> None:
     """A key again and again, as people do, until the console says something."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while words not in trial.machine.console_tail(100):
             await trial.emulated.press(key)
             await asyncio.sleep(0.2)
@@ -52,7 +52,7 @@ async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
         assert all(places.admit(f"other{number}", later) for number in range(places.limit))
 
     async with started(trial_spec, print, power_on_a_room) as trial:
-        await trial.machine.says("32 machines are starting", 120)
+        await trial.machine.says("32 machines are starting", 300)
         assert trial.boot() is None
         trial.service.scripts.leaves("other7")
         boot = await trial.reach("multi-user")

@@ -14,7 +14,7 @@ from storeboot.hosts.orders import Order
 from storeboot.hosts.rollouts import Part, Rollout
 from storeboot.vm.trial import HOST, started, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.machines
@@ -43,7 +43,9 @@ async def test_kexec_brings_a_running_machine_into_the_new_generation(tmp_path: 
         assert ended.ended_by == "shutdown"
         assert [boot.id for boot in inventory.leases(time.time())] == [second.id]
         await trial.until(
-            lambda: inventory.rollouts.table.members(number)[0].standing is Part.DONE, 60, "the end"
+            lambda: inventory.rollouts.table.members(number)[0].standing is Part.DONE,
+            300,
+            "the end",
         )
         assert inventory.deployments.current(HOST) == new.toplevel
         goal = replace(trial_spec, least_files=new.least_files, has_nix=False)

@@ -17,7 +17,7 @@ from storeboot.vm.demo.uml_kernel import uml_kernel
 from storeboot.vm.errand import run_in_uml
 from storeboot.vm.qemu import HOST_ADDRESS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("linux_client.sh")
 
 

@@ -13,7 +13,7 @@ from e2e.systems import spec, system
 from storeboot.process import run
 from storeboot.vm.trial import Outcome, TrialSpec, run_trial, started
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 DEBUGFS = "/sbin/debugfs"
 OLD = "0123456789abcdef"  # a boot of before
 

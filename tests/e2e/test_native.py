@@ -13,7 +13,7 @@ from storeboot.vm.demo.build import Native, packages
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import Trial, run_trial, started
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 async def seen(trial: Trial, stage: str, seconds: float = 300) -> str:
@@ -39,7 +39,7 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
             assert "flushBeforeStage2 must be false" in said
         else:
             await seen(trial, "stage-2")
-            await trial.machine.says("<<< NixOS stand-in stage 2 >>>", 60)
+            await trial.machine.says("<<< NixOS stand-in stage 2 >>>", 300)
     stages = [step.stage for step in trial.stages()]
     assert stages == ["script", "kernel", "initrd", "mount", "silent" if flush else "stage-2"]
 

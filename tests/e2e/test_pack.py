@@ -20,7 +20,7 @@ from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import Trial, TrialSpec, run_trial, started, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def with_pack(built: DemoSystem, directory: Path) -> TrialSpec:
@@ -30,7 +30,7 @@ def with_pack(built: DemoSystem, directory: Path) -> TrialSpec:
 async def learned(trial: Trial) -> Boot:
     """A boot of which the server has learned what is hot."""
     boot = await trial.reach("multi-user")
-    await trial.until(lambda: trial.service.state.hot(boot.view) is not None, 120, "hot list")
+    await trial.until(lambda: trial.service.state.hot(boot.view) is not None, 300, "hot list")
     return boot
 
 

@@ -24,7 +24,7 @@ from storeboot.vm.demo.build import DemoSystem, Kind
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import Trial, started, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 STALL = 30.0  # seconds: Linux tries to connect again after 3, then 6, then 12
 TROUBLE = re.compile(r"I/O error|[Ss]tale file handle|BUG:|Call Trace|Oops|ESTALE|Bus error")
 

@@ -15,7 +15,7 @@ from storeboot.hosts.registry import read_section
 from storeboot.serve import server
 from storeboot.vm.trial import HOST, Trial, TrialSpec, started, switched_on, verify
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 OTHER = "other"
 OTHER_MAC = "52:54:00:12:34:57"
 

@@ -12,7 +12,7 @@ from storeboot.vm.demo.build import Flavour, NetworkManager
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import run_trial
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize(

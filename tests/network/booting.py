@@ -10,7 +10,7 @@ from storeboot.deploy.inventory import opened
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.orders import Order
 
-BOOT_SECONDS = 300.0
+BOOT_SECONDS = 600.0
 
 
 def boot_of(running: Served, host: str = "lab1") -> Boot | None:
@@ -62,7 +62,7 @@ def facts(running: Served, boot: Boot) -> dict[str, str]:
 def goes_off(running: Served, boot: Boot, booted: Machine) -> None:
     with opened(config.load(running.toml)) as inventory:
         inventory.orders.give(boot.id, Order.POWEROFF)
-    assert booted.process.wait(120) == 0
+    assert booted.process.wait(240) == 0
 
 
 def given(running: Served) -> set[str]:

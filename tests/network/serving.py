@@ -133,7 +133,7 @@ def served(server: Namespace, toml: Path, prefix: tuple[str, ...] = ()) -> Itera
         process = subprocess.Popen(server.argv(*prefix, *Served.argv(toml)), stdout=log, stderr=log)
     running = Served(server, toml, process)
     try:
-        running.until(lambda: "serve.ready" in running.log.read_text(), 60)
+        running.until(lambda: "serve.ready" in running.log.read_text(), 120)
         yield running
     finally:
         process.terminate()

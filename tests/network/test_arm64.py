@@ -17,7 +17,7 @@ from storeboot.boot.report import parse_hashes
 from storeboot.deploy.inventory import opened
 from storeboot.vm.hashes import closure_hashes
 
-pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.machines, pytest.mark.timeout(900)]
+pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.machines, pytest.mark.timeout(1800)]
 
 
 def test_from_uefi_to_a_verified_store(tmp_path: Path) -> None:

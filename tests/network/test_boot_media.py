@@ -14,7 +14,7 @@ from network.machine import Kind, Nic, machine
 from network.serving import MAC, Served, What, served, settings
 from storeboot.process import run
 
-pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from network.lab import bridged, needs_root
 from network.machine import Kind, Nic, machine
 from network.serving import MAC, What, served, settings
 
-pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [needs_root, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_switch_that_drops_everything_for_forty_seconds(tmp_path: Path, what: 
             machine(server, tmp_path, "bios", [Nic(MAC)]) as booted,
         ):
             # iPXE has all that it asks for, and the kernel needs seconds to come to the network.
-            running.until(lambda: "/initrd... ok" in booted.said(), 120)
+            running.until(lambda: "/initrd... ok" in booted.said(), 300)
             server.ip(f"link set {booted.taps[0]} nomaster")
             running.wait(40)
             assert "network" not in stages(running)

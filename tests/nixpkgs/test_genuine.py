@@ -40,7 +40,7 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
     native = Native(initrd, units, agent, genuine.stage2(tmp_path, second))
     built = system("demo", flavour="scripted", native=native)
     async with started(spec(built, tmp_path, mode="native"), print) as trial:
-        await trial.machine.says("Stage 1 >>>", 120)
+        await trial.machine.says("Stage 1 >>>", 300)
         await seen(trial, "mount")
         if flush:
             said = await seen(trial, "silent")
@@ -48,6 +48,6 @@ async def test_the_seeds_own_configuration(tmp_path: Path, flush: bool) -> None:
             assert "Stage 2 >>>" not in trial.machine.console_tail(500)
         else:
             await seen(trial, "stage-2")
-            await trial.machine.says("Stage 2 >>>", 60)
-            await trial.machine.says("starting systemd...", 120)
+            await trial.machine.says("Stage 2 >>>", 300)
+            await trial.machine.says("starting systemd...", 300)
             await trial.reach("multi-user")

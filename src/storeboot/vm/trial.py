@@ -48,9 +48,9 @@ from storeboot.vm.loader import load
 Machine = qemu.VirtualMachine | uml.UmlMachine
 
 HOST = "demo"
-BOOT_SECONDS = 420.0  # until multi-user; emulation on a busy machine is slow
-REPORT_SECONDS = 600.0
-POWEROFF_SECONDS = 60.0
+BOOT_SECONDS = 600.0  # until multi-user; emulation on a busy machine is slow
+REPORT_SECONDS = 900.0
+POWEROFF_SECONDS = 120.0
 
 
 _PORTS = tuple(range(first, first + 64) for first in range(12_000, 32_000, 64))
@@ -214,7 +214,7 @@ class Trial:
     async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
         """Ask for it; returns the seconds it took."""
         self.service.inventory.orders.give(boot.id, Order.POWEROFF)
-        await self.reach("shutdown", 60)
+        await self.reach("shutdown", 120)
         return await self.wait_off(seconds)
 
     async def wait_off(self, seconds: float) -> float:
