@@ -39,7 +39,7 @@ async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) ->
         boot = await trial.reach("multi-user")
         inventory = trial.service.inventory
         other = system(edition=2).toplevel
-        rollout = Rollout(0, HOST, other.text, 1, 1, Order.RESTART, 600, time.time())
+        rollout = Rollout(0, HOST, other.text, 1, 1, Order.RESTART, 900, time.time())
         hosts = [inventory.registry.require(HOST)]
         number = await asyncio.to_thread(inventory.rollouts.begin, rollout, hosts, print)
 

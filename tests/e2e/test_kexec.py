@@ -26,7 +26,7 @@ async def test_kexec_brings_a_running_machine_into_the_new_generation(tmp_path: 
         first = await trial.reach("multi-user")
         inventory = trial.service.inventory
         now = time.time()
-        rollout = Rollout(0, HOST, new.toplevel.text, 1, 1, Order.KEXEC, 300, now)
+        rollout = Rollout(0, HOST, new.toplevel.text, 1, 1, Order.KEXEC, 900, now)
         hosts = [inventory.registry.require(HOST)]
         number = await asyncio.to_thread(inventory.rollouts.begin, rollout, hosts, print)
         trial.power_on = now
