@@ -27,6 +27,12 @@ from storeboot.process import Child
 from storeboot.serve import server
 
 
+@pytest.fixture(autouse=True)
+def only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server looks at tests and rollouts when a test says so, not every few seconds as well."""
+    monkeypatch.setattr("storeboot.serve.chores.TEST_SECONDS", 3600.0)
+
+
 @asynccontextmanager
 async def under_test(
     config: Config, path: Path, directory: Path, *options: object
