@@ -1,8 +1,8 @@
 """The packs of the views that are served, and what is learned for the next ones.
 
-Machines say what they have read, and anybody can say that he is one. So only boots that came up are
+Machines say what they have read, and anybody can pose as a machine. So only boots that came up are
 learned from (the caller knows which did), no machine alone fills everybody's pack (`pack/hot.py`),
-and a pack is built so often and no oftener.
+and packs are built again once in a while only.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ log = structlog.get_logger()
 # A few files more or less are not worth another file for every machine.
 ENOUGH_NEW = 4
 ENOUGH_LESS = 1 / 8  # of the files that a pack has
-# Bytes in one pack of files that a single boot alone has read. What the demo's first boot reads and
-# nobody could guess is half of it, so that its second boot has all of that.
+# Bytes in one pack of files that a single boot alone has read. The demo's first boot reads 5.3 MiB
+# that nobody could guess, so its second boot has all of it.
 MAX_DOUBTED = 8 << 20
 # Seconds between two packs of a view that are built of what was learned: the first one at once,
 # because one boot says most of what there is to learn, then seldom.
