@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import click
 import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
@@ -55,7 +56,9 @@ class Room:
     def command(self, *words: object, status: int = 0) -> str:
         """What a command says, without its warnings. The log stays as the tests have set it up."""
         name, *arguments = map(str, words)
-        done = CliRunner().invoke(cli.commands[name], [*arguments, "--config", str(self.file)])
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        done = CliRunner().invoke(command, [*arguments, "--config", str(self.file)])
         assert done.exit_code == status, (words, done.output, done.exception)
         return done.stdout
 
