@@ -13,8 +13,12 @@ log.set_up()
 # What the clients of the simulation find is told as well as what a test finds.
 pytest.register_assert_rewrite("simulation")
 
-# Modules whose tests share something that takes seconds to make: one process runs all of them.
-TOGETHER = ("systemd/test_unit", "systemd/test_dnsmasq_unit", "integration/test_postgresql")
+# Modules whose tests share something that takes seconds to make, or a port that is not theirs to
+# choose (2049, where a system's own stage 1 looks for its store): one process runs all of them.
+TOGETHER = (
+    "systemd/test_unit", "systemd/test_dnsmasq_unit", "integration/test_postgresql",
+    "e2e/test_native",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

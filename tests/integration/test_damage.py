@@ -250,6 +250,7 @@ async def test_a_damaged_profile_is_named_and_is_its_own_hosts_alone(
     room.systems["lab2"] = three
     room.whole["lab2.img"] = initrd_of(room, three)
     await room.serve_and_boot("lab2")
+    assert str(place) in await refusal(room, "lab1")
     four = make_system(room.config, tmp_path, 4)
     room.command("deploy", "lab2", four)
     # What cannot be read may need any view, so none is dropped, and no path is freed.
@@ -259,6 +260,15 @@ async def test_a_damaged_profile_is_named_and_is_its_own_hosts_alone(
     assert [each["host"] for each in document["removed"]] == ["lab2", "lab2"]
     for system in (*room.systems.values(), three, four):
         assert Store(room.config.store.root).physical(system).exists()
+
+
+async def refusal(room: Room, host: str) -> str:
+    """What the machine of a host that cannot boot has on its console."""
+    async with (
+        server.running(room.config) as running,
+        aiohttp.ClientSession(running.service.url) as http,
+    ):
+        return await Machine(http, host, MACS[host]).script()
 
 
 def initrd_of(room: Room, system: StorePath) -> bytes:

@@ -238,7 +238,9 @@ class Scripts:
         if system is None and host.name in self._faults:
             raise RefusedError(f"host {host.name} cannot boot: {self._faults[host.name].message}")
         if system is None:
-            raise RefusedError(f"host {host.name} has no system: storeboot deploy {host.profile}")
+            damages = deployments.profile(host.profile).damages()
+            fault = f"cannot boot: {damages[0]}" if damages else "has no system"
+            raise RefusedError(f"host {host.name} {fault}; storeboot deploy {host.profile}")
         try:
             booted = systems.booted(host, system)
         except StorebootError as error:
