@@ -13,7 +13,7 @@ from integration.views import serving
 from unit.nfs_tree import call, opaque
 
 CLIENTS = 100
-BOUND = 1 << 20  # bytes that wait in the kernel for one connection
+BOUND = 3 << 19  # bytes that wait in the kernel for one connection
 SIZE = 8 << 20
 
 

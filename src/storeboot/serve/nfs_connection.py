@@ -239,10 +239,10 @@ class Connection:
     def _turn(self) -> None:
         """Answer and write until neither gets any further, then wait for what is missing."""
         self._sent = 0
-        moves = True
-        while moves:
-            moves = self._answer()
-            moves = self._write() or moves
+        while self._calls or self._replies:
+            answered = self._answer()
+            if not self._write() and not answered:
+                break
         self._wait()
 
     def _wait(self) -> None:

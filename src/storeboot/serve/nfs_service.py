@@ -13,6 +13,7 @@ import structlog
 
 from storeboot.errors import StorebootError
 from storeboot.nfs.index import Index
+from storeboot.nfs.limits import MAX_REPLY
 from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
@@ -34,7 +35,9 @@ UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
 STRANGER = 60.0  # seconds in which a peer shows that it belongs to a boot
 KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
 SWEEP = 1.0  # seconds between two looks for overdue connections
-UNSENT = 512 << 10  # bytes that the kernel takes of one connection before it can send them
+# Bytes that the kernel takes of one connection before it can send them. With less than the largest
+# reply, each of those would cost several wakeups.
+UNSENT = MAX_REPLY
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
 
