@@ -114,7 +114,7 @@ def _answer(programs: Programs, record: bytes, peer: Peer) -> list[Segment]:
     except NotLoadedError as missing:
         if missing.store_name is not None:  # of the views that are there, everything is
             raise
-        return programs.answer_without(record, peer, missing)
+        return programs.answer(record, peer, missing.lack())
 
 
 def check_reply(record: bytes, segments: list[Segment]) -> None:

@@ -186,8 +186,8 @@ def test_a_kept_compound_reply_echoes_its_own_caller() -> None:
 def test_replies_stay_under_their_cap() -> None:
     programs = Programs(KEY, reply_memory=50_000)
     source = loaded_programs()
-    programs.catalogue._views, programs.catalogue._indexes = (
-        source.catalogue._views, source.catalogue._indexes,
+    programs.catalogue.views, programs.catalogue.indexes = (
+        source.catalogue.views, source.catalogue.indexes,
     )  # fmt: skip
     handle = walk(BIG)
     for offset in range(2000):

@@ -221,13 +221,13 @@ def test_other_credentials_than_sys_are_denied() -> None:
 def test_a_path_that_was_not_read_yet_is_asked_for_and_gone_is_stale() -> None:
     programs = loaded_programs()
     handle = walk(HELLO, b"bin")
-    programs.catalogue._indexes = Memo(1000)
+    programs.catalogue.indexes = Memo(1000)
     record = call(NFS, 3, 1, opaque(handle))
     with pytest.raises(NotLoadedError) as caught:
         programs.answer(record, Peer())
     assert caught.value.store_name == HELLO
-    with programs.catalogue.without(caught.value):
-        assert accepted(programs, record).uint32() == Status.STALE
+    without = programs.answer(record, Peer(), caught.value.lack())
+    assert without[0][28:32] == Status.STALE.to_bytes(4)  # type: ignore[index]
     with pytest.raises(NotLoadedError):  # it may be there by now
         programs.answer(record, Peer())
 

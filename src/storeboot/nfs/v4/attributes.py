@@ -13,7 +13,7 @@ from storeboot.nfs.limits import (
     TIME_SECONDS,
 )
 from storeboot.nfs.v4.constants import Attr
-from storeboot.nfs.views import Catalogue, Entry
+from storeboot.nfs.walk import Entry, Walk
 from storeboot.nfs.xdr import Writer
 
 FSID_MAJOR = 0x73746F7265626F6F
@@ -30,7 +30,7 @@ _CLAIM = frozenset({0, 4})  # NULL, FH
 class Subject:
     """Whose attributes are asked, and in which minor version."""
 
-    catalogue: Catalogue
+    walk: Walk
     entry: Entry
     minor: int
 
@@ -90,7 +90,7 @@ def _fsid(results: Writer, _subject: Subject) -> None:
 
 
 def _filehandle(results: Writer, subject: Subject) -> None:
-    results.opaque(subject.catalogue.raw(subject.entry))
+    results.opaque(subject.walk.raw(subject.entry))
 
 
 def _fileid(results: Writer, subject: Subject) -> None:
@@ -102,7 +102,7 @@ def _mode(results: Writer, subject: Subject) -> None:
 
 
 def _lease_time(results: Writer, subject: Subject) -> None:
-    results.uint32(subject.catalogue.lease)
+    results.uint32(subject.walk.lease)
 
 
 def _rawdev(results: Writer, _subject: Subject) -> None:
