@@ -122,7 +122,7 @@ def test_what_is_refused_never_goes_well() -> None:
         assert isinstance(reply, bytes)
         assert reply[28:32] == words(row.refusal), number
         refused += 1
-    assert refused > 10
+    assert refused
 
 
 def test_what_nfsv4_1_has_dropped_is_not_supported() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from storeboot.nfs.status import Status
-from storeboot.nfs.v4 import changes, files, minor0, opens, sessions
+from storeboot.nfs.v4 import changes, files, locks, minor0, opens, sessions
 from storeboot.nfs.v4.constants import Op
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.xdr import Reader, Writer
@@ -63,9 +63,9 @@ OPERATIONS: dict[Op, Operation] = {
     Op.GETATTR: Operation(files.op_getattr, ALL, pure=True),
     Op.GETFH: Operation(files.op_getfh, ALL, pure=True),
     Op.LINK: _change(changes.op_link),
-    Op.LOCK: _unsupported(ALL),
-    Op.LOCKT: _unsupported(ALL),
-    Op.LOCKU: _unsupported(ALL),
+    Op.LOCK: Operation(locks.op_lock, ALL, pure=True),
+    Op.LOCKT: Operation(locks.op_lockt, ALL, pure=True),
+    Op.LOCKU: Operation(locks.op_locku, ALL, pure=True),
     Op.LOOKUP: Operation(files.op_lookup, ALL, pure=True),
     Op.LOOKUPP: Operation(files.op_lookupp, ALL, pure=True),
     Op.NVERIFY: Operation(files.op_nverify, ALL, pure=True),
