@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storeboot.nfs.handle import (
@@ -144,6 +145,18 @@ class Walk:
             return self._view(entry.handle.view).names
         return entry.node.names
 
+    def children(self, directory: Entry, start: int = 0) -> Iterator[Entry]:
+        """Return what `names` lists, from a position on; faster than looking each name up."""
+        if directory.handle.place is not Place.STORE_OBJECT:
+            for name in self.names(directory)[start:]:
+                yield self.lookup(directory, name)
+            return
+        view, parent = directory.handle.view, directory.handle.object_id
+        index, store_name = self._index(view, directory.store_name), directory.store_name
+        for relative, node in index.children(directory.relative, start):
+            handle = Handle(Place.STORE_OBJECT, view, parent, path_id(relative))
+            yield Entry(handle, node, store_name, relative)
+
     def check_readable(self, entry: Entry) -> None:
         """Raise if the data of a file is known not to be had."""
         lack, file = self._lack, (entry.store_name, entry.relative)
@@ -211,10 +224,10 @@ class Walk:
         if store_name is None:
             raise NfsError(Status.STALE)
         index = self._index(handle.view, store_name)
-        relative = index.relative(handle.path_id)
-        node = None if relative is None else index.get(relative)
-        if relative is None or node is None:
+        found = index.find(handle.path_id)
+        if found is None:
             raise NfsError(Status.STALE)
+        relative, node = found
         return Entry(handle, node, store_name, relative)
 
     def _child(self, parent: Entry, name: bytes) -> Entry:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
+from struct import Struct
 
 from storeboot.nfs.access import granted
 from storeboot.nfs.index import Kind, Node
@@ -15,6 +17,7 @@ from storeboot.nfs.xdr import FileSlice, Writer
 
 PROGRAM = 100003
 VERSION = 3
+_ENTRY = Struct(">IQI")  # there is another entry, fileid, size of the name
 MAX_WIRE_NAME = 1024  # longer than any name, so that the answer is NAMETOOLONG and not garbage
 
 
@@ -158,24 +161,33 @@ def _entries(
     plus: bool,
 ) -> tuple[bytes, bool]:
     """As many entries as fit into `room` bytes, and whether they are the last ones."""
-    listing = Writer()
-    for position in range(cookie, len(names)):
-        entry = _step(walk, directory, names[position])
-        one = Writer()
-        one.boolean(True)
-        one.uint64(entry.node.fileid)
-        one.opaque(names[position])
-        one.uint64(position + 1)
-        if plus:
-            post_op_attr(one, entry.node)
-            one.boolean(True)
-            one.opaque(walk.raw(entry))
+    listing = bytearray()
+    entries = _from(walk, directory, cookie)
+    for position, (name, entry) in enumerate(zip(names[cookie:], entries, strict=True), cookie + 1):
+        one = _entry(name, entry.node, position, walk.raw(entry) if plus else None)
         if _LIST_OVERHEAD + len(listing) + len(one) > room:
-            if not len(listing):
+            if not listing:
                 raise NfsError(Status.TOOSMALL)
-            return listing.getvalue(), False
-        listing.raw(one.getvalue())
-    return listing.getvalue(), True
+            return bytes(listing), False
+        listing += one
+    return bytes(listing), True
+
+
+def _from(walk: Walk, directory: Entry, cookie: int) -> Iterator[Entry]:
+    """A directory's entries from a position on, at the first two of which are `.` and `..`."""
+    for name in (b".", b"..")[cookie:]:
+        yield _step(walk, directory, name)
+    yield from walk.children(directory, max(0, cookie - 2))
+
+
+def _entry(name: bytes, node: Node, cookie: int, handle: bytes | None) -> bytes:
+    """entry3, or with a filehandle entryplus3, behind the word that there is another one."""
+    head = _ENTRY.pack(1, node.fileid, len(name)) + name + bytes(-len(name) & 3)
+    if handle is None:
+        return head + cookie.to_bytes(8, "big")
+    there = b"\0\0\0\1"  # attributes and filehandle
+    size = len(handle).to_bytes(4, "big")
+    return b"".join((head, cookie.to_bytes(8, "big"), there, fattr3(node), there, size, handle))
 
 
 def fsstat(request: Request, results: Writer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import (
@@ -48,12 +49,20 @@ def supported(minor: int) -> frozenset[int]:
 
 def encode(results: Writer, subject: Subject, wanted: frozenset[int]) -> None:
     """A fattr4 of those wanted attributes that are supported."""
-    present = wanted & supported(subject.minor)
+    present, encoders = _plan(wanted, subject.minor)
     values = Writer()
-    for number in sorted(present):
-        ENCODERS[Attr(number)](values, subject)
-    results.bitmap(present)
+    for encoder in encoders:
+        encoder(values, subject)
+    results.raw(present)
     results.opaque(values.getvalue())
+
+
+@lru_cache(maxsize=64)  # clients ask for few different sets, again and again
+def _plan(wanted: frozenset[int], minor: int) -> tuple[bytes, tuple[Encoder, ...]]:
+    """The bitmap of those that are supported, and how each is encoded, in their order."""
+    present, head = wanted & supported(minor), Writer()
+    head.bitmap(present)
+    return head.getvalue(), tuple(ENCODERS[Attr(number)] for number in sorted(present))
 
 
 def _uint32(value: int) -> Encoder:

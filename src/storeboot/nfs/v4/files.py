@@ -143,12 +143,12 @@ def _entries(
 ) -> tuple[bytes, bool]:
     """As many entries as fit into `room` bytes, and whether they are the last ones."""
     listing = Writer()
-    for position, name in enumerate(names, start):
+    entries = compound.walk.children(directory, start)
+    for position, (name, entry) in enumerate(zip(names, entries, strict=True), start):
         one = Writer()
         one.boolean(True)
         one.uint64(position + _FIRST_COOKIE)
         one.opaque(name)
-        entry = compound.walk.lookup(directory, name)
         attributes.encode(one, _subject(compound, entry), wanted)
         if _LIST_OVERHEAD + len(listing) + len(one) > room:
             if not len(listing):
