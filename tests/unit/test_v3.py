@@ -10,6 +10,7 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import procedures
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer
 from unit.nfs_tree import (
     HELLO,
@@ -175,6 +176,16 @@ def list_names(room: int, *, plus: bool) -> list[bytes]:
 def test_readdir__pages_of_any_size_give_each_name_once(room: int, plus: bool) -> None:
     names = list_names(room, plus=plus)
     assert names == [b".", b"..", *sorted([b"bin", b"empty", b"link", b"up", LONG, ODD])]
+
+
+@pytest.mark.parametrize("names", [(), (b".flat",), (HELLO,), (HELLO, b"bin")])
+def test_a_directorys_children_are_what_its_names_lead_to(names: tuple[bytes, ...]) -> None:
+    ask = Walk(PROGRAMS.catalogue)
+    directory = ask.resolve(walk(*names))
+    found = [ask.lookup(directory, name) for name in ask.names(directory)]
+    assert len(found) == {(): 3, (HELLO,): 6, (HELLO, b"bin"): 1}.get(names, 0)
+    for start in range(len(found) + 1):
+        assert list(ask.children(directory, start)) == found[start:]
 
 
 def test_readdir__too_small_a_page_is_said() -> None:
