@@ -22,6 +22,8 @@ from storeboot.nfs.program import Programs
 from storeboot.nfs.status import NfsError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.identity import IdentityCodec
+from storeboot.nfs.views import Lack
+from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Segment
 from storeboot.serve.nfs_service import NfsService
 from storeboot.vm.demo.packages import Suite
@@ -56,7 +58,7 @@ class Rekeyed:
 
     def _handle(self, raw: bytes, _address: str) -> bytes | None:
         try:
-            entry = self._programs.catalogue.resolve(raw)
+            entry = Walk(self._programs.catalogue).resolve(raw)
         except NfsError:
             return None
         place = entry.handle.place
@@ -103,8 +105,8 @@ async def main(nfs: NfsVersion, suite: Suite) -> None:
             assert isinstance(service, NfsService)
             answer, rekeyed = service.programs.answer, Rekeyed(service.programs)
 
-            def recording(record: bytes, peer: Peer) -> list[Segment]:
-                segments = answer(record, peer)
+            def recording(record: bytes, peer: Peer, lack: Lack | None = None) -> list[Segment]:
+                segments = answer(record, peer, lack)
                 same = kept.setdefault(shape(record), [])
                 if len(same) < MOST:
                     same.append(rekeyed.record(record, peer.address))

@@ -118,7 +118,31 @@ class Client4(Caller):
         assert reply.boolean() == (offset + size >= node.size)
         assert reply.opaque(1 << 20) == expected, f"wrong bytes of {place}"
         if dice.random() < 0.3:
+            yield from self._lock_and_unlock(slot, handle, stateid)
+        if dice.random() < 0.3:
             yield from self._compound(slot, [_put(handle), (Op.DELEGRETURN, stateid)])
+
+    def _lock_and_unlock(self, slot: int, handle: bytes, stateid: bytes) -> Task:
+        """Twice what is shared; each change counts, whichever server it is that answers."""
+        reading, everything = _words(1), bytes(8) + b"\xff" * 8
+        owner = Writer()
+        owner.raw(bytes(8))
+        owner.opaque(self._owner)
+        first = _words(1, 0) + stateid + _words(0) + owner.getvalue()
+        reply = yield from self._compound(
+            slot, [_put(handle), (Op.LOCK, reading + _words(0) + everything + first)]
+        )
+        lock = reply.take(16)
+        again = _words(0) + lock + _words(0)
+        reply = yield from self._compound(
+            slot, [_put(handle), (Op.LOCK, reading + _words(0) + everything + again)]
+        )
+        held = reply.take(16)
+        unlock = reading + _words(0) + held + everything
+        reply = yield from self._compound(slot, [_put(handle), (Op.LOCKU, unlock)])
+        changes = [lock[:4], held[:4], reply.take(4)]
+        assert changes == [_words(1), _words(2), _words(3)], "a change of the lock does not count"
+        assert lock[4:] == held[4:] == reply.take(12), "the lock is another one"
 
     def _compound(self, slot: int, ops: list[tuple[Op, bytes]], last: int = 1) -> Ask:
         """The reply in front of the result of the last-but-`last` + 1 operation; all went well."""

@@ -10,6 +10,7 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import procedures
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer
 from unit.nfs_tree import (
     HELLO,
@@ -177,6 +178,16 @@ def test_readdir__pages_of_any_size_give_each_name_once(room: int, plus: bool) -
     assert names == [b".", b"..", *sorted([b"bin", b"empty", b"link", b"up", LONG, ODD])]
 
 
+@pytest.mark.parametrize("names", [(), (b".flat",), (HELLO,), (HELLO, b"bin")])
+def test_a_directorys_children_are_what_its_names_lead_to(names: tuple[bytes, ...]) -> None:
+    ask = Walk(PROGRAMS.catalogue)
+    directory = ask.resolve(walk(*names))
+    found = [ask.lookup(directory, name) for name in ask.names(directory)]
+    assert len(found) == {(): 3, (HELLO,): 6, (HELLO, b"bin"): 1}.get(names, 0)
+    for start in range(len(found) + 1):
+        assert list(ask.children(directory, start)) == found[start:]
+
+
 def test_readdir__too_small_a_page_is_said() -> None:
     arguments = opaque(walk(HELLO)) + bytes(16) + b"\0\0\0\x10"
     assert nfs(16, arguments).uint32() == Status.TOOSMALL
@@ -221,13 +232,13 @@ def test_other_credentials_than_sys_are_denied() -> None:
 def test_a_path_that_was_not_read_yet_is_asked_for_and_gone_is_stale() -> None:
     programs = loaded_programs()
     handle = walk(HELLO, b"bin")
-    programs.catalogue._indexes = Memo(1000)
+    programs.catalogue.indexes = Memo(1000)
     record = call(NFS, 3, 1, opaque(handle))
     with pytest.raises(NotLoadedError) as caught:
         programs.answer(record, Peer())
     assert caught.value.store_name == HELLO
-    with programs.catalogue.without(caught.value):
-        assert accepted(programs, record).uint32() == Status.STALE
+    without = programs.answer(record, Peer(), caught.value.lack())
+    assert without[0][28:32] == Status.STALE.to_bytes(4)  # type: ignore[index]
     with pytest.raises(NotLoadedError):  # it may be there by now
         programs.answer(record, Peer())
 

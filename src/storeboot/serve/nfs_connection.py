@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from storeboot.nfs.limits import MAX_REQUEST
 from storeboot.nfs.rpc import RecordReader, RpcError
 from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
-from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment
 from storeboot.serve.file_data import UnreadableError
 
@@ -54,12 +54,10 @@ class Server(Protocol):
         ...
 
     def load(self, missing: NotLoadedError) -> Pending:
-        """Read some of the store; the result is whether it is there now."""
+        """Read some of the store; the result is what is not to be had (`Lack`), or None."""
         ...
 
-    def answer_without(
-        self, record: bytes, peer: Peer, missing: NotLoadedError
-    ) -> list[Segment]: ...
+    def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]: ...
 
     def closed(self, connection: Connection, reason: Exception | None) -> None: ...
 
@@ -100,7 +98,7 @@ class _Retry:
 
     record: bytes
     tries: int
-    missing: NotLoadedError | None  # what the store does not have
+    lack: Lack | None  # what the store does not have
 
 
 _file_data = bytearray(INLINE)  # one for all connections: it is sent before the next is served
@@ -220,14 +218,13 @@ class Connection:
         self._fetch = None
         self._turn()
 
-    def _loaded(self, call: bytes | _Retry, missing: NotLoadedError, load: Pending) -> None:
+    def _loaded(self, call: bytes | _Retry, load: Pending) -> None:
         self._loads.discard(load)
         if load.cancelled():
             self.close()
             return
-        is_there = load.result()
         record, tries = (call.record, call.tries) if isinstance(call, _Retry) else (call, 0)
-        self._calls.append(_Retry(record, tries + 1, None if is_there else missing))
+        self._calls.append(_Retry(record, tries + 1, load.result()))
         self._turn()
 
     def _next_turn(self) -> None:
@@ -327,7 +324,7 @@ class Connection:
             except NotLoadedError as missing:
                 load = self._server.load(missing)
                 self._loads.add(load)
-                load.add_done_callback(partial(self._guarded, self._loaded, call, missing))
+                load.add_done_callback(partial(self._guarded, self._loaded, call))
             else:
                 self._queue(segments)
         return moves
@@ -335,8 +332,8 @@ class Connection:
     def _answer_again(self, call: bytes | _Retry) -> list[Segment]:
         """Answer a call that was waiting for the store."""
         assert isinstance(call, _Retry)
-        if call.missing is not None:
-            return self._server.answer_without(call.record, self.peer, call.missing)
+        if call.lack is not None:
+            return self._server.answer_without(call.record, self.peer, call.lack)
         if call.tries > MAX_TRIES:
             raise RpcError("a call needs more of the store than is kept in memory at once")
         return self._server.answer(call.record, self.peer)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import structlog
+from typing_extensions import override
 
 from storeboot.errors import StorebootError
 from storeboot.nfs.index import Index
@@ -18,7 +19,7 @@ from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4.clients import Peer
-from storeboot.nfs.views import NotLoadedError, View
+from storeboot.nfs.views import Lack, NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
 from storeboot.serve import descriptors
 from storeboot.serve.file_data import FileData, UnreadableError
@@ -47,6 +48,10 @@ class NotOpenError(NotLoadedError):
     def __init__(self, data: FileSlice) -> None:
         super().__init__(b"")
         self.data = data
+
+    @override
+    def lack(self, status: Status = Status.DELAY) -> Lack:
+        return _lack(self.data, status)
 
 
 class NfsService:
@@ -129,66 +134,59 @@ class NfsService:
             if self._unreadable:
                 status, until = self._unreadable.get(_file(data), (Status.OK, 0.0))
                 if asyncio.get_running_loop().time() < until:
-                    return self.programs.answer_unreadable(record, peer, data, status)
+                    return self.programs.answer(record, peer, _lack(data, status))
             if not self.files.has(data):
                 self.programs.uncount(record)
                 raise NotOpenError(data)
         return segments
 
-    def load(self, missing: NotLoadedError) -> asyncio.Task[bool]:
+    def load(self, missing: NotLoadedError) -> asyncio.Task[Lack | None]:
         """Read what a call needs, once for all that wait for it.
 
-        The result is whether it is there now; if not, `missing` has the status to answer with.
+        The result is None if it is there now, or else what the call has to be answered without.
         """
         work = self._open(missing) if isinstance(missing, NotOpenError) else self._load(missing)
         return asyncio.get_running_loop().create_task(work)
 
-    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
+    def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]:
         """Return the reply to a call that needs what is not to be had."""
-        if isinstance(missing, NotOpenError):
-            return self.programs.answer_unreadable(record, peer, missing.data, missing.status)
-        return self.programs.answer_without(record, peer, missing)
+        return self.programs.answer(record, peer, lack)
 
-    async def _open(self, missing: NotOpenError) -> bool:
-        """Whether the file is open now."""
+    async def _open(self, missing: NotOpenError) -> Lack | None:
+        """Open a file; return None, or what there is instead of its data."""
         data = missing.data
-        missing.status = Status.DELAY
         for _ in range(2):
             try:
                 await self._store.open(data)
             except TimeoutError:
                 self._say_unreadable(_path(*_file(data)), "the disk does not answer")
-                return False
+                return missing.lack(Status.DELAY)
             except OSError as error:
                 if error.errno in _NO_DESCRIPTOR and self.files.shrink():
                     continue
                 if error.errno not in PASSING:
                     self._remember(data, error)
-                missing.status = _status(error)
-                return False
+                return missing.lack(_status(error))
             self._unreadable.pop(_file(data), None)
-            return True
-        return False
+            return None
+        return missing.lack(Status.DELAY)
 
-    async def _load(self, missing: NotLoadedError) -> bool:
-        """Whether it is there now."""
+    async def _load(self, missing: NotLoadedError) -> Lack | None:
+        """Read a view or a store path into the catalogue; return None, or what is not to be had."""
         path = _text(missing)
         try:
             found = await self._store.load(missing)
         except TimeoutError:
-            missing.status = Status.DELAY
             self._say_unreadable(path, "the disk does not answer")
-            return False
+            return missing.lack(Status.DELAY)
         except OSError as error:
             if error.errno in _NO_DESCRIPTOR:
                 self.files.shrink()
-            missing.status = _status(error)
             self._say_unreadable(path, str(error.strerror))
-            return False
+            return missing.lack(_status(error))
         except (StorebootError, ValueError, KeyError, TypeError) as error:  # a damaged view
-            missing.status = Status.IO
             self._say_unreadable(path, str(error))
-            return False
+            return missing.lack(Status.IO)
         match found:
             case View() as view:
                 self.programs.catalogue.add_view(view)
@@ -198,8 +196,8 @@ class NfsService:
             case _:
                 if self._first(("gone", path)):
                     log.warning("nfs.not_in_store", view=missing.view.hex(), path=path)
-                return False
-        return True
+                return missing.lack()
+        return None
 
     def _look_at_broken(self, store_name: bytes, index: Index) -> None:
         """Places that could not be read are said once, and tried again after a while."""
@@ -292,6 +290,10 @@ class NfsService:
 
 def _file(data: FileSlice) -> tuple[bytes, bytes]:
     return data.store_path, data.relative
+
+
+def _lack(data: FileSlice, status: Status) -> Lack:
+    return Lack(status, store_name=data.store_path, relative=data.relative)
 
 
 def _path(store_name: bytes, relative: bytes) -> str:
