@@ -15,7 +15,7 @@ class BeginField(Word):
     MAC = "mac", "of the NIC that it boots from"
     UUID = "uuid", "of the machine, by SMBIOS"
     SERIAL = "serial", "of the machine, by SMBIOS or the device tree"
-    ADDRESS = "address", "its own; for people who read along, the server looks at the connection"
+    ADDRESS = "address", "its own; the server ignores it and takes the connection's"
     UPTIME = "uptime", "seconds since its kernel started"
     STAGE = "stage", "a stage passed before, a space, and its uptime then; any number of them"
 

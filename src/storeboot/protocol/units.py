@@ -19,7 +19,7 @@ class AgentEvent(Word):
     """A line that the agent reads from the FIFO."""
 
     MULTI_USER = "multi-user", "the machine is up; an init other than systemd may say so as well"
-    SHUTDOWN = "shutdown", "the machine goes down; behind it stands how"
+    SHUTDOWN = "shutdown", "the machine goes down; a second word says how"
     BUTTON = "button", "the power button was pressed"
 
 
