@@ -10,6 +10,7 @@ import pytest
 
 from integration.servers import MAC, make_config
 from storeboot.config import HostSection
+from storeboot.protocol.fields import AnswerField, NextField, SettingField
 from storeboot.serve import server
 
 
@@ -102,6 +103,18 @@ async def test_nothing_but_files_of_assigned_systems(
 ) -> None:
     async with http.get(path) as response:
         assert response.status == 404
+
+
+async def test_the_answer_has_the_fields_of_the_protocol(
+    running: server.Server, http: aiohttp.ClientSession
+) -> None:
+    answer = await begin(http, request(running))
+    of_pack = {AnswerField.PACK, AnswerField.PACK_SHA256, AnswerField.LEARN_SECONDS}
+    assert answer.keys() | of_pack == {*AnswerField, *SettingField}
+    headers = {"Authorization": f"Bearer {answer['key']}"}
+    async with http.get(f"/boots/{answer['boot']}/next", headers=headers) as response:
+        names = [line.partition("=")[0] for line in (await response.text()).splitlines()]
+    assert set(names) == set(NextField)
 
 
 async def test_a_request_sent_twice_is_one_boot(
