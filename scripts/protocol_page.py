@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from storeboot.protocol.fields import AnswerField, BeginField, NextField, SettingField
+from storeboot.protocol.fields import AnswerField, BeginField, NextField
 from storeboot.protocol.mounting import Option, mount_options
 from storeboot.protocol.orders import Order
 from storeboot.protocol.parameters import Parameter
@@ -49,9 +49,9 @@ def page() -> str:
         "",
         *_table("field of the request", BeginField),
         *_table("field of the answer", AnswerField),
-        "Besides, the answer has these settings of the host:",
+        "Besides, the answer has what the machine must know of its host's settings, by their names",
+        "in the [configuration](configuration.md).",
         "",
-        *_table("field of the answer", SettingField),
         "## Orders: `POST /boots/BOOT/heartbeat`",
         "",
         "The answer is one of these words, or nothing.",

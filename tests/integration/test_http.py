@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 
 from integration.servers import MAC, make_config
-from storeboot.config import HostSection
-from storeboot.protocol.fields import AnswerField, NextField, SettingField
+from storeboot.config import HostSection, SettingsSection
+from storeboot.protocol.fields import AnswerField, NextField
 from storeboot.serve import server
+from unit.initrd_scripts import facts
 
 
 @pytest.fixture
@@ -110,7 +111,11 @@ async def test_the_answer_has_the_fields_of_the_protocol(
 ) -> None:
     answer = await begin(http, request(running))
     of_pack = {AnswerField.PACK, AnswerField.PACK_SHA256, AnswerField.LEARN_SECONDS}
-    assert answer.keys() | of_pack == {*AnswerField, *SettingField}
+    settings = answer.keys() & SettingsSection.model_fields.keys()
+    assert (answer.keys() | of_pack) - settings == set(AnswerField)
+    # What is told of settings is what the machine's scripts read of them.
+    read, _ = facts()
+    assert settings == read & SettingsSection.model_fields.keys()
     headers = {"Authorization": f"Bearer {answer['key']}"}
     async with http.get(f"/boots/{answer['boot']}/next", headers=headers) as response:
         names = [line.partition("=")[0] for line in (await response.text()).splitlines()]

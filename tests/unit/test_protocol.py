@@ -15,7 +15,7 @@ import pytest
 
 from storeboot.config import SettingsSection
 from storeboot.process import run
-from storeboot.protocol.fields import AnswerField, BeginField, NextField, SettingField
+from storeboot.protocol.fields import AnswerField, BeginField, NextField
 from storeboot.protocol.mounting import Option, file_system, mount_options
 from storeboot.protocol.orders import Order
 from storeboot.protocol.parameters import LeaseField, Parameter
@@ -58,12 +58,12 @@ def test_orders_that_the_agent_carries_out() -> None:
 
 
 def test_fields_of_the_answer_are_facts_that_shell_reads() -> None:
+    """Besides settings of the host: tests/integration/test_http.py has those."""
     read, written = facts()
-    told = {*AnswerField, *SettingField}
-    assert read - written == told - written
+    assert read - written - set(SettingsSection.model_fields) == set(AnswerField) - written
+    assert set(AnswerField) <= read
     # A machine that cannot use its pack forgets it; no other field takes the place of a fact.
-    assert told & written == {AnswerField.PACK}
-    assert told <= read
+    assert {*AnswerField, *SettingsSection.model_fields} & written == {AnswerField.PACK}
 
 
 def test_an_answer_becomes_facts_whatever_its_fields_are(tmp_path: Path) -> None:
@@ -75,10 +75,6 @@ def test_an_answer_becomes_facts_whatever_its_fields_are(tmp_path: Path) -> None
     assert run(["sh", "-c", script]) == "ab\nx=y==\n\n"
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"answer", "fact.boot", "fact.key", "fact.pack"}
-
-
-def test_settings_are_told_by_the_names_that_they_have_in_the_file() -> None:
-    assert set(SettingField) <= set(SettingsSection.model_fields)
 
 
 def test_fields_that_begin_a_boot() -> None:

@@ -21,7 +21,10 @@ class BeginField(Word):
 
 
 class AnswerField(Word):
-    """What the server answers to that; the fields of the host's settings come besides."""
+    """What the server answers to that.
+
+    Besides, it tells the machine settings of its host, by their names in the configuration file.
+    """
 
     BOOT = "boot", "the boot's id, 16 hexadecimal digits"
     KEY = "key", "the agent key, with which the machine speaks of this boot"
@@ -35,19 +38,6 @@ class AnswerField(Word):
     PACK_SHA256 = "pack_sha256", "its checksum"
     LEARN_SECONDS = "learn_seconds", "wait so long after multi-user before it is learned from"
     HEARTBEAT = "heartbeat", "seconds between heartbeats"
-
-
-class SettingField(Word):
-    """Settings of the host that the same answer tells the machine, by their names in the file."""
-
-    NFS_VERSION = "nfs_version", "version of NFS to mount with"
-    OVERLAY_SIZE = "overlay_size", "size of the tmpfs that takes what is written to the store"
-    OVERLAY_LABEL = "overlay_label", "label of the local file system that takes it instead"
-    PERSIST_LABEL = "persist_label", "label of the local file system that keeps directories"
-    PERSIST_DIRECTORIES = "persist_directories", "those directories, with `:` between them"
-    ZRAM = "zram", "size of the swap in compressed memory"
-    NIX_STORE = "nix_store", "`local` or `local-overlay`"
-    SSH_HOST_KEY = "ssh_host_key", "`yes` to fetch the host's ssh key"
 
 
 class NextField(Word):

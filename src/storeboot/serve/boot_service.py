@@ -39,7 +39,7 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import StorePath
 from storeboot.pack.hot import Witness
-from storeboot.protocol.fields import AnswerField, NextField, SettingField
+from storeboot.protocol.fields import AnswerField, NextField
 from storeboot.protocol.orders import Order
 from storeboot.protocol.parameters import Parameter
 from storeboot.protocol.stages import Source, Stage
@@ -364,15 +364,15 @@ class BootService:
             AnswerField.MACHINE_ID: machine_id(host.name, self.key),
             AnswerField.NFS_SERVER: self.config.address_towards(local),
             AnswerField.NFS_PORT: str(self.config.nfs.port),
-            SettingField.NFS_VERSION: host.nfs_version,
+            "nfs_version": host.nfs_version,
             **await self.ask(self._pack, boot, host),
-            SettingField.OVERLAY_SIZE: host.overlay_size,
-            SettingField.OVERLAY_LABEL: host.overlay_label or "",
-            SettingField.PERSIST_LABEL: host.persist_label or "",
-            SettingField.PERSIST_DIRECTORIES: ":".join(host.persist_directories),
-            SettingField.ZRAM: host.zram or "",
-            SettingField.NIX_STORE: host.nix_store,
-            SettingField.SSH_HOST_KEY: "yes" if host.ssh_host_key else "no",
+            "overlay_size": host.overlay_size,
+            "overlay_label": host.overlay_label or "",
+            "persist_label": host.persist_label or "",
+            "persist_directories": ":".join(host.persist_directories),
+            "zram": host.zram or "",
+            "nix_store": host.nix_store,
+            "ssh_host_key": "yes" if host.ssh_host_key else "no",
             AnswerField.HEARTBEAT: str(self.config.agent.heartbeat),
         }
 
