@@ -14,6 +14,7 @@ class Word(StrEnum):
 
     meaning: str
 
+    # The default is for mypy, to which looking a word up is a call of this.
     def __new__(cls, word: str, meaning: str = "") -> Self:
         member = str.__new__(cls, word)
         member._value_ = word
