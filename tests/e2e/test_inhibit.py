@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import QUICKLY, spec, system
-from storeboot.hosts.orders import Order
 from storeboot.hosts.rollouts import Part, Rollout
+from storeboot.protocol.orders import Order
 from storeboot.vm.trial import HOST, started, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from integration.stores import QUIET, add, toplevel_tree
 from storeboot.deploy.state import StateDirectory
-from storeboot.errors import StoreError
+from storeboot.errors import CommandError, StoreError
 from storeboot.nix.store import Store, StorePath, registration
 from storeboot.process import run
 
@@ -62,6 +63,17 @@ def test_a_directory_that_nix_does_not_know_is_not_valid(store: Store, system: S
     store.physical(stray).mkdir()
     with pytest.raises(StoreError, match="not valid"):
         store.closure(stray)
+
+
+def test_a_nix_that_fails_is_told_in_its_own_words(
+    store: Store, system: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever these are: a path that is valid is not said to be none."""
+    (tmp_path / "nix").write_text("#!/bin/sh\necho error: this day is not valid >&2; exit 1\n")
+    (tmp_path / "nix").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(CommandError, match="this day"):
+        store.closure(system)
 
 
 def test_a_view_keeps_its_system_from_the_garbage_collector(

@@ -8,7 +8,7 @@ from storeboot import config
 from storeboot.boot.report import parse_facts
 from storeboot.deploy.inventory import opened
 from storeboot.hosts.boots import Boot
-from storeboot.hosts.orders import Order
+from storeboot.protocol.orders import Order
 
 BOOT_SECONDS = 600.0
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from bench import picture
 
-from storeboot.boot.timeline import FAILED, NOTES, STAGES
 from storeboot.config import Config
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4.constants import Op
@@ -47,14 +46,6 @@ def test_the_commands_of_the_readme_are_targets() -> None:
     wanted = re.findall(r"^    make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert wanted
     assert set(wanted) <= set(targets)
-
-
-def test_every_stage_that_the_initrd_reports_is_known() -> None:
-    scripts = (ROOT / "src/storeboot/initrd/scripts").glob("*")
-    text = "".join(path.read_text() for path in scripts)
-    reported = set(re.findall(r"^(?:\s*report|step) ([a-z-]+)", text, re.MULTILINE))
-    assert reported - {FAILED, *NOTES} <= set(STAGES)
-    assert {"network", "begin", "mount", "multi-user", "shutdown"} <= reported
 
 
 def test_what_pynfs_fails_is_what_the_dispatch_table_refuses() -> None:

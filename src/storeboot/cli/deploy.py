@@ -19,11 +19,11 @@ from storeboot.cli.tables import clock, print_table
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
-from storeboot.hosts.orders import Order
 from storeboot.hosts.probations import Probation
 from storeboot.hosts.rollouts import Rollout
 from storeboot.nix.profiles import Generation
 from storeboot.nix.store import StorePath
+from storeboot.protocol.orders import Order
 
 
 @click.command(short_help="Give a host, or a group of them, a system to boot from now on.")

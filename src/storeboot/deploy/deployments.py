@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete, insert, select
 
 from storeboot import faults, files
-from storeboot.boot.timeline import FAILED, UP
 from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import Database
@@ -19,6 +18,7 @@ from storeboot.hosts.schema import declarations
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation, Profile
 from storeboot.nix.store import StorePath
+from storeboot.protocol.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Deployments:
 
     def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
         """A boot says that it is up, or why it failed."""
-        if stage not in (UP, FAILED) or self.probations.open(host) is None:
+        if stage not in (Stage.MULTI_USER, Stage.FAILED) or self.probations.open(host) is None:
             return
         with self._deciding(host):
             probation = self.probations.open(host)
@@ -225,13 +225,13 @@ class Deployments:
                 return
             if probation.standing is not Standing.RUNNING:
                 return
-            if stage == UP:
+            if stage == Stage.MULTI_USER:
                 self.probations.pass_on(probation, Standing.PASSED)
                 faults.reach("test.passed")
             else:
                 self._fail(probation, detail)
             confirms = probation.confirms
-        if stage == UP and confirms:
+        if stage == Stage.MULTI_USER and confirms:
             self.settle(host, now=0.0)
 
     def unsettled(self, now: float) -> list[Probation]:

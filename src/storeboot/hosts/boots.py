@@ -12,6 +12,7 @@ from storeboot.hosts.database import Database
 from storeboot.hosts.host import MAX_BASE
 from storeboot.hosts.records import to_boot
 from storeboot.hosts.schema import boots, events
+from storeboot.protocol.stages import Stage
 
 __all__ = ["Boot", "Boots", "Event"]
 
@@ -47,7 +48,7 @@ class Boots:
         are forgotten first.
         """
         of_guests = and_(boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}"), boots.c.host != host)
-        silent_since = or_(boots.c.ended_by == "shutdown", boots.c.seen_at <= boots.c.ended_at)
+        silent_since = or_(boots.c.ended_by == Stage.SHUTDOWN, boots.c.seen_at <= boots.c.ended_at)
         over = and_(boots.c.ended_at < now - SUPERSEDED, silent_since)
         silent = and_(boots.c.seen_at < boots.c.began_at + 60, boots.c.seen_at < now - 3600)
         with self._database.begin() as connection:
@@ -98,7 +99,7 @@ class Boots:
         query = (
             select(boots.c.id, boots.c.address, boots.c.ended_at)
             .where(boots.c.address.in_(list(addresses)))
-            .where(boots.c.ended_by.is_distinct_from("shutdown"))
+            .where(boots.c.ended_by.is_distinct_from(Stage.SHUTDOWN))
             .order_by(boots.c.began_at)
         )
         with self._database.begin(lossy=True) as connection:

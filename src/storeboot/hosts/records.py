@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from storeboot.hosts.boot import DOWN, Boot, Event
+from storeboot.hosts.boot import Boot, Event
 from storeboot.hosts.schema import boots, events
+from storeboot.protocol.stages import Stage
 
 MAX_BOOTS_PER_HOST = 200
 MAX_LOOSE_EVENTS = 200  # of one host, without a boot: anybody may cause those
@@ -106,7 +107,7 @@ def write_events(connection: Connection, new: Sequence[Event]) -> int:
     own = [event for event in new if event.boot in hosts]
     write_signs(connection, _latest(own), spoken={e.boot for e in own if e.boot and e.is_machines})
     for event in own:
-        if event.stage == DOWN:
+        if event.stage == Stage.SHUTDOWN:
             end(connection, str(event.boot), event.at)
     for boot in {event.boot for event in own}:
         _trim_boot(connection, str(boot))
@@ -152,8 +153,8 @@ def end(connection: Connection, boot: str, now: float) -> None:
     """The boot's machine has shut down."""
     connection.execute(
         update(boots)
-        .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from("shutdown"))
-        .values(ended_at=now, ended_by="shutdown")
+        .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from(Stage.SHUTDOWN))
+        .values(ended_at=now, ended_by=Stage.SHUTDOWN)
     )
 
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 from sqlalchemy import func, insert, select, update
 
 from storeboot.hosts.database import Database
-from storeboot.hosts.orders import Order
 from storeboot.hosts.schema import rollout_hosts, rollouts
+from storeboot.protocol.orders import Order
 
 
 class Standing(StrEnum):

@@ -21,9 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.unrecorded import UnrecordedViews
 from storeboot.errors import StorebootError
-from storeboot.hosts.boot import DECISIVE, REFUSED, Boot, Event
+from storeboot.hosts.boot import Boot, Event
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.recorder import Recorder, Unrecorded
+from storeboot.protocol.stages import DECISIVE, Stage
 from storeboot.serve.threads import Threads
 
 log = structlog.get_logger()
@@ -203,7 +204,7 @@ class Bookkeeping:
             deployments.boot_began(record.host, record.id, record.view, record.began_at)
         elif record.boot is not None:
             host = record.host or self._host_of(record.boot)
-            if record.stage == REFUSED:
+            if record.stage == Stage.REFUSED:
                 self._inventory.rollouts.refused(record.boot, record.detail)
             deployments.stage_reached(host, record.boot, record.stage, record.detail)
 

@@ -22,7 +22,6 @@ import structlog
 
 from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id, ticket
-from storeboot.boot.timeline import DOWN, FAILED, SILENT, UP
 from storeboot.config import Config
 from storeboot.deploy.disk import shortage
 from storeboot.deploy.inventory import Inventory
@@ -35,12 +34,15 @@ from storeboot.hosts import words
 from storeboot.hosts.boots import Boot, Boots, Event
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
-from storeboot.hosts.orders import Order
 from storeboot.hosts.registry import Registry
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import StorePath
 from storeboot.pack.hot import Witness
+from storeboot.protocol.fields import AnswerField, NextField
+from storeboot.protocol.orders import Order
+from storeboot.protocol.parameters import Parameter
+from storeboot.protocol.stages import Source, Stage
 from storeboot.serve.bookkeeping import BOOT_SECONDS, EVENT_SECONDS, Bookkeeping
 from storeboot.serve.host_keys import host_key
 from storeboot.serve.native import NativeBoots
@@ -58,7 +60,9 @@ READS_SECONDS = 5.0
 CHORE_SECONDS = 120.0
 MAX_SEEN = 200  # characters
 # A boot that waits for nobody's turn any more: it is up, over, hung, or far enough to say no more.
-_ON_ITS_OWN = frozenset({UP, FAILED, DOWN, SILENT, "stage-2"})
+_ON_ITS_OWN = frozenset(
+    {Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.SILENT, Stage.STAGE_2}
+)
 _VIEW = re.compile(r"[0-9a-f]{32}")
 
 
@@ -229,9 +233,9 @@ class BootService:
         except StorebootError as error:
             raise RefusedError(error.message) from None
         return {
-            "kernel": f"/views/{plan.view}/kernel?host={host.name}",
-            "initrd": f"/views/{plan.view}/initrd?host={host.name}",
-            "command_line": f"{line} storeboot.ticket={self._ticket(boot)}",
+            NextField.KERNEL: f"/views/{plan.view}/kernel?host={host.name}",
+            NextField.INITRD: f"/views/{plan.view}/initrd?host={host.name}",
+            NextField.COMMAND_LINE: f"{line} {Parameter.TICKET.given(self._ticket(boot))}",
         }
 
     def _ticket(self, boot: Boot) -> str:
@@ -275,7 +279,9 @@ class BootService:
             self.books.began(boot, told),
             *(
                 self.record(
-                    Event(boot.host, "server", each.stage, now - each.ago, boot.id, each.uptime),
+                    Event(
+                        boot.host, Source.SERVER, each.stage, now - each.ago, boot.id, each.uptime
+                    ),
                     BOOT_SECONDS,
                 )
                 for each in early
@@ -350,14 +356,14 @@ class BootService:
         codec = HandleCodec(self.key)
         token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
         return {
-            "boot": boot.id,
-            "key": self.agent_key(boot.id),
-            "token": codec.encode_token(token),
-            "time": str(int(self.clock())),
-            "hostname": host.hostname,
-            "machine_id": machine_id(host.name, self.key),
-            "nfs_server": self.config.address_towards(local),
-            "nfs_port": str(self.config.nfs.port),
+            AnswerField.BOOT: boot.id,
+            AnswerField.KEY: self.agent_key(boot.id),
+            AnswerField.TOKEN: codec.encode_token(token),
+            AnswerField.TIME: str(int(self.clock())),
+            AnswerField.HOSTNAME: host.hostname,
+            AnswerField.MACHINE_ID: machine_id(host.name, self.key),
+            AnswerField.NFS_SERVER: self.config.address_towards(local),
+            AnswerField.NFS_PORT: str(self.config.nfs.port),
             "nfs_version": host.nfs_version,
             **await self.ask(self._pack, boot, host),
             "overlay_size": host.overlay_size,
@@ -367,7 +373,7 @@ class BootService:
             "zram": host.zram or "",
             "nix_store": host.nix_store,
             "ssh_host_key": "yes" if host.ssh_host_key else "no",
-            "heartbeat": str(self.config.agent.heartbeat),
+            AnswerField.HEARTBEAT: str(self.config.agent.heartbeat),
         }
 
     def _pack(self, boot: Boot, host: Host) -> dict[str, str]:
@@ -375,9 +381,9 @@ class BootService:
         if pack is None:
             return {}
         return {
-            "pack": pack.path.name,
-            "pack_sha256": pack.sha256,
-            "learn_seconds": str(self.config.packs.learn_seconds),
+            AnswerField.PACK: pack.path.name,
+            AnswerField.PACK_SHA256: pack.sha256,
+            AnswerField.LEARN_SECONDS: str(self.config.packs.learn_seconds),
         }
 
     async def host_key(self, boot: Boot) -> str | None:
@@ -404,7 +410,7 @@ class BootService:
         """An event has come; waiters are told of each. It is waited for so long."""
         if event.stage in _ON_ITS_OWN:
             self.scripts.leaves(event.host)
-        elif event.source != "dhcp":  # anybody can say that with a host's address
+        elif event.source != Source.DHCP:  # anybody can say that with a host's address
             self.scripts.moves(event.host, event.at)
         await self._watch(event)
         await self.books.record(event, seconds)
@@ -414,9 +420,9 @@ class BootService:
 
     async def _watch(self, event: Event) -> None:
         """A boot of mode native says nothing of itself until its agent runs, if it has one."""
-        if event.source == "agent" and event.stage != DOWN:
+        if event.source == Source.AGENT and event.stage != Stage.SHUTDOWN:
             await self.native.end(event.host)
-        elif event.stage == "initrd" and event.source == "server":
+        elif event.stage == Stage.INITRD and event.source == Source.SERVER:
             host = await self.ask(self.registry.get, event.host)
             if host is not None and host.mode == "native":
                 self.native.begin(host, event.at)
@@ -486,7 +492,9 @@ class BootService:
             return
         if host is not None:
             detail = words.line(seen.detail, MAX_SEEN)
-            await self.record(Event(host.name, "dhcp", seen.stage, self.clock(), detail=detail))
+            await self.record(
+                Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+            )
 
     async def _forget_reads(self, address: str) -> None:
         """What was read before a boot began is not of it."""
@@ -509,7 +517,7 @@ class BootService:
         if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
         read = await self._read_by(boot.address)
-        if UP not in await self.ask(self._stages_of, boot):
+        if Stage.MULTI_USER not in await self.ask(self._stages_of, boot):
             return  # it has not come up, so nobody knows what it is
         by = Witness(boot.id, boot.host, boot.address)
         learn = self.inventory.systems.packs.learn

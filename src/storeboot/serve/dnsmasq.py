@@ -20,9 +20,10 @@ from storeboot import files
 from storeboot.config import Config
 from storeboot.dhcp.dnsmasq import Reservation, configuration, reservations, reserved
 from storeboot.dhcp.firmware import find_programs
-from storeboot.dhcp.journal import ADDRESS, STARTED, Journal, Seen
+from storeboot.dhcp.journal import STARTED, Journal, Seen
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.host import Host
+from storeboot.protocol.stages import Stage
 from storeboot.serve import dnsmasq_runner
 from storeboot.serve.dhcp_ports import RIGHTS, require_ports, wanted_ports
 from storeboot.serve.dnsmasq_link import Link
@@ -202,7 +203,7 @@ class Dnsmasq:
 
     def _is_news(self, seen: Seen) -> bool:
         """Whoever repeats itself is heard once in a while: each time costs the database a row."""
-        key = (seen.mac, seen.stage, seen.detail if seen.stage == ADDRESS else "")
+        key = (seen.mac, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
         now = time.monotonic()
         last = self._heard.pop(key, -QUIET_SECONDS)
         self._heard[key] = now if now - last >= QUIET_SECONDS else last

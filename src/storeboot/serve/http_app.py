@@ -30,7 +30,6 @@ import structlog
 from aiohttp import web
 
 from storeboot.boot.script import entry_script, refusal_script
-from storeboot.boot.timeline import FAILED, NOTES, STAGES
 from storeboot.deploy.systems import Assignment
 from storeboot.errors import StorebootError
 from storeboot.hosts import words
@@ -39,6 +38,9 @@ from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.pack.builder import hot_files
+from storeboot.protocol.fields import BeginField
+from storeboot.protocol.reports import ReportPart
+from storeboot.protocol.stages import SAYABLE, Source, Stage
 from storeboot.serve.boot_service import BootService, Early, ReplayError
 from storeboot.serve.http_bodies import Bodies, whole
 from storeboot.serve.http_gate import Gate
@@ -55,16 +57,12 @@ MAKE_SECONDS = 30.0
 BEFORE = (
     86_400.0  # seconds; no machine needs longer from its kernel's start to its boot's beginning
 )
-REPORT_PARTS = frozenset(
-    {"mountstats", "hashes", "attributes", "mountstats-after", "agent-log", "failed-units", "facts"}
-)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", BootService)
 BODIES = web.AppKey("bodies", Bodies)
 GATE = web.AppKey("gate", Gate)
 _PLAIN_NAME = re.compile(rb"[!-~]+")
 _WORD = re.compile(r"[ -~]{0,200}")
-_STAGE_NAMES = frozenset(STAGES) | {FAILED, *NOTES}
 routes = web.RouteTableDef()
 
 
@@ -126,7 +124,7 @@ async def boot_script(request: web.Request) -> web.Response:
         return web.Response(text=refusal_script(_one_line(str(error))))
     # Of a machine that is made up from what a stranger says, nothing is written before it boots.
     if answer.host is not None and answer.host.like is None:
-        await service.record(Event(answer.host.name, "server", "script", now))
+        await service.record(Event(answer.host.name, Source.SERVER, Stage.SCRIPT, now))
     return web.Response(text=answer.text)
 
 
@@ -173,14 +171,14 @@ async def firmware(request: web.Request) -> web.StreamResponse:
 @routes.get("/views/{view}/kernel")
 async def kernel(request: web.Request) -> web.StreamResponse:
     assignment = await _assignment(request)
-    await _fetched(request, "kernel", assignment)
+    await _fetched(request, Stage.KERNEL, assignment)
     return web.FileResponse(assignment.system.kernel)
 
 
 @routes.get("/views/{view}/initrd")
 async def initrd(request: web.Request) -> web.StreamResponse:
     assignment = await _assignment(request, _named_host(request))
-    await _fetched(request, "initrd", assignment)
+    await _fetched(request, Stage.INITRD, assignment)
     return web.FileResponse(assignment.initrd.path)
 
 
@@ -241,14 +239,14 @@ def _named_host(request: web.Request) -> str:
     return request.query.get("host", "").replace("\0", "")
 
 
-async def _fetched(request: web.Request, stage: str, assignment: Assignment) -> None:
+async def _fetched(request: web.Request, stage: Stage, assignment: Assignment) -> None:
     """Which host fetched a file is told by the script, which names it."""
     service = request.app[SERVICE]
     host = _named_host(request)
     if request.method != "GET":
         return
     if await service.ask(_is_of, service, host, assignment.view.view_id):
-        await service.record(Event(host, "server", stage, service.clock()))
+        await service.record(Event(host, Source.SERVER, stage, service.clock()))
 
 
 def _is_of(service: BootService, host: str, view: str) -> bool:
@@ -264,17 +262,19 @@ async def begin(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     fields, early = _read_begin((await whole(request, MAX_BEGIN)).decode(errors="replace"))
     machine = Machine.from_words(
-        fields.get("mac", ""), fields.get("uuid", ""), fields.get("serial", "")
+        fields.get(BeginField.MAC, ""),
+        fields.get(BeginField.UUID, ""),
+        fields.get(BeginField.SERIAL, ""),
     )
-    if not re.fullmatch(r"[0-9a-f]{32}", fields.get("nonce", "")):
+    if not re.fullmatch(r"[0-9a-f]{32}", fields.get(BeginField.NONCE, "")):
         raise web.HTTPBadRequest(reason="nonce is not 32 hexadecimal digits")
     boot, host = await service.begin(
-        host=fields.get("host", ""),
-        view=fields.get("view", ""),
-        nonce=fields["nonce"],
+        host=fields.get(BeginField.HOST, ""),
+        view=fields.get(BeginField.VIEW, ""),
+        nonce=fields[BeginField.NONCE],
         machine=machine,
         address=request.remote or "",
-        seal=fields.get("ticket", ""),
+        seal=fields.get(BeginField.TICKET, ""),
         early=early,
     )
     return _lines(await service.answer(boot, host, _local(request)))
@@ -290,14 +290,14 @@ def _read_begin(body: str) -> tuple[dict[str, str], list[Early]]:
     reached: dict[str, float] = {}
     for line in body.splitlines():
         name, _, value = line.partition("=")
-        if name == "stage":
+        if name == BeginField.STAGE:
             stage, _, said = value.partition(" ")
             uptime = words.number(said, BEFORE)
-            if uptime is not None and stage in _STAGE_NAMES:
+            if uptime is not None and stage in SAYABLE:
                 reached.setdefault(stage, uptime)
         elif _WORD.fullmatch(value):
             fields[name] = value
-    now = words.number(fields.get("uptime", ""), BEFORE)
+    now = words.number(fields.get(BeginField.UPTIME, ""), BEFORE)
     if now is None:
         return fields, []
     return fields, [Early(stage, at, now - at) for stage, at in reached.items() if at <= now]
@@ -308,9 +308,9 @@ async def event(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     boot = await _own_boot(request)
     stage = request.query.get("stage", "")
-    if stage not in _STAGE_NAMES:
+    if stage not in SAYABLE:
         raise web.HTTPBadRequest(reason="unknown stage")
-    source = "agent" if request.query.get("source") == "agent" else "initrd"
+    source = Source.AGENT if request.query.get("source") == Source.AGENT else Source.INITRD
     said = (await whole(request, MAX_EVENT)).decode(errors="replace")
     await service.record(
         Event(
@@ -368,7 +368,7 @@ async def report(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     boot = await _own_boot(request)
     part = request.match_info["part"]
-    if part not in REPORT_PARTS:
+    if part not in frozenset(ReportPart):
         raise web.HTTPNotFound(reason="no such part of a report")
     host = await service.ask(service.registry.get, boot.host)
     if host is None or host.like is not None:

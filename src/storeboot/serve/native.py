@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from storeboot.boot.timeline import SILENT
 from storeboot.hosts.boots import Event
 from storeboot.hosts.host import Host
+from storeboot.protocol.stages import Source, Stage
 
 NO_MOUNT = 180.0  # seconds from the initrd to the mount: decompression, DHCP, a slow switch
 NO_READ = 30.0  # seconds from the mount to the first file: stage 2 starts from the store
@@ -34,7 +34,7 @@ class _Watch:
 
     host: str
     addresses: tuple[str, ...]
-    stage: str  # initrd or mount
+    stage: Stage  # INITRD or MOUNT
     since: float
     told: bool = True  # the stage
     complained: bool = False  # that nothing came of it
@@ -57,7 +57,7 @@ class NativeBoots:
 
     def begin(self, host: Host, now: float) -> None:
         """Its initrd was fetched."""
-        self._watches[host.name] = _Watch(host.name, host.addresses, "initrd", now)
+        self._watches[host.name] = _Watch(host.name, host.addresses, Stage.INITRD, now)
 
     def forget(self, host: str) -> None:
         """It boots in another way."""
@@ -72,8 +72,8 @@ class NativeBoots:
     def connected(self, address: str, now: float) -> None:
         """A connection of an address that may mount by the alias' name."""
         for watch in self._watches.values():
-            if address in watch.addresses and watch.stage == "initrd":
-                watch.stage, watch.since = "mount", now
+            if address in watch.addresses and watch.stage == Stage.INITRD:
+                watch.stage, watch.since = Stage.MOUNT, now
                 watch.told = watch.complained = False
 
     async def look(self, now: float) -> None:
@@ -84,18 +84,18 @@ class NativeBoots:
                 continue
             read = [file for address in watch.addresses for file in await self._reads(address)]
             await self._tell(watch)
-            if watch.stage == "initrd":  # what was read is of the boot before
+            if watch.stage == Stage.INITRD:  # what was read is of the boot before
                 await self._complain(watch, now, NO_MOUNT, NEVER_MOUNTED)
             elif read:
                 self._watches.pop(watch.host, None)
-                await self._record(Event(watch.host, "nfs", "stage-2", now))
+                await self._record(Event(watch.host, Source.NFS, Stage.STAGE_2, now))
             else:
                 await self._complain(watch, now, NO_READ, WENT_SILENT)
 
     async def _tell(self, watch: _Watch) -> None:
         if not watch.told:
             watch.told = True
-            await self._record(Event(watch.host, "nfs", watch.stage, watch.since))
+            await self._record(Event(watch.host, Source.NFS, watch.stage, watch.since))
 
     async def _speaks(self, host: str, now: float) -> bool:
         return self._has_spoken is not None and await self._has_spoken(host, now - HEARD_OF)
@@ -103,7 +103,7 @@ class NativeBoots:
     async def _complain(self, watch: _Watch, now: float, after: float, words: str) -> None:
         if watch.complained or now - watch.since <= after:
             return
-        if watch.stage == "initrd" and await self._speaks(watch.host, now):
+        if watch.stage == Stage.INITRD and await self._speaks(watch.host, now):
             return  # it runs, and somebody else has fetched its initrd
         watch.complained = True
-        await self._record(Event(watch.host, "nfs", SILENT, now, detail=words))
+        await self._record(Event(watch.host, Source.NFS, Stage.SILENT, now, detail=words))

@@ -17,6 +17,7 @@ from storeboot.deploy.systems import Assignment
 from storeboot.dhcp.raspberry import COMMAND_LINE, INITRD, KERNEL, config_txt, directory
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
+from storeboot.protocol.parameters import Parameter
 
 log = structlog.get_logger()
 
@@ -98,7 +99,7 @@ class Boards:
         plan = self.inventory.systems.plan(host, assignment)
         url = self.inventory.url_towards(self._local(host))
         seal = ticket(host.name, "", self.inventory.systems.key)
-        return f"{plan.command_line(url)} storeboot.ticket={seal}"
+        return f"{plan.command_line(url)} {Parameter.TICKET.given(seal)}"
 
     def _local(self, host: Host) -> str:
         """The server's address on the network that the host's own address is in."""
