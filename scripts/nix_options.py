@@ -18,7 +18,7 @@ from storeboot.process import run
 
 MODULES = Path(__file__).parents[1] / "tests/modules/options.nix"
 HEAD = """\
-# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
+# Written by scripts/reference from src/storeboot/config: the settings of storeboot.toml.
 { lib }:
 let
   inherit (lib) mkOption types;

@@ -1,4 +1,4 @@
-# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
+# Written by scripts/reference from src/storeboot/config: the settings of storeboot.toml.
 { lib }:
 let
   inherit (lib) mkOption types;
