@@ -81,7 +81,7 @@ def test_local_disks_are_masked_and_said(toplevel: Toplevel) -> None:
 def test_a_swap_file_is_masked_too(toplevel: Toplevel) -> None:
     """In a tmpfs it would take the memory that it is to spare."""
     toplevel.write("etc/fstab", "/var/swapfile none swap defaults\n")
-    plan = make_plan(Host("lab1", StorePath(TOP)), toplevel.read(), "0" * 32, bytes(32))
+    plan = make_plan(Host(name="lab1", system=StorePath(TOP)), toplevel.read(), "0" * 32, bytes(32))
     assert "systemd.swap=no" in plan.command_line("http://192.168.1.1:8080").split()
 
 
@@ -121,11 +121,11 @@ def test_mode_native_boots_the_systems_own_initrd(toplevel: Toplevel) -> None:
     toplevel.write("initrd", "an archive")
     system = toplevel.read()
     assert own(system).path.read_text() == "an archive"
-    native = make_plan(Host("lab1", mode="native"), system, "0" * 32, b"key")
+    native = make_plan(Host(name="lab1", mode="native"), system, "0" * 32, b"key")
     line = native.command_line("http://192.168.1.1:8080")
     # The host name is nobody's in an initrd, so this is what tells NFSv4 clients apart.
     assert f"nfs.nfs4_unique_id=storeboot-{native.machine_id}" in line.split()
-    packed = make_plan(Host("lab1"), system, "0" * 32, b"key")
+    packed = make_plan(Host(name="lab1"), system, "0" * 32, b"key")
     assert "nfs4_unique_id" not in packed.command_line("http://192.168.1.1:8080")
 
 

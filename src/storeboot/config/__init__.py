@@ -1,5 +1,6 @@
 """The configuration file and its schema."""
 
+from storeboot.config.fields import Setting, settings_of, told
 from storeboot.config.file import DEFAULT_PATH, Config, check_host, faults, load
 from storeboot.config.matchers import LABEL, MAC, SERIAL, is_shared
 from storeboot.config.sections import (
@@ -16,7 +17,14 @@ from storeboot.config.sections import (
     ServerSection,
     StoreSection,
 )
-from storeboot.config.settings import HostSection, Mode, NfsVersion, SettingsSection
+from storeboot.config.settings import (
+    BootSettings,
+    HostSection,
+    Mode,
+    NfsVersion,
+    SettingsSection,
+    merged,
+)
 
 __all__ = [
     "DEFAULT_PATH",
@@ -24,6 +32,7 @@ __all__ = [
     "MAC",
     "SERIAL",
     "AgentSection",
+    "BootSettings",
     "BootsSection",
     "Config",
     "DatabaseSection",
@@ -38,10 +47,14 @@ __all__ = [
     "NfsVersion",
     "PacksSection",
     "ServerSection",
+    "Setting",
     "SettingsSection",
     "StoreSection",
     "check_host",
     "faults",
     "is_shared",
     "load",
+    "merged",
+    "settings_of",
+    "told",
 ]

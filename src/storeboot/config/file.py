@@ -51,7 +51,10 @@ class Config(Section):
     machines: MachinesSection = MachinesSection()
     defaults: SettingsSection = SettingsSection()
     groups: dict[str, SettingsSection] = Field(default={}, description="Settings that hosts share.")
-    hosts: dict[str, HostSection] = Field(default={}, description="Machines by name.")
+    hosts: dict[str, HostSection] = Field(
+        default={},
+        description="Machines by name. Each needs a mac, uuid, serial or label, and shares none.",
+    )
 
     @model_validator(mode="after")
     def _dhcp_has_networks(self) -> Self:

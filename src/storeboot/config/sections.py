@@ -15,14 +15,17 @@ from storeboot.config.settings import NfsVersion
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 _LISTEN = (
-    "Address to listen on. With [networks] and no word here: the addresses of these, and "
-    "server.address; nothing else."
+    "Address to listen on. If it is not set and there are [networks], the server listens on its "
+    "addresses there and on server.address, and on nothing else."
 )
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ServerSection(Section):
-    address: str = Field(description="IPv4 address under which the machines reach this server.")
+    address: str = Field(
+        examples=["192.168.1.1"],
+        description="IPv4 address at which the machines reach this server.",
+    )
     state_directory: Path = Field(
         default=Path("/var/lib/storeboot"),
         description="Database, keys, built initrds, views and reports.",
@@ -41,8 +44,8 @@ class StoreSection(Section):
 class DatabaseSection(Section):
     url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL, such as `postgresql+psycopg://user@host/storeboot`; by "
-        "default SQLite in the state directory.",
+        examples=["postgresql+psycopg://storeboot@db.example.org/storeboot"],
+        description="SQLAlchemy URL of the database; SQLite in the state directory if not set.",
     )
 
 
@@ -57,10 +60,14 @@ class NfsSection(Section):
     version: NfsVersion = Field(default="3", description="Protocol the machines mount with.")
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         default=None,
-        description="Processes that answer NFS; by default one a processor. 0: the server itself.",
+        examples=[2],
+        description="Processes that answer NFS; one per processor if not set. 0: the server "
+        "itself.",
     )
     lease: Annotated[int, Field(ge=10, le=86400)] = Field(
-        default=3600, description="NFSv4 lease, in seconds."
+        default=3600,
+        description="NFSv4 lease, in seconds. A short one makes idle machines give back what saves "
+        "them round trips.",
     )
     reply_memory: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=16, description="MiB of kept replies, in each process."
@@ -75,46 +82,61 @@ class NfsSection(Section):
 class DhcpSection(Section):
     mode: Literal["off", "tftp", "proxy", "full"] = Field(
         default="off",
-        description="What dnsmasq does on the interfaces of [networks]: nothing; hand out iPXE by "
-        "TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`); also name it, beside a "
-        "DHCP server that gives the addresses (proxyDHCP); or all of it, addresses included.",
+        description="What dnsmasq does on the interfaces of [networks]. off: nothing. tftp: hand "
+        "out iPXE by TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`). proxy: also "
+        "name it, beside a DHCP server that gives the addresses (proxyDHCP). full: all of it, "
+        "addresses included.",
     )
     lease: Annotated[int, Field(ge=120, le=31_536_000)] = Field(
         default=3600, description="Seconds for which an address is given (full)."
     )
     port: Port = Field(default=67, description="UDP port of DHCP; the clients' is one higher.")
-    dnsmasq: Path | None = Field(default=None, description="dnsmasq; by default the one on PATH.")
+    dnsmasq: Path | None = Field(
+        default=None,
+        examples=["/usr/sbin/dnsmasq"],
+        description="dnsmasq; the one on PATH if not set.",
+    )
     user: str | None = Field(
         default=None,
-        description="User that dnsmasq runs as where the server is root and no unit runs dnsmasq; "
-        "by default dnsmasq, or nobody where there is no such user.",
+        examples=["dnsmasq"],
+        description="User that dnsmasq runs as where the server is root and no unit runs dnsmasq. "
+        "If not set it is dnsmasq, or nobody where there is no such user.",
     )
     raspberry_firmware: Path | None = Field(
         default=None,
+        examples=["/srv/raspberrypi/boot"],
         description="Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so "
         "on, and a config.txt whose lines go before ours. With it each host whose serial is a "
         "board's gets a TFTP directory.",
     )
     ipxe: dict[str, Path] = Field(
         default={},
-        description="iPXE programs by firmware (bios, x64, ia32, arm64), where the distribution's "
-        "are not to be used.",
+        examples=[{"ia32": "/srv/ipxe/ipxe32.efi", "arm64": "/srv/ipxe/ipxe-arm64.efi"}],
+        description="iPXE programs by firmware (bios, x64, ia32, arm64), instead of the "
+        "distribution's.",
     )
 
 
 class NetworkSection(Section):
     """A network that machines are on, as the server sees it."""
 
-    interface: str = Field(description="The server's interface on it.")
+    interface: str = Field(examples=["eth1"], description="The server's interface on this network.")
     address: str = Field(
-        description="The server's own IPv4 address on it, with prefix: 10.1.0.1/24. Machines of "
-        "this network are told this one."
+        examples=["10.1.0.1/24"],
+        description="The server's own IPv4 address on this network, with prefix: 10.1.0.1/24. "
+        "Machines of this network are told this address.",
     )
     range: tuple[str, str] | None = Field(
-        default=None, description="First and last address for machines (dhcp.mode full)."
+        default=None,
+        examples=[("10.1.0.100", "10.1.0.199")],
+        description="First and last address for machines (dhcp.mode full).",
     )
-    router: str | None = Field(default=None, description="Told to machines (full).")
-    dns: tuple[str, ...] = Field(default=(), description="Name servers, told to machines (full).")
+    router: str | None = Field(
+        default=None, examples=["10.1.0.254"], description="Router that machines use (full)."
+    )
+    dns: tuple[str, ...] = Field(
+        default=(), examples=[["10.1.0.254"]], description="Name servers of machines (full)."
+    )
 
     @field_validator("interface")
     @classmethod
@@ -168,15 +190,20 @@ class NetworkSection(Section):
 
 class InitrdSection(Section):
     busybox: Path | None = Field(
-        default=None, description="A static busybox; by default the one on PATH."
+        default=None,
+        examples=["/nix/store/…-busybox-static/bin/busybox"],
+        description="A static busybox; the one on PATH if not set.",
     )
     busyboxes: dict[str, Path] = Field(
         default={},
+        examples=[{"aarch64": "/srv/arm64/busybox"}],
         description="Static busyboxes for machines with another processor than the server's, by "
         "its name: aarch64, x86_64.",
     )
     drivers: tuple[str, ...] = Field(
-        default=(), description="Network drivers to include; empty means every wired one."
+        default=(),
+        examples=[["e1000e", "r8169"]],
+        description="Network drivers to include; every wired one if empty.",
     )
 
 
@@ -213,12 +240,14 @@ class BootsSection(Section):
 class MachinesSection(Section):
     unknown: Literal["ignore", "register", "menu", "default"] = Field(
         default="ignore",
-        description="What to do with a machine that is no host's: let its firmware go on; also "
-        "write it down for `storeboot host list --unknown`; let somebody choose on its console "
-        "which host it boots like; or have it boot like the host machines.default.",
+        description="What to do with a machine that is no host's. ignore: let its firmware go on. "
+        "register: also write it down for `storeboot host list --unknown`. menu: let somebody "
+        "choose on its console which host it boots like. default: have it boot like the host "
+        "machines.default.",
     )
     default: str | None = Field(
         default=None,
+        examples=["lab1"],
         description="The host that unknown machines boot like, under names of their own.",
     )
 

@@ -1,138 +1,192 @@
-"""Host settings: how a machine boots, and which machine it is."""
+"""Host settings: how a machine boots, and which machine it is.
+
+A setting is one field here; CONTRIBUTING.md says how to add one.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from storeboot.config.fields import Use, settings_of
 from storeboot.config.matchers import LABEL, MAC, is_shared
 from storeboot.config.section import Section, ipv4
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_DISK_LABEL = re.compile(r"[A-Za-z0-9._+-]{1,63}")
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
 # What the system, the kernel or the boot itself put there.
 _NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tmp", "/usr")
-_SIZE = re.compile(r"[0-9]+[kmgKMG%]?")
+
+
+def _matching(pattern: str, fault: str) -> AfterValidator:
+    """Text must match the whole pattern; `fault` continues the sentence that begins with it."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"{value!r} {fault}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Directories, each once."""
+    for value in values:
+        top = "/" + value.lstrip("/").partition("/")[0]
+        if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
+            raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
+    return tuple(dict.fromkeys(value.rstrip("/") for value in values))
+
+
 NfsVersion = Literal["3", "4.1", "4.2"]
 Mode = Literal["plain", "pack", "native"]
+NixStore = Literal["local", "local-overlay"]
+Size = Annotated[str, _matching(r"[0-9]+[kmgKMG%]?", "is not a tmpfs size like 50% or 8G")]
+DiskLabel = Annotated[
+    str,
+    _matching(r"[A-Za-z0-9._+-]{1,63}", "is not the label of a file system: no blanks, at most 63"),
+]
+Directories = Annotated[tuple[str, ...], AfterValidator(_kept)]
 
 
-class SettingsSection(Section):
-    """How to boot; a host's word counts before its group's, and that before the defaults."""
+class BootSettings(Section):
+    """How a machine boots.
 
-    system: str | None = Field(
-        default=None,
-        description="Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots "
-        "what `storeboot deploy` gives it.",
-    )
-    kernel_params: tuple[str, ...] = Field(
+    A layer (the defaults, a group, a host) holds what was set in it; `merged` layers make a host.
+    """
+
+    kernel_params: Annotated[tuple[str, ...], Use(joined=True, option="kernel-param")] = Field(
         default=(),
-        description="Added behind the system's own kernel parameters; defaults', group's and "
-        "host's are all added.",
+        examples=[["quiet"]],
+        description="Kernel parameters added after the system's own. Those of the defaults, the "
+        "group and the host are all added, in this order.",
     )
-    mode: Mode | None = Field(
-        default=None,
-        description="How the store comes: all of it over NFS; or its names and what boots read in "
-        "one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias "
-        "and the host's address. pack if nobody says.",
+    mode: Mode = Field(
+        default="pack",
+        description="How the store reaches the machine: all of it over NFS (plain), with a pack "
+        "of its names and hot files above NFS (pack), or mounted by the system's own initrd "
+        "(native). native needs nfs.alias and the host's address.",
     )
-    overlay_size: str | None = Field(
-        default=None,
-        description="Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.",
+    overlay_size: Annotated[Size, Use(answered=True)] = Field(
+        default="50%",
+        examples=["8G"],
+        description="Size of the tmpfs above the store, as tmpfs(5) takes it.",
     )
-    overlay_label: str | None = Field(
+    overlay_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
+        examples=["scratch"],
         description="Label of a local file system that takes what is written to the store, instead "
-        "of memory; emptied at every boot, and never formatted.",
+        "of memory. It is emptied at every boot and never formatted.",
     )
-    persist_label: str | None = Field(
+    persist_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
-        description="Label of a local file system that keeps persist_directories over boots; never "
-        "formatted.",
+        examples=["state"],
+        description="Label of a local file system that keeps persist_directories over boots. It is "
+        "never formatted.",
     )
-    persist_directories: tuple[str, ...] = Field(
+    persist_directories: Annotated[
+        Directories, Use(answered=True, joined=True, option="persist-directory")
+    ] = Field(
         default=(),
-        description="Directories that persist_label keeps, such as /var/lib; those of "
-        "defaults, group and host are all kept.",
+        examples=[["/var/lib", "/home"]],
+        description="Directories that persist_label keeps. Those of the defaults, the group and "
+        "the host are all kept.",
     )
-    zram: str | None = Field(
+    zram: Annotated[Size | None, Use(answered=True, modules="zram")] = Field(
         default=None,
-        description="Size of swap in compressed memory (zram), as overlay_size; none if nobody "
-        "says.",
+        examples=["50%"],
+        description="Size of swap in compressed memory (zram), as overlay_size; none if not set.",
     )
-    nix_store: Literal["local", "local-overlay"] | None = Field(
+    nix_store: Annotated[NixStore, Use(answered=True)] = Field(
+        default="local",
+        description="What the machine's Nix is prepared for: a store that knows the server's "
+        "paths as its own (local), or a local-overlay store above them (local-overlay).",
+    )
+    drivers: Annotated[tuple[str, ...], Use(option="driver")] = Field(
+        default=(),
+        examples=[["e1000e"]],
+        description="Network drivers of the initrd, instead of initrd.drivers.",
+    )
+    nfs_version: Annotated[NfsVersion | None, Use(answered=True)] = Field(
         default=None,
-        description="What the machine's Nix is prepared for: a store that knows the paths of the "
-        "server's by itself, or one of the kind local-overlay, whose lower store they are. local "
-        "if nobody says.",
+        examples=["4.2"],
+        description="Protocol to mount the store with; nfs.version if not set.",
     )
-    drivers: tuple[str, ...] = Field(
-        default=(), description="Network drivers of the initrd, instead of initrd.drivers."
+    ssh_host_key: Annotated[bool, Use(answered=True)] = Field(
+        default=True,
+        description="Whether the server keeps the machine's ssh host key (ed25519) and gives it to "
+        "every boot. Whoever can begin a boot in a host's name can have its key.",
     )
     specialisation: str | None = Field(
         default=None,
-        description="Which specialisation of its system to boot; by default the system itself.",
+        examples=["gaming"],
+        description="Which specialisation of its system to boot; the system itself if not set.",
     )
     menu: bool | None = Field(
         default=None,
+        examples=[True],
         description="Whether to show a menu of the last generations and their specialisations at "
-        "every boot. By default it is shown when the key m is pressed within a second; false asks "
-        "for none.",
+        "every boot. If not set, pressing m within a second shows it; false never does.",
     )
-    nfs_version: NfsVersion | None = Field(
-        default=None, description="Overrides nfs.version for these machines."
-    )
-    ssh_host_key: bool | None = Field(
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_sets_nothing(cls, values: Any) -> Any:
+        """Rows of the database may have it."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class SettingsSection(BootSettings):
+    """How hosts boot: a host's own settings count before its group's, and those before the
+    defaults."""
+
+    system: str | None = Field(
         default=None,
-        description="Whether the server keeps the machine's ssh host key (ed25519) and gives it to "
-        "every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.",
+        examples=["/nix/store/00000000000000000000000000000000-nixos-system-lab1-26.05"],
+        description="Toplevel to boot, deployed when it changes here. Without it the host boots "
+        "what `storeboot deploy` gives it.",
     )
-
-    @field_validator("overlay_label", "persist_label")
-    @classmethod
-    def _is_disk_label(cls, value: str | None) -> str | None:
-        if value is not None and _DISK_LABEL.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is not the label of a file system: no blanks, at most 63")
-        return value
-
-    @field_validator("persist_directories")
-    @classmethod
-    def _are_directories(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            top = "/" + value.lstrip("/").partition("/")[0]
-            if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
-                raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
-        return tuple(value.rstrip("/") for value in values)
-
-    @field_validator("overlay_size", "zram")
-    @classmethod
-    def _is_size(cls, value: str | None) -> str | None:
-        if value is not None and _SIZE.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is not a tmpfs size like 50% or 8G")
-        return value
 
 
 class HostSection(SettingsSection):
     """One machine; every matcher given must be this machine's alone."""
 
-    group: str | None = Field(default=None, description="Group whose settings it inherits.")
-    mac: tuple[str, ...] = Field(default=(), description="MAC addresses of its boot NICs.")
-    uuid: tuple[str, ...] = Field(default=(), description="SMBIOS UUIDs.")
-    serial: tuple[str, ...] = Field(default=(), description="SMBIOS serial numbers.")
+    mac: tuple[str, ...] = Field(
+        default=(),
+        examples=[["52:54:00:12:34:56"]],
+        description="MAC addresses of the machine's boot NICs.",
+    )
+    uuid: tuple[str, ...] = Field(
+        default=(),
+        examples=[["4c4c4544-0044-4810-8052-b4c04f564231"]],
+        description="SMBIOS UUIDs.",
+    )
+    serial: tuple[str, ...] = Field(
+        default=(), examples=[["PF2X7K1A"]], description="SMBIOS serial numbers."
+    )
     label: tuple[str, ...] = Field(
         default=(),
-        description="Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`; NAME is one "
+        examples=[["asset=LAB-7"]],
+        description="Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`. NAME is one "
         "of its settings, such as asset, product or board-serial.",
     )
     address: tuple[str, ...] = Field(
         default=(),
-        description="IPv4 addresses that may mount this host's view by nfs.alias; with "
-        "dhcp.mode full, the first one inside a network is the host's there.",
+        examples=[["10.1.0.21"]],
+        description="IPv4 addresses that may mount this host's view by nfs.alias. With dhcp.mode "
+        "full, the first one inside a network is the host's there.",
     )
-    hostname: str | None = Field(default=None, description="Host name; by default the key.")
+    group: str | None = Field(
+        default=None, examples=["room"], description="Group whose settings the host inherits."
+    )
+    hostname: str | None = Field(
+        default=None, examples=["lab1"], description="Host name; the host's key if not set."
+    )
 
     @property
     def matchers(self) -> tuple[str, ...]:
@@ -180,3 +234,15 @@ class HostSection(SettingsSection):
         if value is not None and HOST_NAME.fullmatch(value) is None:
             raise ValueError(f"{value!r} is not a host name")
         return value
+
+
+def merged(layers: Iterable[SettingsSection]) -> dict[str, Any]:
+    """What layers set together, the outermost one first; an empty list sets nothing."""
+    settings = settings_of(SettingsSection)
+    found: dict[str, Any] = {}
+    for layer in layers:
+        for name in layer.model_fields_set & settings.keys():
+            value = getattr(layer, name)
+            if value not in (None, ()):
+                found[name] = found.get(name, ()) + value if settings[name].use.joined else value
+    return found

@@ -358,15 +358,8 @@ class BootService:
             "machine_id": machine_id(host.name, self.key),
             "nfs_server": self.config.address_towards(local),
             "nfs_port": str(self.config.nfs.port),
-            "nfs_version": host.nfs_version,
             **await self.ask(self._pack, boot, host),
-            "overlay_size": host.overlay_size,
-            "overlay_label": host.overlay_label or "",
-            "persist_label": host.persist_label or "",
-            "persist_directories": ":".join(host.persist_directories),
-            "zram": host.zram or "",
-            "nix_store": host.nix_store,
-            "ssh_host_key": "yes" if host.ssh_host_key else "no",
+            **host.answered(),
             "heartbeat": str(self.config.agent.heartbeat),
         }
 
