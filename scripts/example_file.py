@@ -51,7 +51,7 @@ def _setting(name: str, field: FieldInfo, is_given: bool) -> Iterator[str]:
     if default not in (None, (), {}):
         yield f"{name} = {_toml(default)}"
         return
-    (example,) = field.examples or ()
+    example = (field.examples or [""])[0]
     hidden = "" if field.is_required() or is_given else "# "
     yield f"{hidden}{name} = {_toml(example)}"
 

@@ -60,7 +60,7 @@ class BootSettings(Section):
 
     kernel_params: Annotated[tuple[str, ...], Use(joined=True, option="kernel-param")] = Field(
         default=(),
-        examples=[["quiet"]],
+        examples=[["quiet"], ["loglevel=4", "nomodeset"]],
         description="Kernel parameters added after the system's own. Those of the defaults, the "
         "group and the host are all added, in this order.",
     )
@@ -72,18 +72,18 @@ class BootSettings(Section):
     )
     overlay_size: Annotated[Size, Use(answered=True)] = Field(
         default="50%",
-        examples=["8G"],
+        examples=["8G", "25%"],
         description="Size of the tmpfs above the store, as tmpfs(5) takes it.",
     )
     overlay_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
-        examples=["scratch"],
+        examples=["scratch", "data"],
         description="Label of a local file system that takes what is written to the store, instead "
         "of memory. It is emptied at every boot and never formatted.",
     )
     persist_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
-        examples=["state"],
+        examples=["state", "data"],
         description="Label of a local file system that keeps persist_directories over boots. It is "
         "never formatted.",
     )
@@ -91,13 +91,13 @@ class BootSettings(Section):
         Directories, Use(answered=True, joined=True, option="persist-directory")
     ] = Field(
         default=(),
-        examples=[["/var/lib", "/home"]],
+        examples=[["/var/lib", "/home"], ["/srv"]],
         description="Directories that persist_label keeps. Those of the defaults, the group and "
         "the host are all kept.",
     )
     zram: Annotated[Size | None, Use(answered=True, modules="zram")] = Field(
         default=None,
-        examples=["50%"],
+        examples=["50%", "1G"],
         description="Size of swap in compressed memory (zram), as overlay_size; none if not set.",
     )
     nix_store: Annotated[NixStore, Use(answered=True)] = Field(
@@ -107,7 +107,7 @@ class BootSettings(Section):
     )
     drivers: Annotated[tuple[str, ...], Use(option="driver")] = Field(
         default=(),
-        examples=[["e1000e"]],
+        examples=[["e1000e"], ["igb", "r8169"]],
         description="Network drivers of the initrd, instead of initrd.drivers.",
     )
     nfs_version: Annotated[NfsVersion | None, Use(answered=True)] = Field(
@@ -122,7 +122,7 @@ class BootSettings(Section):
     )
     specialisation: str | None = Field(
         default=None,
-        examples=["gaming"],
+        examples=["gaming", "office"],
         description="Which specialisation of its system to boot; the system itself if not set.",
     )
     menu: bool | None = Field(
@@ -147,7 +147,10 @@ class SettingsSection(BootSettings):
 
     system: str | None = Field(
         default=None,
-        examples=["/nix/store/00000000000000000000000000000000-nixos-system-lab1-26.05"],
+        examples=[
+            "/nix/store/00000000000000000000000000000000-nixos-system-lab1-26.05",
+            "/nix/store/00000000000000000000000000000000-nixos-system-exam-26.05",
+        ],
         description="Toplevel to boot, deployed when it changes here. Without it the host boots "
         "what `storeboot deploy` gives it.",
     )
