@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
@@ -127,6 +128,27 @@ def test_mode_native_boots_the_systems_own_initrd(toplevel: Toplevel) -> None:
     assert f"nfs.nfs4_unique_id=storeboot-{native.machine_id}" in line.split()
     packed = make_plan(Host(name="lab1"), system, "0" * 32, b"key")
     assert "nfs4_unique_id" not in packed.command_line("http://192.168.1.1:8080")
+
+
+def test_a_hosts_consoles_take_the_place_of_its_systems(toplevel: Toplevel) -> None:
+    params = ["loglevel=4", "console=ttyS0,9600", "console=tty0", "root=fstab"]
+    bootspec = {"org.nixos.bootspec.v1": {**BOOTSPEC, "kernelParams": params}}
+    toplevel.write("boot.json", json.dumps(bootspec))
+    system = toplevel.read()
+
+    def consoles(own: tuple[str, ...] = (), params: tuple[str, ...] = ()) -> list[str]:
+        host = Host(name="lab1", console=own, kernel_params=params)
+        plan = make_plan(host, system, "0" * 32, b"key")
+        words = plan.command_line("http://192.168.1.1:8080").split()
+        assert {"loglevel=4", "root=fstab"} <= set(words)
+        return [word for word in words if word.startswith("console=")]
+
+    assert consoles() == ["console=ttyS0,9600", "console=tty0"]
+    own = ("tty0", "ttyS0,115200n8")
+    assert consoles(own) == ["console=tty0", "console=ttyS0,115200n8"]
+    assert consoles(own, params=("quiet", "console=hvc0"))[-1] == "console=hvc0"
+    with pytest.raises(ValidationError, match="is not a console"):
+        Host(name="lab1", console=("ttyS0 init=/bin/sh",))
 
 
 def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:

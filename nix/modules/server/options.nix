@@ -8,6 +8,11 @@ let
       default = [ ];
       description = ''Kernel parameters added after the system's own. Those of the defaults, the group and the host are all added, in this order.'';
     };
+    console = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Consoles of the kernel, instead of those in the system's own kernel parameters (`boot.kernelParams`). The last one is /dev/console, unless kernel_params have another, which is added after it.'';
+    };
     mode = mkOption {
       type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
       default = null;

@@ -50,6 +50,9 @@ DiskLabel = Annotated[
     _matching(r"[A-Za-z0-9._+-]{1,63}", "is not the label of a file system: no blanks, at most 63"),
 ]
 Directories = Annotated[tuple[str, ...], AfterValidator(_kept)]
+Console = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9,:/._-]*", "is not a console like ttyS0,115200n8")
+]
 
 
 class BootSettings(Section):
@@ -63,6 +66,13 @@ class BootSettings(Section):
         examples=[["quiet"], ["loglevel=4", "nomodeset"]],
         description="Kernel parameters added after the system's own. Those of the defaults, the "
         "group and the host are all added, in this order.",
+    )
+    console: tuple[Console, ...] = Field(
+        default=(),
+        examples=[["tty0", "ttyS0,115200n8"], ["hvc0"]],
+        description="Consoles of the kernel, instead of those in the system's own kernel "
+        "parameters (`boot.kernelParams`). The last one is /dev/console, unless kernel_params "
+        "have another, which is added after it.",
     )
     mode: Mode = Field(
         default="pack",
