@@ -69,7 +69,7 @@ def add(
 
 
 def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
-    """A host whose first system cannot be deployed is not left behind."""
+    """Deploy the first system of hosts; remove them again if it cannot be deployed."""
     try:
         toplevel = inventory.systems.toplevel(system)
         for name in names:

@@ -70,14 +70,14 @@ class Config(Section):
         return self
 
     def listening(self, section: HttpSection | NfsSection) -> tuple[str, ...]:
-        """Addresses to bind."""
+        """Return the addresses to bind."""
         if not self.networks or "listen" in section.model_fields_set:
             return (section.listen,)
         own = (network.own for network in self.networks.values())
         return tuple(dict.fromkeys((*own, self.server.address)))
 
     def address_towards(self, local: str) -> str:
-        """What a machine is told to ask, who has asked at the server's address `local`."""
+        """Return the address to give a machine that has reached the server at `local`."""
         own = {network.own for network in self.networks.values()}
         return local if local in own else self.server.address
 
@@ -94,7 +94,7 @@ class Config(Section):
 
 
 def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSection]) -> None:
-    """ValueError, in words, for what the host alone says."""
+    """Raise ValueError for what is wrong with a host's own settings."""
     if HOST_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
     if not host.matchers:
@@ -105,7 +105,7 @@ def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSectio
 
 
 def load(path: Path) -> Config:
-    """Every fault of the file in one ConfigError, each with its place."""
+    """Read and check the file; one ConfigError lists all faults, each with its place."""
     hint = f"see docs/reference/configuration.md; the file is {path}"
     try:
         document = tomllib.loads(path.read_text())
@@ -120,7 +120,7 @@ def load(path: Path) -> Config:
 
 
 def faults(error: ValidationError) -> str:
-    """All of them, each in a line with its place."""
+    """List all faults, one per line, each with its place."""
     lines = (
         f"\n  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: "
         f"{fault['msg'].removeprefix('Value error, ')}"

@@ -1,4 +1,4 @@
-"""A host is an entry of ours; a machine is what shows up on the wire and may match one."""
+"""A host is an entry of ours. A machine is what shows up on the wire, and may match a host."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Machine:
 
     @classmethod
     def from_words(cls, mac: str, uuid: str, serial: str, labels: Iterable[str] = ()) -> Machine:
-        """MAC with `:` or `-`, in either case; nothing in it that a terminal would act on."""
+        """Take the MAC with `:` or `-`, in either case, and drop what a terminal would act on."""
         plain = words.line(mac.lower().replace("-", ":"), MAX_WORD)
         said = (words.line(label, 2 * MAX_WORD) for label in labels if label.partition("=")[2])
         return cls(
@@ -47,7 +47,7 @@ class Machine:
 
     @property
     def matchers(self) -> frozenset[str]:
-        """What it can be known by; what many boards say alike is left out."""
+        """What it can be known by, without what many boards say alike."""
         said = {self.mac, self.uuid, self.serial, *self.labels}
         return frozenset(said - {""} - self.shared)
 
@@ -75,9 +75,9 @@ class Host(BootSettings):
     def from_config(
         cls, name: str, section: HostSection, config: Config, *, declared: bool = True
     ) -> Host:
-        """A host's own settings over its group's and the defaults.
+        """Merge a host's own settings with its group's and the defaults.
 
-        Raises ConfigError where they do not go together, StoreError for a system that is no path.
+        Raises ConfigError if they do not go together, StoreError if the system is no store path.
         """
         group = config.groups.get(section.group or "", SettingsSection())
         settings = merged((config.defaults, group, section))
@@ -110,16 +110,16 @@ class Host(BootSettings):
             )
 
     def for_guest(self, mac: str) -> Host:
-        """How an unknown machine boots like this host: with a name, and so an identity, of its own.
+        """Return the host of an unknown machine that boots like this one, under a name of its own.
 
-        It gets no ssh host key: there is no end to the machines that may call themselves so.
+        It gets no ssh host key: any number of machines may call themselves so.
         """
         name = f"{self.name[:MAX_BASE]}-{mac.replace(':', '')}"
         own = {"name": name, "hostname": name, "matchers": frozenset({mac}), "like": self.name}
         return self.model_copy(update={**own, "ssh_host_key": False, "declared": False})
 
     def answered(self) -> dict[str, str]:
-        """The settings that the machine is told when its boot begins, as its scripts read them."""
+        """Return the settings that the machine is told at its begin, as its scripts read them."""
         return {
             name: told(getattr(self, name))
             for name, setting in settings_of(BootSettings).items()
@@ -127,7 +127,7 @@ class Host(BootSettings):
         }
 
     def modules(self) -> set[str]:
-        """What the initrd must have for what is set: fields of initrd.modules.Needs."""
+        """Return what the initrd must contain for what is set: fields of initrd.modules.Needs."""
         return {
             setting.use.modules
             for name, setting in settings_of(BootSettings).items()
