@@ -208,7 +208,7 @@ def _preparing(bench: Bench) -> list[Row]:
 
 def _prepare(config: Config, built: DemoSystem) -> None:
     with opened(config) as inventory:
-        inventory.systems.prepare(built.toplevel, Host("bench", mode="pack"))
+        inventory.systems.prepare(built.toplevel, Host(name="bench", mode="pack"))
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -9,7 +9,7 @@ from storeboot.hosts.host import Host
 from storeboot.serve.native import FORGOTTEN, NO_MOUNT, NO_READ, NativeBoots
 
 ADDRESS = "192.168.1.21"
-HOST = Host("lab1", addresses=(ADDRESS,), mode="native")
+HOST = Host(name="lab1", addresses=(ADDRESS,), mode="native")
 
 
 @dataclass

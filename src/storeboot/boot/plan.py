@@ -50,6 +50,12 @@ def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
     params = system.kernel_params
     if any(entry.is_swap for entry in system.masked):
         params = (*params, Parameter.SWAP.given("no"))  # systemd-fstab-generator(8)
+    if host.console:
+        # Where a device is named twice, Linux takes the options that come first.
+        params = (
+            *(param for param in params if not param.startswith("console=")),
+            *(f"console={console}" for console in host.console),
+        )
     identity = machine_id(host.name, key)
     if host.mode == "native":
         # Machines with one host name must not be one NFSv4 client; kmod reads this line.

@@ -61,8 +61,7 @@ class Systems:
             return None
         if host is None:
             return Needs(drivers)
-        disk = host.overlay_label is not None or host.persist_label is not None
-        return Needs(host.drivers or drivers, disk=disk, zram=host.zram is not None)
+        return Needs(host.drivers or drivers, **dict.fromkeys(host.modules(), True))
 
     def prepare(
         self,

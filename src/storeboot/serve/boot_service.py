@@ -364,15 +364,8 @@ class BootService:
             AnswerField.MACHINE_ID: machine_id(host.name, self.key),
             AnswerField.NFS_SERVER: self.config.address_towards(local),
             AnswerField.NFS_PORT: str(self.config.nfs.port),
-            "nfs_version": host.nfs_version,
             **await self.ask(self._pack, boot, host),
-            "overlay_size": host.overlay_size,
-            "overlay_label": host.overlay_label or "",
-            "persist_label": host.persist_label or "",
-            "persist_directories": ":".join(host.persist_directories),
-            "zram": host.zram or "",
-            "nix_store": host.nix_store,
-            "ssh_host_key": "yes" if host.ssh_host_key else "no",
+            **host.answered(),
             AnswerField.HEARTBEAT: str(self.config.agent.heartbeat),
         }
 
