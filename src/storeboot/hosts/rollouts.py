@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from sqlalchemy import func, insert, select, update
 
+from storeboot.hosts import rows
 from storeboot.hosts.database import Database
 from storeboot.hosts.orders import Order
 from storeboot.hosts.schema import rollout_hosts, rollouts
@@ -77,30 +78,27 @@ class RolloutTable:
 
     def begin(self, rollout: Rollout, hosts: list[str]) -> int:
         """Its id; hosts that another one has not come to yet leave that."""
-        values = {name: getattr(rollout, name) for name in Rollout.__dataclass_fields__}
-        del values["id"]
+        values = rows.to_row(rollout, "id")
         for host in hosts:
             self.leave(host, "another rollout came")
         with self._database.begin() as connection:
             made = connection.execute(insert(rollouts).values(values).returning(rollouts.c.id))
             number = int(made.scalar_one())
-            rows = [
+            members = [
                 {"rollout": number, "host": host, "position": position, "standing": Part.WAITING}
                 for position, host in enumerate(hosts)
             ]
-            connection.execute(insert(rollout_hosts), rows)
+            connection.execute(insert(rollout_hosts), members)
         return number
 
     def all(self) -> list[Rollout]:
         """The newest first."""
         with self._database.connect() as connection:
-            rows = connection.execute(select(rollouts).order_by(rollouts.c.id.desc())).all()
-        return [_rollout(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Rollout, select(rollouts).order_by(rollouts.c.id.desc()))
 
     def get(self, number: int) -> Rollout | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(rollouts).where(rollouts.c.id == number)).first()
-        return _rollout(dict(row._mapping)) if row is not None else None
+            return rows.first(connection, Rollout, select(rollouts).where(rollouts.c.id == number))
 
     def active(self) -> list[Rollout]:
         """That run, or have hosts that still try."""
@@ -109,15 +107,13 @@ class RolloutTable:
             (rollouts.c.standing == Standing.RUNNING) | rollouts.c.id.in_(trying)
         )
         with self._database.connect() as connection:
-            rows = connection.execute(query.order_by(rollouts.c.id)).all()
-        return [_rollout(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Rollout, query.order_by(rollouts.c.id))
 
     def members(self, rollout: int) -> list[Member]:
         """In their order."""
         query = select(rollout_hosts).where(rollout_hosts.c.rollout == rollout)
         with self._database.connect() as connection:
-            rows = connection.execute(query.order_by(rollout_hosts.c.position)).all()
-        return [_member(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Member, query.order_by(rollout_hosts.c.position))
 
     def waiting_for(self, host: str) -> int | None:
         """The running rollout in which a host waits for its turn."""
@@ -139,8 +135,7 @@ class RolloutTable:
             rollout_hosts.c.asked == boot, rollout_hosts.c.standing == Part.TRYING
         )
         with self._database.connect() as connection:
-            row = connection.execute(query).first()
-        return _member(dict(row._mapping)) if row is not None else None
+            return rows.first(connection, Member, query)
 
     def change(self, member: Member, standing: Part, **changes: object) -> bool:
         """Whether it still stood where it was, and now stands there."""
@@ -182,18 +177,3 @@ class RolloutTable:
         )
         with self._database.connect() as connection:
             return {Part(standing): count for standing, count in connection.execute(query)}
-
-
-def _rollout(values: dict[str, object]) -> Rollout:
-    word = values["word"]
-    return Rollout(
-        **{  # type: ignore[arg-type]
-            **values,
-            "standing": Standing(str(values["standing"])),
-            "word": Order(str(word)) if word is not None else None,
-        }
-    )
-
-
-def _member(values: dict[str, object]) -> Member:
-    return Member(**{**values, "standing": Part(str(values["standing"]))})  # type: ignore[arg-type]
