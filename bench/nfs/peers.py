@@ -63,7 +63,7 @@ def _children(parent: int) -> list[int]:
 @contextmanager
 def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
     """`storeboot serve` as users run it, but for the systems it would build initrds for."""
-    token = HandleCodec(StateDirectory(directory / "state").key()).encode_token(
+    token = HandleCodec(StateDirectory(directory / "state").server_key.get()).encode_token(
         MountToken(view, bytes(8))
     )
     configuration = directory / "storeboot.toml"

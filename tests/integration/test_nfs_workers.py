@@ -22,7 +22,7 @@ from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, HostSection, NfsSection
 from storeboot.deploy.inventory import make_inventory, opened
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.hosts.database import Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
@@ -213,7 +213,7 @@ def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     system = config.hosts["lab1"].system
     added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
-    StateDirectory(config.server.state_directory)
+    make_state_directory(config.server.state_directory)
     database = Database(database_url(config), memory=Memory())
     assert database.probe()
     inventory = make_inventory(config, database)

@@ -28,8 +28,8 @@ def pack() -> None:
 
 def _view(inventory: Inventory, system: str) -> ViewRecord:
     systems = inventory.systems
-    with inventory.state.lock():
-        return inventory.state.add_view(systems.store, systems.toplevel(system))
+    with inventory.state.locks.roots():
+        return inventory.state.views.add(systems.store, systems.toplevel(system))
 
 
 @pack.command(short_help="Build the pack of a system.")

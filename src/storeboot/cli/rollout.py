@@ -123,7 +123,7 @@ def follow(inventory: Inventory, number: int) -> None:
 
 
 def _require_server(inventory: Inventory, now: float) -> None:
-    until = inventory.state.served_until()
+    until = inventory.state.serving.until()
     if until is None or until < now - SERVER_SECONDS:
         raise StorebootError(
             "no server carries the rollout on", "start storeboot serve; the rollout waits for it"

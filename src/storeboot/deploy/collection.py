@@ -107,7 +107,7 @@ def decide(
     aliased = {host.name for host in known.values() if systems.config.nfs.alias and host.addresses}
     declared = (host.system for host in known.values() if host.system is not None)
     staying, removals, unread = {*declared, *promised}, list[Removal](), list[str]()
-    for host in sorted({*state.profiled(), *known}):
+    for host in sorted({*state.profiles.hosts(), *known}):
         made = deployments.generations(host)
         damages = deployments.profile(host).damages()
         unread += damages
@@ -120,7 +120,7 @@ def decide(
     generation_views = set[str]().union(*map(systems.views, staying))
     held = tuple(boot for boot in leases if boot.view not in generation_views)
     needed = generation_views | {boot.view for boot in held}
-    dropped = [] if unread else [view for view in state.views() if view not in needed]
+    dropped = [] if unread else [view for view in state.views.ids() if view not in needed]
     return Decision(
         tuple(removals), tuple(dropped), held, frozenset(needed), tuple(unread)
     )  # fmt: skip
@@ -130,7 +130,7 @@ def plan_collection(systems: Systems, decision: Decision) -> Plan:
     """What comes of a decision: the store paths that nobody needs then."""
     kept, unread_kept = _paths(systems, decision.needed)
     given_up, unread_dropped = _paths(systems, decision.dropped)
-    given_up |= systems.state.garbage()
+    given_up |= systems.state.garbage.get()
     return Plan(
         removals=decision.removals,
         dropped=tuple(view for view in decision.dropped if view not in unread_dropped),
@@ -145,18 +145,18 @@ def carry_out(deployments: Deployments, plan: Plan, decide_again: Callable[[], D
     """Take generations, roots and what was built of them away; what was done of the plan."""
     systems = deployments.systems
     state = systems.state
-    state.set_garbage(plan.candidates)
+    state.garbage.set(plan.candidates)
     removals = _discard(deployments, plan.removals)
     faults.reach("gc.generations")
-    with state.lock(alone=True):
+    with state.locks.roots(alone=True):
         still = {*decide_again().dropped}
         dropped = tuple(view for view in plan.dropped if view in still)
         for view in dropped:
-            state.drop_view(view)
+            state.views.drop(view)
     faults.reach("gc.views")
-    forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
-    forget_packs(state.packs, state.is_rooted)
-    state.forget_hot(state.is_rooted, KEPT_HOT_LISTS)
+    forget(state.initrds, lambda system: state.views.is_rooted(view_id([system]).hex()))
+    forget_packs(state.packs, state.views.is_rooted)
+    state.hot_lists.forget(state.views.is_rooted, KEPT_HOT_LISTS)
     return replace(plan, removals=removals, dropped=dropped)
 
 
@@ -192,7 +192,7 @@ def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
             freed += some
     alive = _there(store, there - set(freed))  # Nix's own collection may have been faster
     # Dead ones that other garbage refers to can go next time.
-    state.set_garbage({path: candidates[path] for path in alive})
+    state.garbage.set({path: candidates[path] for path in alive})
     return Outcome(
         tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive))
     )
@@ -208,7 +208,7 @@ def _paths(systems: Systems, views: Iterable[str]) -> tuple[dict[str, Registered
     unread: dict[str, str] = {}
     for view in sorted(views):
         try:
-            record = systems.state.mended_view(systems.store, view)
+            record = systems.state.views.mended(systems.store, view)
             paths |= parse_registration(record.registration) if record is not None else {}
         except (StorebootError, ValueError) as error:
             unread[view] = str(error)

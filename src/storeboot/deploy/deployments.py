@@ -29,7 +29,7 @@ class Deployments:
     engine: Database
 
     def profile(self, host: str) -> Profile:
-        return self.systems.state.profile(self.systems.store, host)
+        return self.systems.state.profiles.of(self.systems.store, host)
 
     @property
     def probations(self) -> Probations:
@@ -157,13 +157,13 @@ class Deployments:
     @contextmanager
     def _deciding(self, host: str) -> Iterator[None]:
         """Alone with one host's generations, and no root is taken away meanwhile."""
-        with self.systems.state.lock(), self.systems.state.host_lock(host):
+        with self.systems.state.locks.roots(), self.systems.state.locks.host(host):
             yield
 
     def _root(self, host: Host, system: StorePath) -> None:
         """Should its view be gone since it was made ready."""
         state, store = self.systems.state, self.systems.store
-        state.add_view(store, self.systems.booted(host, system))
+        state.views.add(store, self.systems.booted(host, system))
 
     def confirm(self, host: Host, *, dry_run: bool = False) -> int:
         """Make the generation that has passed its test the host's next boot from now on."""

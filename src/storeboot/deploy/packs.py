@@ -94,11 +94,11 @@ class Packs:
 
     def hot(self, view: ViewRecord) -> HotList:
         """What boots of the view have read, or of the one most like it, or what one may guess."""
-        own = self.state.hot(view.view_id)
+        own = self.state.hot_lists.get(view.view_id)
         if own is not None:
             return own
         names = [path.rpartition("/")[2].encode() for path in view.paths]
-        others = (other.for_closure(names) for other in self.state.hot_lists())
+        others = (other.for_closure(names) for other in self.state.hot_lists.all())
         best = max(others, key=lambda hot: len(hot.files), default=HotList())
         if best.files:
             return best
@@ -124,7 +124,7 @@ class Packs:
             resident = resident & had
         with self._alone():
             hot = self.hot(view).with_boot(own, had, resident, by)
-            self.state.set_hot(view.view_id, hot)
+            self.state.hot_lists.set(view.view_id, hot)
             if self._is_outdated(view):
                 self.due[view.view_id] = view
         self.catch_up()
@@ -139,7 +139,7 @@ class Packs:
                 if self.due.pop(identity, None) is None:
                     continue  # another thread was faster
                 self.rebuilt[identity] = (count + 1, self.clock())
-                if self.state.is_rooted(identity):
+                if self.state.views.is_rooted(identity):
                     self.prepare(view, lambda _text: None)
 
     @contextmanager

@@ -50,9 +50,9 @@ class Rollouts:
         for host in chosen:
             self.deployments.prepare(host, system, self.url, progress)
         systems = self.deployments.systems
-        with systems.state.lock():
-            systems.state.add_view(systems.store, system)
-        with systems.state.rollout_lock():
+        with systems.state.locks.roots():
+            systems.state.views.add(systems.store, system)
+        with systems.state.locks.rollouts():
             number = self.table.begin(rollout, [host.name for host in chosen])
             for member in self.table.members(number):
                 self._begin_with_nothing(member, system)
@@ -77,7 +77,7 @@ class Rollouts:
         number = self.table.waiting_for(host)
         if number is None:
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             rollout = self.table.get(number)
             members = self.table.members(number)
             own = [each for each in members if each.host == host and each.standing is Part.WAITING]
@@ -88,7 +88,7 @@ class Rollouts:
         """See what has become of those that try, stop where too many failed, ask the next ones."""
         if not self.table.active():
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 self._advance(rollout, now)
 
@@ -97,7 +97,7 @@ class Rollouts:
 
         The `down` seconds without a server are nobody's fault.
         """
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
                     if member.standing is Part.TRYING and member.since is not None:
@@ -214,14 +214,14 @@ class Rollouts:
         """A machine that was asked says no: it gets the system when it boots by itself."""
         if self.table.asked(boot) is None:
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             member = self.table.asked(boot)
             if member is not None:
                 self._take_back(member, Part.WAITING, reason)
 
     def hold(self, host: str, reason: str, now: float) -> None:
         """Hold a host: what it was given and has not begun is taken back."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self.holds.hold(host, reason, now)
             self._free_of_rollouts(host, Part.WAITING, f"held: {reason}")
             test = self.deployments.probations.open(host)
@@ -230,7 +230,7 @@ class Rollouts:
 
     def release(self, host: str) -> bool:
         """Whether it was held; it waits for its turn again."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
                     if member.host == host and member.standing is Part.WAITING:
@@ -239,13 +239,13 @@ class Rollouts:
 
     def take_over(self, host: str) -> None:
         """A command decides what the host boots: not while it is held, and no rollout then."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self.holds.refuse(host)
             self._free_of_rollouts(host, Part.LEFT, BETWEEN)
 
     def forget(self, host: str) -> None:
         """A host that is removed."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self._free_of_rollouts(host, Part.LEFT, "the host was removed")
             self.holds.release(host)
 
@@ -259,7 +259,7 @@ class Rollouts:
 
     def stop(self, rollout: Rollout, reason: str) -> None:
         """Nobody gets it any more; boots that have begun are decided by their tests."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self._stop(rollout, reason)
 
     def _stop(self, rollout: Rollout, reason: str) -> None:
