@@ -21,6 +21,7 @@ import structlog
 
 from storeboot import faults
 from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
 from storeboot.errors import CommandError, StorebootError
@@ -65,7 +66,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """What a collection would do."""
 
     removals: tuple[Removal, ...]
@@ -81,12 +82,57 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a collection did."""
+class Freed:
+    """Which store paths a collection has deleted."""
 
-    freed: tuple[str, ...]
+    paths: tuple[str, ...]
     bytes: int
     alive: tuple[str, ...]  # store paths that something else holds
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection did, or would do."""
+
+    plan: CollectionPlan  # what was done of it, where something was done
+    freed: Freed | None  # None for a plan only
+
+
+def collect(
+    inventory: Inventory,
+    keep: int,
+    now: float,
+    progress: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+) -> Collection:
+    """Collect garbage; `keep` generations of each host stay besides its next boot. Blocking."""
+
+    def decided() -> Decision:
+        return _decide(inventory, keep, now)
+
+    plan = plan_collection(inventory.systems, decided())
+    if dry_run:
+        return Collection(plan, None)
+    plan = carry_out(inventory.deployments, plan, decided)
+    progress(f"asking Nix which of {len(plan.candidates)} paths are dead")
+    return Collection(plan, delete_paths(inventory.state, inventory.systems.store, plan))
+
+
+def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
+    for name, error in inventory.registry.invalid().items():
+        # Of a host that is gone everything is taken, and this one is not gone.
+        raise StorebootError(
+            f"host {name!r} is invalid: {error.message}",
+            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
+        )
+    return decide(
+        inventory.deployments,
+        inventory.registry.all(),
+        inventory.leases(now),
+        keep,
+        inventory.rollouts.promised(),
+    )
 
 
 def decide(
@@ -126,12 +172,12 @@ def decide(
     )  # fmt: skip
 
 
-def plan_collection(systems: Systems, decision: Decision) -> Plan:
+def plan_collection(systems: Systems, decision: Decision) -> CollectionPlan:
     """What comes of a decision: the store paths that nobody needs then."""
     kept, unread_kept = _paths(systems, decision.needed)
     given_up, unread_dropped = _paths(systems, decision.dropped)
     given_up |= systems.state.garbage.get()
-    return Plan(
+    return CollectionPlan(
         removals=decision.removals,
         dropped=tuple(view for view in decision.dropped if view not in unread_dropped),
         held=decision.held,
@@ -141,7 +187,9 @@ def plan_collection(systems: Systems, decision: Decision) -> Plan:
     )
 
 
-def carry_out(deployments: Deployments, plan: Plan, decide_again: Callable[[], Decision]) -> Plan:
+def carry_out(
+    deployments: Deployments, plan: CollectionPlan, decide_again: Callable[[], Decision]
+) -> CollectionPlan:
     """Take generations, roots and what was built of them away; what was done of the plan."""
     systems = deployments.systems
     state = systems.state
@@ -173,10 +221,10 @@ def _discard(deployments: Deployments, removals: Iterable[Removal]) -> tuple[Rem
     return tuple(done)
 
 
-def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
+def delete_paths(state: StateDirectory, store: Store, plan: CollectionPlan) -> Freed:
     """Delete those candidates that Nix takes for dead, and that no other garbage refers to."""
     if not plan.deletes:
-        return Outcome((), 0, tuple(sorted(plan.candidates)))
+        return Freed((), 0, tuple(sorted(plan.candidates)))
     candidates = plan.candidates
     there = _there(store, candidates)
     dead = there & store.dead() if there else set()
@@ -193,9 +241,7 @@ def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
     alive = _there(store, there - set(freed))  # Nix's own collection may have been faster
     # Dead ones that other garbage refers to can go next time.
     state.garbage.set({path: candidates[path] for path in alive})
-    return Outcome(
-        tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive))
-    )
+    return Freed(tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive)))
 
 
 def _there(store: Store, paths: Iterable[str]) -> set[str]:

@@ -50,8 +50,7 @@ class Rollouts:
         for host in chosen:
             self.deployments.prepare(host, system, self.url, progress)
         systems = self.deployments.systems
-        with systems.state.locks.roots():
-            systems.state.views.add(systems.store, system)
+        systems.rooted(system)
         with systems.state.locks.rollouts():
             number = self.table.begin(rollout, [host.name for host in chosen])
             for member in self.table.members(number):

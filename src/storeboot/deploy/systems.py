@@ -105,13 +105,17 @@ class Systems:
         for trait in system.traits:
             log.info("system.trait", system=str(toplevel), name=trait.name,
                      treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
-        with self.state.locks.roots():
-            view = self.state.views.add(self.store, toplevel)
+        view = self.rooted(toplevel)
         initrd = own(system) if needs is None else self._build(system, needs, progress)
         self._pack_for(host, view, progress)
         self._database_for(view)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def rooted(self, toplevel: StorePath) -> ViewRecord:
+        """Return the view of a system; root it and write it down if it is not there. Blocking."""
+        with self.state.locks.roots():
+            return self.state.views.add(self.store, toplevel)
 
     def _build(self, system: System, needs: Needs, progress: Callable[[str], None]) -> Initrd:
         initrds = self.config.initrd
