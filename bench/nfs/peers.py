@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.nfs.client import Connection, call
+from bench.nfs.client import is_served
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import HandleCodec, MountToken
 
@@ -148,13 +148,10 @@ def _await(process: subprocess.Popen[bytes], port: int | None) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
-        try:
-            if port is None:
-                time.sleep(1)
-            else:
-                Connection(port).ask(call(100003, 3, 0, b""))
-        except OSError:
-            time.sleep(0.2)
-            continue
-        return
+        if port is None:
+            time.sleep(1)
+            return
+        if is_served(port):
+            return
+        time.sleep(0.2)
     raise RuntimeError(f"{process.args!r} does not answer")
