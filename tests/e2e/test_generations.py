@@ -150,7 +150,7 @@ async def test_a_broken_generation_is_taken_back_without_anyone_touching_the_mac
     def prepare(running: server.Server) -> None:
         inventory = running.service.inventory
         host = inventory.registry.require(HOST)
-        inventory.deployments.test(host, bad, inventory.url, print, seconds=900, confirms=True)
+        inventory.tests.begin(host, bad, inventory.url, print, seconds=900, confirms=True)
 
     async with started(trial_spec, print, prepare) as trial:
         boot = await trial.reach("multi-user")

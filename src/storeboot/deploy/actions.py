@@ -104,11 +104,11 @@ def test(inventory: Inventory, request: ProbationRequest, progress: Progress) ->
     back."""
     hosts = inventory.registry.of(request.target)
     for host in hosts:
-        inventory.deployments.fallback(host, request.system)
+        inventory.tests.fallback(host, request.system)
     _prepare_all(inventory, hosts, request.system, progress)
 
     def give(host: Host) -> int:
-        return inventory.deployments.test(
+        return inventory.tests.begin(
             host, request.system, inventory.url, progress,
             seconds=request.seconds, confirms=request.confirms,
         )  # fmt: skip
@@ -135,7 +135,7 @@ def confirm(inventory: Inventory, host: str, *, dry_run: bool = False) -> int:
     known = inventory.registry.require(host)
     if not dry_run:
         inventory.rollouts.take_over(host)
-    return inventory.deployments.confirm(known, dry_run=dry_run)
+    return inventory.tests.confirm(known, dry_run=dry_run)
 
 
 def roll_back(

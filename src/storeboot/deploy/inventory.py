@@ -12,6 +12,7 @@ from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.rollouts import Rollouts
 from storeboot.deploy.state import StateDirectory, make_state_directory
 from storeboot.deploy.systems import Systems
+from storeboot.deploy.testing import GenerationTests
 from storeboot.deploy.tidying import restrict_database
 from storeboot.deploy.unrecorded import unrecorded_views
 from storeboot.hosts.boots import Boot, Boots
@@ -40,6 +41,7 @@ class Inventory:
     orders: Orders
     holds: Holds
     deployments: Deployments
+    tests: GenerationTests
     rollouts: Rollouts
 
     @property
@@ -110,6 +112,7 @@ def make_inventory(config: Config, database: Database) -> Inventory:
     restrict_database(state.path)
     systems = Systems(config, state, Store(config.store.root), state.server_key.get())
     deployments = Deployments(systems, database)
+    tests = GenerationTests(deployments)
     registry, boots = Registry(config, database), Boots(database)
     orders, holds = Orders(database), Holds(database)
     table, url = RolloutTable(database), boot_url(config)
@@ -123,7 +126,8 @@ def make_inventory(config: Config, database: Database) -> Inventory:
         orders=orders,
         holds=holds,
         deployments=deployments,
-        rollouts=Rollouts(table, deployments, registry, boots, orders, holds, url),
+        tests=tests,
+        rollouts=Rollouts(table, tests, registry, boots, orders, holds, url),
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from storeboot import faults
 from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.testing import GenerationTests
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.holds import Holds
@@ -36,12 +37,16 @@ class Rollouts:
     """All decisions are taken alone, by whichever process."""
 
     table: RolloutTable
-    deployments: Deployments
+    tests: GenerationTests
     registry: Registry
     boots: Boots
     orders: Orders
     holds: Holds
     url: str
+
+    @property
+    def deployments(self) -> Deployments:
+        return self.tests.deployments
 
     def begin(self, rollout: Rollout, hosts: Iterable[Host], progress: Progress) -> int:
         """Its id. Nothing has begun if the system cannot be booted by every one of the hosts."""
@@ -157,7 +162,7 @@ class Rollouts:
             self.table.change(member, Part.DONE, reason="boots it already")
             return False
         try:
-            generation = self.deployments.test(
+            generation = self.tests.begin(
                 host, StorePath(rollout.system), self.url, lambda _text: None,
                 seconds=rollout.seconds, confirms=True,
             )  # fmt: skip
@@ -167,7 +172,7 @@ class Rollouts:
         faults.reach("rollout.given")
         changes = {"generation": generation, "since": now, "asked": asked}
         if not self.table.change(member, Part.TRYING, reason="", **changes):
-            self.deployments.take_back(host.name, generation)
+            self.tests.take_back(host.name, generation)
             return False
         log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
         return True
@@ -206,7 +211,7 @@ class Rollouts:
         # Who has not heard the order may be asked again.
         unheard = member.asked is not None and self.orders.revoke(member.asked)
         asked = None if unheard else member.asked
-        if self.deployments.take_back(member.host, member.generation or 0):
+        if self.tests.take_back(member.host, member.generation or 0):
             self.table.change(member, standing, reason=reason, asked=asked)
 
     def refused(self, boot: str, reason: str) -> None:
@@ -225,7 +230,7 @@ class Rollouts:
             self._free_of_rollouts(host, Part.WAITING, f"held: {reason}")
             test = self.deployments.probations.open(host)
             if test is not None:
-                self.deployments.take_back(host, test.generation)
+                self.tests.take_back(host, test.generation)
 
     def release(self, host: str) -> bool:
         """Whether it was held; it waits for its turn again."""

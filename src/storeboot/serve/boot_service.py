@@ -532,11 +532,11 @@ class BootService:
         self.books.catch_up()
         if not self.books.is_quiet:
             return  # what waits to be written may decide one of them
-        deployments = self.inventory.deployments
-        for each in deployments.unsettled(self.clock()):
+        tests = self.inventory.tests
+        for each in tests.unsettled(self.clock()):
             if each.boot is not None and not each.confirmed:
                 self._recall(each.host, each.boot)
-            failed = deployments.settle(each.host, now=self.clock())
+            failed = tests.settle(each.host, now=self.clock())
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
                             reason="no multi-user in time")  # fmt: skip
@@ -546,7 +546,7 @@ class BootService:
     def _recall(self, host: str, boot: str) -> None:
         """The server may have ended between what its boot has said and what follows from that."""
         for event in self.boots.events_of(boot):
-            self.inventory.deployments.stage_reached(host, boot, event.stage, event.detail)
+            self.inventory.tests.stage_reached(host, boot, event.stage, event.detail)
 
     async def settle_tests(self) -> None:
         """The same, in a thread."""
