@@ -91,7 +91,7 @@ class Deployments:
     def prepare(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> None:
-        """Make ready all that deploying needs; raise StorebootError if the host could not boot it."""
+        """Make ready all that deploying needs; StorebootError if the host could not boot it."""
         assignment = self.systems.prepare(self.systems.booted(host, system), host, progress)
         self.systems.plan(host, assignment).command_line(url)  # too long is an error now
         faults.reach("deploy.prepared")

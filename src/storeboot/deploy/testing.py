@@ -98,7 +98,7 @@ class GenerationTests:
         self.probations.pass_on(probation, Standing.CONFIRMED)
 
     def take_back(self, host: str, generation: int) -> bool:
-        """Drop the host's test of a generation unless it has begun; return whether it was dropped."""
+        """Drop the host's test of a generation unless it has begun; return whether it did."""
         with self.deployments.deciding(host):
             test = self.probations.open(host)
             if test is None or test.generation != generation:
