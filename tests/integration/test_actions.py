@@ -21,7 +21,7 @@ from storeboot.deploy.collection import collect
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.orders import Order
-from storeboot.hosts.rollouts import Standing
+from storeboot.hosts.rollouts import RolloutStanding
 from storeboot.nix.store import StorePath
 
 MACS = {"lab1": "52:54:00:00:01:01", "lab2": "52:54:00:00:01:02"}
@@ -87,7 +87,11 @@ def test_a_rollout_begins_for_all_hosts_of_a_group(
     begun = actions.roll_out(inventory, request, quiet, 1.0)
     assert (begun.hosts, begun.batch) == (("lab1", "lab2"), 1)
     found = following.require(inventory, begun.id)
-    assert (found.standing, found.max_failures, found.word) == (Standing.RUNNING, 1, Order.KEXEC)
+    assert (found.standing, found.max_failures, found.word) == (
+        RolloutStanding.RUNNING,
+        1,
+        Order.KEXEC,
+    )
     with pytest.raises(StorebootError, match="no server carries the rollout on"):
         following.follow(inventory, begun.id, quiet)
     inventory.state.serving.note()

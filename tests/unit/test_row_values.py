@@ -8,10 +8,12 @@ from sqlalchemy import Connection, create_engine, insert, select
 from storeboot.hosts import rows
 from storeboot.hosts.boot import Event
 from storeboot.hosts.orders import Order
-from storeboot.hosts.rollouts import Rollout, Standing
+from storeboot.hosts.rollouts import Rollout, RolloutStanding
 from storeboot.hosts.schema import events, metadata, rollouts
 
-ROLLOUT = Rollout(7, "lab", "/nix/store/x", 5, 1, Order.KEXEC, 600.0, 1.0, Standing.STOPPED, "why")
+ROLLOUT = Rollout(
+    7, "lab", "/nix/store/x", 5, 1, Order.KEXEC, 600.0, 1.0, RolloutStanding.STOPPED, "why"
+)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def test_a_value_comes_back_as_it_was_written(connection: Connection) -> None:
     found = rows.first(connection, Rollout, select(rollouts))
     assert found == ROLLOUT
     assert found is not None
-    assert (type(found.word), type(found.standing)) == (Order, Standing)
+    assert (type(found.word), type(found.standing)) == (Order, RolloutStanding)
 
 
 def test_a_word_may_be_missing(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, plain, print_table
 from storeboot.deploy import following
 from storeboot.deploy.inventory import opened
-from storeboot.hosts.rollouts import Member, Part, Rollout
+from storeboot.hosts.rollouts import Member, MemberStanding, Rollout
 
 
 @click.group(short_help="List, show, follow and stop rollouts.")
@@ -65,7 +65,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
         [
             (each.host, each.standing, str(each.generation or "-"),
              f"held: {held[each.host].reason}"
-             if each.standing is Part.WAITING and each.host in held else _reason(each))
+             if each.standing is MemberStanding.WAITING and each.host in held else _reason(each))
             for each in members
         ],
     )  # fmt: skip
@@ -97,7 +97,7 @@ def _standing(each: Rollout) -> str:
 
 def _reason(each: Member) -> str:
     since = ""
-    if each.standing is Part.TRYING and each.since is not None:
+    if each.standing is MemberStanding.TRYING and each.since is not None:
         asked = "asked" if each.asked else "given"
         since = f"{asked} {duration(max(0.0, time.time() - each.since))} ago"
     return _first_line(each.reason) or since or "-"
@@ -107,5 +107,5 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def _counts(counts: dict[Part, int]) -> str:
-    return ", ".join(f"{counts[part]} {part}" for part in Part if part in counts)
+def _counts(counts: dict[MemberStanding, int]) -> str:
+    return ", ".join(f"{counts[part]} {part}" for part in MemberStanding if part in counts)

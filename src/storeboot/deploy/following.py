@@ -8,7 +8,7 @@ from collections.abc import Callable
 from storeboot.deploy.inventory import Inventory
 from storeboot.errors import StorebootError
 from storeboot.hosts import words
-from storeboot.hosts.rollouts import Member, Part, Rollout, Standing
+from storeboot.hosts.rollouts import Member, MemberStanding, Rollout, RolloutStanding
 
 POLL_SECONDS = 1.0
 SERVER_SECONDS = 900.0  # a server that runs says so more often
@@ -26,15 +26,15 @@ def follow(inventory: Inventory, number: int, progress: Callable[[str], None]) -
         found = require(inventory, number)
         for member in inventory.rollouts.table.members(number):
             said = _said(member)
-            if told.get(member.host, str(Part.WAITING)) != said:
+            if told.get(member.host, str(MemberStanding.WAITING)) != said:
                 progress(f"{member.host}: {said}")
             told[member.host] = said
-        if found.standing is Standing.STOPPED:
+        if found.standing is RolloutStanding.STOPPED:
             raise StorebootError(
                 f"rollout {number} was stopped: {words.line(found.reason, _LONGEST)}",
                 f"see storeboot rollout show {number}",
             )
-        if found.standing is Standing.DONE:
+        if found.standing is RolloutStanding.DONE:
             return
         time.sleep(POLL_SECONDS)
 
@@ -50,7 +50,7 @@ def require(inventory: Inventory, number: int) -> Rollout:
 def stop(inventory: Inventory, number: int) -> None:
     """Stop a rollout by hand; raise StorebootError unless it runs."""
     found = require(inventory, number)
-    if found.standing is not Standing.RUNNING:
+    if found.standing is not RolloutStanding.RUNNING:
         raise StorebootError(f"rollout {number} is {found.standing}", "there is nothing to stop")
     inventory.rollouts.stop(found, "by hand")
 
