@@ -46,7 +46,7 @@ class MortalService(NfsService):
 async def main(store: Path, state: Path, address: str, port: int, calls: int) -> None:
     log.set_up()
     directory = StateDirectory(state)
-    programs = Programs(directory.key(), f"{address}:{port}", time.monotonic)
+    programs = Programs(directory.server_key.get(), f"{address}:{port}", time.monotonic)
     service = MortalService(programs, StoreTree(Store(store), directory))
     service.left = calls
     listener = NfsListener(lambda _on_closed: service)

@@ -18,7 +18,7 @@ import pytest
 
 from e2e.systems import CACHE
 from integration.views import write_view
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nfs.program import Programs
@@ -80,9 +80,9 @@ def _lines(lines: list[str]) -> str:
 @asynccontextmanager
 async def serving(root: Path, workers: int) -> AsyncIterator[tuple[int, str]]:
     """Serve one view by so many workers; give the port and the path to mount."""
-    state = StateDirectory(root / "state")
+    state = make_state_directory(root / "state")
     view = write_view(state, NAME)
-    key = state.key()
+    key = state.server_key.get()
     programs = Programs(key, f"crowd-{workers}", asyncio.get_running_loop().time)
 
     def backend(on_closed: Callable[[Peer], None]) -> Backend:

@@ -15,6 +15,7 @@ from typing import cast
 
 from e2e.systems import spec, system
 from fuzz.target import STREAMS
+from nfs_codec import marked
 from storeboot.config import NfsVersion
 from storeboot.nfs.handle import Handle, HandleCodec, Place, object_id, path_id
 from storeboot.nfs.index import Kind
@@ -118,7 +119,7 @@ async def main(nfs: NfsVersion, suite: Suite) -> None:
             await trial.power_off(boot)
     STREAMS.mkdir(exist_ok=True)
     calls = [record for same in kept.values() for record in same]
-    marked = [(0x8000_0000 | len(record)).to_bytes(4) + record for record in calls]
+    marked = [marked(record) for record in calls]
     (STREAMS / f"linux-{suite}-nfs{nfs}").write_bytes(b"".join(marked))
     sys.stdout.write(f"{len(calls)} calls from {HOST_ADDRESS}'s guest\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nfs_codec import NFS, call, op, opaque, words
 from storeboot.nfs.handle import Handle, HandleCodec, Place, object_id, path_id
 from storeboot.nfs.limits import MAX_REPLY, MAX_REQUEST
 from storeboot.nfs.program import Programs
@@ -14,12 +15,11 @@ from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.views import NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment, Writer
-from unit.nfs_tree import BIG, HELLO, HIDDEN, KEY, OTHER, VIEW, call, loaded_programs, opaque
+from unit.nfs_tree import BIG, HELLO, HIDDEN, KEY, OTHER, VIEW, loaded_programs
 from unit.test_locks import lock, lock_again, lockt, locku
-from unit.test_v4 import op, open_arguments, packed, sequence, walk, words
+from unit.test_v4 import open_arguments, packed, sequence, walk
 
 VISIBLE = {BIG, HELLO, OTHER}
-NFS = 100003
 RPC_ROOM = 512  # bytes of headers around the results that a reply is limited to
 STREAMS = Path(__file__).parent / "streams"
 

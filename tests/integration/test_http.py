@@ -190,7 +190,7 @@ async def test_a_report_is_kept_by_its_known_parts_only(
         url = f"/boots/{answer['boot']}/reports/{part}"
         async with http.post(url, data=b"a=b\n", headers=headers) as response:
             assert response.status == status
-    assert running.service.state.report(answer["boot"], "facts").read_text() == "a=b\n"
+    assert running.service.state.reports.file(answer["boot"], "facts").read_text() == "a=b\n"
 
 
 async def test_boots_and_reports_of_one_host_never_grow_without_bound(
@@ -207,7 +207,7 @@ async def test_boots_and_reports_of_one_host_never_grow_without_bound(
     assert len(running.service.boots.newest("lab1", 100)) == 10
     reports = list((running.service.state.path / "reports").iterdir())
     assert len(reports) <= 5
-    assert running.service.state.report(answer["boot"], "facts").exists()
+    assert running.service.state.reports.file(answer["boot"], "facts").exists()
 
 
 async def test_events_of_one_host_never_grow_without_bound(

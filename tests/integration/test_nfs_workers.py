@@ -20,9 +20,10 @@ from structlog.testing import capture_logs
 
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
+from nfs_codec import call, marked, opaque
 from storeboot.config import Config, HostSection, NfsSection
 from storeboot.deploy.inventory import make_inventory, opened
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.hosts.database import Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
@@ -34,7 +35,6 @@ from storeboot.serve import file_data, nfs_workers, server
 from storeboot.serve.boot_service import BootService
 from storeboot.serve.nfs_service import NfsService
 from storeboot.serve.nfs_workers import NfsWorkers
-from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
@@ -213,7 +213,7 @@ def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     system = config.hosts["lab1"].system
     added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
-    StateDirectory(config.server.state_directory)
+    make_state_directory(config.server.state_directory)
     database = Database(database_url(config), memory=Memory())
     assert database.probe()
     inventory = make_inventory(config, database)
@@ -334,7 +334,7 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
         record = call(NFS, 3, 6, arguments)
         crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(20)]
         for each in crowd:
-            each.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
+            each.socket.sendall(marked(record))
         while sum(each._fetch is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await running.nfs.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from integration.stores import QUIET, add, toplevel_tree
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.errors import CommandError, StoreError
 from storeboot.nix.store import Store, StorePath, registration
 from storeboot.process import run
@@ -79,12 +79,12 @@ def test_a_nix_that_fails_is_told_in_its_own_words(
 def test_a_view_keeps_its_system_from_the_garbage_collector(
     store: Store, system: StorePath, tmp_path: Path
 ) -> None:
-    state = StateDirectory(tmp_path / "state")
-    record = state.add_view(store, system)
+    state = make_state_directory(tmp_path / "state")
+    record = state.views.add(store, system)
     collect: list[str | Path] = ["nix-store", "--store", store.root, *QUIET, "--gc"]
     run(collect)
     assert store.physical(system).exists()
-    assert state.view(record.view_id) == record
+    assert state.views.get(record.view_id) == record
     (state.path / "roots" / record.view_id).unlink()
     run(collect)
     assert not store.physical(system).exists()

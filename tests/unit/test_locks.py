@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from nfs_codec import call, op, opaque, words
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4.constants import Op
 from unit import test_v40
-from unit.nfs_tree import HELLO, accepted, call, loaded_programs, opaque
-from unit.test_v4 import Reply, after_walk, op, packed, walk, words
+from unit.nfs_tree import HELLO, accepted, loaded_programs
+from unit.test_v4 import Reply, after_walk, packed, walk
 
 FILE = (HELLO, b"bin", b"hello")
 READ, WRITE, READW, WRITEW = 1, 2, 3, 4

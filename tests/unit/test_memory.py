@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfs_codec import NFS, call, op, words
 from storeboot.config import NfsSection
 from storeboot.nfs import limits
 from storeboot.nfs.handle import object_id, path_id
@@ -23,10 +24,10 @@ from storeboot.nfs.v4.constants import Op
 from storeboot.nfs.views import View
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import run
-from unit.nfs_tree import BIG, HELLO, KEY, call, loaded_programs
+from unit.nfs_tree import BIG, HELLO, KEY, loaded_programs
 from unit.test_sessions import Machine
-from unit.test_v3 import NFS, walk
-from unit.test_v4 import op, packed, words
+from unit.test_v3 import walk
+from unit.test_v4 import packed
 from unit.test_v4 import walk as walk_v4
 
 _DIGITS = "0123456789abcdfghijklmnpqrsvwxyz"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nfs_codec import NFS, call, op, opaque, words
 from storeboot.nfs import limits
 from storeboot.nfs.program import Programs
 from storeboot.nfs.status import NfsError, Status
@@ -18,11 +19,10 @@ from storeboot.nfs.v4.operations import ALL, OPERATIONS, Operation
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer, XdrError
-from unit.nfs_tree import HELLO, VIEW, call, loaded_programs, opaque, token
+from unit.nfs_tree import HELLO, VIEW, loaded_programs, token
 from unit.test_sessions import Machine
-from unit.test_v4 import op, packed, walk, words
+from unit.test_v4 import packed, walk
 
-NFS = 100003
 PATHS = [(), (HELLO,), (HELLO, b"bin", b"hello"), (HELLO, b"link")]
 PURE = [number for number in Op if OPERATIONS[number].pure and number is not Op.SEQUENCE]
 ARGUMENTS = [

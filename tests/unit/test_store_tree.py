@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index, Kind, Node
 from storeboot.nfs.status import NfsError, Status
@@ -48,7 +48,7 @@ def tree(root: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     (package / "link").symlink_to("bin/tool")
     (package / os.fsdecode(b"caf\xe9")).write_text("odd")
     (store.directory / os.fsdecode(OTHER)).mkdir()
-    return StoreTree(store, StateDirectory(root / "state"))
+    return StoreTree(store, make_state_directory(root / "state"))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfs_codec import ACL, MOUNT, NFS, call, opaque, words
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
@@ -12,20 +13,8 @@ from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
 from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer
-from unit.nfs_tree import (
-    HELLO,
-    HIDDEN,
-    LONG,
-    ODD,
-    accepted,
-    call,
-    loaded_programs,
-    opaque,
-    reply,
-    token,
-)
+from unit.nfs_tree import HELLO, HIDDEN, LONG, ODD, accepted, loaded_programs, reply, token
 
-NFS, MOUNT, ACL = 100003, 100005, 100227
 FATTR3 = 84
 PROGRAMS = loaded_programs()
 
@@ -225,7 +214,7 @@ def test_unknown_program_version_and_procedure() -> None:
 
 
 def test_other_credentials_than_sys_are_denied() -> None:
-    reader = reply(PROGRAMS, call(NFS, 3, 0, b"", flavor=6))
+    reader = reply(PROGRAMS, call(NFS, 3, 0, b"", credential=words(6, 0)))
     assert [reader.uint32() for _ in range(5)] == [7, 1, 1, 1, 1]
 
 

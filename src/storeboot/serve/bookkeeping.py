@@ -199,14 +199,14 @@ class Bookkeeping:
             self._late.append(record)
 
     def _follow_now(self, record: Boot | Event) -> None:
-        deployments = self._inventory.deployments
+        tests = self._inventory.tests
         if isinstance(record, Boot):
-            deployments.boot_began(record.host, record.id, record.view, record.began_at)
+            tests.boot_began(record.host, record.id, record.view, record.began_at)
         elif record.boot is not None:
             host = record.host or self._host_of(record.boot)
             if record.stage == Stage.REFUSED:
                 self._inventory.rollouts.refused(record.boot, record.detail)
-            deployments.stage_reached(host, record.boot, record.stage, record.detail)
+            tests.stage_reached(host, record.boot, record.stage, record.detail)
 
     def _host_of(self, boot: str) -> str:
         found = self.boot(boot)

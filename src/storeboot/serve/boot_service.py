@@ -98,7 +98,7 @@ class BootService:
         self.scripts = Scripts(self.inventory, self.faults, self.threads)
         self.native = NativeBoots(self.record, self._read_by, self._has_spoken)
         self.books = Bookkeeping(self.inventory, self.threads, lambda: set(self.peers()))
-        self.reports = Reports(self.state.path / "reports")
+        self.reports = self.state.reports
 
     def use(self, inventory: Inventory) -> None:
         """Another configuration's hosts, settings and systems from here on; blocking."""
@@ -317,7 +317,7 @@ class BootService:
         # Nobody takes roots away between the look at the view's root and the lease.
         with ExitStack() as stack:
             self._hold_roots(stack, host, view)
-            if not self.state.is_rooted(view):
+            if not self.state.views.is_rooted(view):
                 raise RefusedError(f"view {view} is not kept any more; boot again")
             begun, told = self.books.begin(boot)
         return begun, host, told
@@ -329,12 +329,12 @@ class BootService:
         changes what that is before it has ended; so a room that boots does not wait for it.
         """
         try:
-            stack.enter_context(self.state.lock(seconds=0.0))
+            stack.enter_context(self.state.locks.roots(seconds=0.0))
         except StorebootError:
             if self._is_kept(host, view):
                 return
             try:
-                stack.enter_context(self.state.lock(seconds=LOCK_SECONDS))
+                stack.enter_context(self.state.locks.roots(seconds=LOCK_SECONDS))
             except StorebootError as error:
                 raise BusyError(error.message) from None
 
@@ -506,7 +506,7 @@ class BootService:
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
         """A boot has come as far as it is learned from: by its NFS reads and its page cache."""
         host = await self.ask(self.registry.get, boot.host)
-        view = await self.ask(self.state.view, boot.view)
+        view = await self.ask(self.state.views.get, boot.view)
         if host is None or host.mode != "pack" or view is None or self.reads is None:
             return
         read = await self._read_by(boot.address)
@@ -533,11 +533,11 @@ class BootService:
         self.books.catch_up()
         if not self.books.is_quiet:
             return  # what waits to be written may decide one of them
-        deployments = self.inventory.deployments
-        for each in deployments.unsettled(self.clock()):
+        tests = self.inventory.tests
+        for each in tests.unsettled(self.clock()):
             if each.boot is not None and not each.confirmed:
                 self._recall(each.host, each.boot)
-            failed = deployments.settle(each.host, now=self.clock())
+            failed = tests.settle(each.host, now=self.clock())
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
                             reason="no multi-user in time")  # fmt: skip
@@ -547,7 +547,7 @@ class BootService:
     def _recall(self, host: str, boot: str) -> None:
         """The server may have ended between what its boot has said and what follows from that."""
         for event in self.boots.events_of(boot):
-            self.inventory.deployments.stage_reached(host, boot, event.stage, event.detail)
+            self.inventory.tests.stage_reached(host, boot, event.stage, event.detail)
 
     async def settle_tests(self) -> None:
         """The same, in a thread."""

@@ -138,7 +138,7 @@ class Chores:
 def _renew(service: BootService, peers: list[str]) -> None:
     now = service.clock()
     service.boots.touch_addresses(peers, now)
-    service.state.serves()  # not before: while no sign of life is written, no lease runs out
+    service.state.serving.note()  # not before: while no sign of life is written, no lease runs out
     hosts = {host.name for host in service.registry.all()} | service.registry.invalid().keys()
     service.boots.forget_others(hosts, now - service.inventory.lease)
 

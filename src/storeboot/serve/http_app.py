@@ -210,7 +210,7 @@ async def database(request: web.Request) -> web.StreamResponse:
     view = (await _assignment(request)).view
     service = request.app[SERVICE]
     try:
-        file = await service.threads.making.run(MAKE_SECONDS, service.state.database, view)
+        file = await service.threads.making.run(MAKE_SECONDS, service.state.views.database, view)
     except (StorebootError, OSError) as error:
         log.error("nix.no_database", view=view.view_id, reason=str(error))
         raise web.HTTPServiceUnavailable(reason="the server cannot make the database") from None

@@ -15,7 +15,7 @@ import structlog
 from storeboot.config import Config
 from storeboot.deploy.hazards import hazards
 from storeboot.deploy.inventory import make_inventory
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.dhcp.firmware import find_programs
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import SERVER_SECONDS, Database, database_url
@@ -80,7 +80,7 @@ async def running(
     them nor those that boot waiting.
     """
     _raise_file_limit()
-    state = StateDirectory(config.server.state_directory)  # SQLite needs the directory
+    state = make_state_directory(config.server.state_directory)  # SQLite needs the directory
     memory = Memory(state.path / "memory.json")
     memory.load()
     database = Database(database_url(config), seconds=SERVER_SECONDS, memory=memory)

@@ -58,7 +58,7 @@ class StoreTree:
 
     def _view(self, view: bytes) -> View | None:
         try:
-            record = self._state.mended_view(self._store, view.hex())
+            record = self._state.views.mended(self._store, view.hex())
         except DamagedError as error:  # not unknown: its machines wait until it is restored
             raise OSError(errno.EIO, error.message) from None
         if record is None:

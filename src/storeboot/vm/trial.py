@@ -197,9 +197,9 @@ class Trial:
     ) -> GuestReport:
         """Ask the machine for its account and hold it against what the server has."""
         self.service.inventory.orders.give(boot.id, Order.REPORT)
-        facts = self.service.state.report(boot.id, ReportPart.FACTS)
+        facts = self.service.state.reports.file(boot.id, ReportPart.FACTS)
         await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
-        part = self.service.state.report
+        part = self.service.state.reports.file
         theirs = parse_hashes(part(boot.id, ReportPart.HASHES).read_bytes())
         seen = part(boot.id, ReportPart.ATTRIBUTES)  # only machines with a pack look at these
         return GuestReport(
@@ -324,7 +324,7 @@ def _from_here(running: server.Server) -> str:
 
 async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) -> GuestReport:
     """The machine's report; BootError unless everything in it is as it should be."""
-    record = trial.service.state.view(boot.view)
+    record = trial.service.state.views.get(boot.view)
     assert record is not None
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
     progress(f"the machine reads and hashes {len(expected)} files through its mount")
@@ -336,7 +336,7 @@ async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) 
     if faults:
         raise BootError(
             "the machine's report does not check out: " + "; ".join(faults),
-            f"its parts are in {trial.service.state.report(boot.id, '').parent}",
+            f"its parts are in {trial.service.state.reports.file(boot.id, '').parent}",
         )
     return report
 
