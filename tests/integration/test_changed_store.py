@@ -16,7 +16,8 @@ from integration.nfs_client import NFS, NfsClient
 from integration.servers import make_config
 from integration.test_nfs_workers import mount_path, read_tool, tool_handle, top
 from storeboot.nfs.status import Status
-from storeboot.serve import nfs_service, server
+from storeboot.serve import server
+from storeboot.serve.nfs import service as nfs_service
 from unit.nfs_tree import opaque
 
 TOOL = b"#!/bin/sh\necho tool\n"

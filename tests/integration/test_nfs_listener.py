@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from integration.servers import make_config
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_connection, server
-from storeboot.serve.nfs_service import NfsService
+from storeboot.serve import server
+from storeboot.serve.nfs import connection as nfs_connection
+from storeboot.serve.nfs.service import NfsService
 from unit.nfs_tree import call
 
 

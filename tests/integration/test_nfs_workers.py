@@ -30,10 +30,12 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import file_data, nfs_workers, server
+from storeboot.serve import server
 from storeboot.serve.boot_service import BootService
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers
+from storeboot.serve.nfs import file_data
+from storeboot.serve.nfs import workers as nfs_workers
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.workers import NfsWorkers
 from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")

@@ -20,7 +20,8 @@ from integration.servers import as_toml, make_config
 from integration.test_nfs_workers import STOREBOOT, mount_path, read_tool, serving, tool_handle
 from storeboot.config import Config
 from storeboot.process import Child
-from storeboot.serve import nfs_service, server
+from storeboot.serve import server
+from storeboot.serve.nfs import service as nfs_service
 from unit.nfs_tree import call
 
 NULL = b"\x80\0\0\x28" + call(100003, 3, 0, b"")

@@ -24,15 +24,15 @@ from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.boot_service import MAKE_SECONDS, BootService
 from storeboot.serve.chores import Chores, assign, bravely
-from storeboot.serve.dnsmasq import Dnsmasq
-from storeboot.serve.http_app import make_app
-from storeboot.serve.http_gate import Gate, GatedRunner, bound, most_connections
-from storeboot.serve.nfs_channel import WorkerSettings
-from storeboot.serve.nfs_listener import Backend, NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers, usable_cores
+from storeboot.serve.dnsmasq.supervisor import Dnsmasq
+from storeboot.serve.http.app import make_app
+from storeboot.serve.http.gate import Gate, GatedRunner, bound, most_connections
+from storeboot.serve.nfs.channel import WorkerSettings
+from storeboot.serve.nfs.listener import Backend, NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
+from storeboot.serve.nfs.workers import NfsWorkers, usable_cores
 from storeboot.serve.raspberry import Boards
-from storeboot.serve.store_tree import StoreTree
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The program of an NFS worker process, started by `nfs_workers` with a descriptor and its own id.
+"""The program of an NFS worker process, started by `workers` with a descriptor and its own id.
 
 Each worker's memory counts, so what it has no use for is kept out before anything is imported.
 """
@@ -20,9 +20,10 @@ def main() -> None:
     _prepare(int(sys.argv[2]))
     # structlog draws tracebacks with rich if it is there; lines for a journal need no drawing.
     sys.modules["rich"] = None  # type: ignore[assignment]
-    from storeboot.serve import loop, nfs_worker
+    from storeboot.serve import loop
+    from storeboot.serve.nfs import worker
 
-    loop.run(nfs_worker.work(socket.socket(fileno=int(sys.argv[1]))), nfs=True)
+    loop.run(worker.work(socket.socket(fileno=int(sys.argv[1]))), nfs=True)
 
 
 def _prepare(parent: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from storeboot.nfs.xdr import FileSlice
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.store_tree import StoreTree
 
 
 class OpenFiles:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from storeboot.nfs.index import Index
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice
-from storeboot.serve.open_files import OpenFiles
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.open_files import OpenFiles
+from storeboot.serve.nfs.store_tree import StoreTree
 
 LOADS = 2  # directories that are read at the same time
 OPENS = 4  # files that are opened at the same time

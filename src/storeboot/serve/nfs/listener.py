@@ -15,8 +15,8 @@ import structlog
 
 from storeboot.errors import StorebootError
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve.descriptors import Spare
-from storeboot.serve.nfs_admission import Admission
+from storeboot.serve.nfs.admission import Admission
+from storeboot.serve.nfs.descriptors import Spare
 
 log = structlog.get_logger()
 

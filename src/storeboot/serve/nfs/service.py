@@ -19,13 +19,13 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nfs.xdr import FileSlice, Segment
-from storeboot.serve import descriptors
-from storeboot.serve.file_data import FileData, UnreadableError
-from storeboot.serve.nfs_connection import Connection
-from storeboot.serve.open_files import OpenFiles
-from storeboot.serve.reads import Reads
-from storeboot.serve.store_reader import StoreReader
-from storeboot.serve.store_tree import PASSING, StoreTree
+from storeboot.serve.nfs import descriptors
+from storeboot.serve.nfs.connection import Connection
+from storeboot.serve.nfs.file_data import FileData, UnreadableError
+from storeboot.serve.nfs.open_files import OpenFiles
+from storeboot.serve.nfs.reads import Reads
+from storeboot.serve.nfs.store_reader import StoreReader
+from storeboot.serve.nfs.store_tree import PASSING, StoreTree
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from storeboot.nfs.rpc import RecordReader, RpcError
 from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
 from storeboot.nfs.views import NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment
-from storeboot.serve.file_data import UnreadableError
+from storeboot.serve.nfs.file_data import UnreadableError
 
 RECEIVE = 64 << 10  # bytes taken from a socket at a time
 QUEUE = 256 << 10  # bytes of replies that may wait before more calls are answered

@@ -1,4 +1,4 @@
-"""A dnsmasq that a unit runs for the server (`dnsmasq_warden`), as the server sees it."""
+"""A dnsmasq that a unit runs for the server (`warden`), as the server sees it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from signal import Signals
 
 from storeboot.errors import StorebootError
-from storeboot.serve.dhcp_ports import Wanted
-from storeboot.serve.dnsmasq_runner import require_unit
+from storeboot.serve.dnsmasq.ports import Wanted
+from storeboot.serve.dnsmasq.runner import require_unit
 
 ANSWER_SECONDS = 15.0  # systemd may have to start the unit first
 _LOOK = "systemctl status storeboot-dnsmasq.service"

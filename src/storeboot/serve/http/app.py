@@ -40,9 +40,9 @@ from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.pack.builder import hot_files
 from storeboot.serve.boot_service import BootService, Early, ReplayError
-from storeboot.serve.http_bodies import Bodies, whole
-from storeboot.serve.http_gate import Gate
-from storeboot.serve.http_reports import receive
+from storeboot.serve.http.bodies import Bodies, whole
+from storeboot.serve.http.gate import Gate
+from storeboot.serve.http.reports import receive
 from storeboot.serve.scripts import Asked, RefusedError
 from storeboot.serve.threads import BusyError
 

@@ -20,9 +20,9 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
-from storeboot.serve.nfs_channel import MESSAGE, Channel, Words, WorkerSettings
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.channel import MESSAGE, Channel, Words, WorkerSettings
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 logger = structlog.get_logger()
 

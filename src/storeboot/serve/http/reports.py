@@ -13,7 +13,7 @@ from storeboot.deploy.reports import MAX_PART, NoRoomError, Part
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.serve.boot_service import BootService
-from storeboot.serve.http_bodies import Bodies, pieces, size_of
+from storeboot.serve.http.bodies import Bodies, pieces, size_of
 from storeboot.serve.threads import BusyError
 
 log = structlog.get_logger()

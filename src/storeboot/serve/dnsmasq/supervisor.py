@@ -23,11 +23,11 @@ from storeboot.dhcp.firmware import find_programs
 from storeboot.dhcp.journal import ADDRESS, STARTED, Journal, Seen
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.host import Host
-from storeboot.serve import dnsmasq_runner
-from storeboot.serve.dhcp_ports import RIGHTS, require_ports, wanted_ports
-from storeboot.serve.dnsmasq_link import Link
-from storeboot.serve.dnsmasq_runner import Runner
-from storeboot.serve.tftp_probe import NAME, TftpProbe
+from storeboot.serve.dnsmasq import runner
+from storeboot.serve.dnsmasq.link import Link
+from storeboot.serve.dnsmasq.ports import RIGHTS, require_ports, wanted_ports
+from storeboot.serve.dnsmasq.runner import Runner
+from storeboot.serve.dnsmasq.tftp_probe import NAME, TftpProbe
 from storeboot.systemd import dnsmasq_socket
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class Dnsmasq:
         self._config = config
         self._witness = witness
         self._unit = dnsmasq_socket()
-        self._quarters = dnsmasq_runner.quarters(config.dhcp, directory, self._unit)
+        self._quarters = runner.quarters(config.dhcp, directory, self._unit)
         self._file = directory / "dnsmasq.conf"
         self._state = directory / "state.json"
         self.places = replace(
@@ -148,7 +148,7 @@ class Dnsmasq:
         if self._unit is not None:
             return await Link.start(self._unit, ports)
         await asyncio.to_thread(require_ports, ports)
-        return await dnsmasq_runner.start(self._config.dhcp, self._quarters)
+        return await runner.start(self._config.dhcp, self._quarters)
 
     async def _keep(self) -> None:
         """Listen to it; when it ends or stands still, start it again, later and later."""

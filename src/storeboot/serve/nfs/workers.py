@@ -25,8 +25,8 @@ import structlog
 from storeboot.errors import StorebootError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.process import Child
-from storeboot.serve import descriptors
-from storeboot.serve.nfs_channel import Channel, Words, WorkerSettings
+from storeboot.serve.nfs import descriptors
+from storeboot.serve.nfs.channel import Channel, Words, WorkerSettings
 
 log = structlog.get_logger()
 
@@ -286,7 +286,7 @@ class NfsWorkers:
     async def _start_one(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            argv = [sys.executable, "-m", "storeboot.serve.nfs_worker_main",
+            argv = [sys.executable, "-m", "storeboot.serve.nfs.worker_main",
                     str(theirs.fileno()), str(os.getpid())]  # fmt: skip
             try:
                 child = await Child.start(argv, pass_fds=(theirs.fileno(),))

@@ -1,6 +1,6 @@
 """How dnsmasq is started: as a user that can read its own files and nothing else of ours.
 
-There are three ways. A unit of systemd runs it for us (`dnsmasq_link`); that is how an installed
+There are three ways. A unit of systemd runs it for us (`link`); that is how an installed
 server does it. A server that is root starts it as another user. Any other server starts it as its
 own user, with three of the capabilities that the server must then have.
 """

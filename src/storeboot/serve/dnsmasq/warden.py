@@ -20,8 +20,8 @@ import structlog
 
 from storeboot.errors import StorebootError
 from storeboot.process import Child, find_program
-from storeboot.serve.dhcp_ports import Wanted, require_ports
-from storeboot.serve.dnsmasq_runner import INSTALL, UNIT_SEES
+from storeboot.serve.dnsmasq.ports import Wanted, require_ports
+from storeboot.serve.dnsmasq.runner import INSTALL, UNIT_SEES
 from storeboot.systemd import keep_awake, sd_notify
 
 log = structlog.get_logger()

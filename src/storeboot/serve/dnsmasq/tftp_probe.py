@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from typing_extensions import override
 
-from storeboot.serve.dhcp_ports import TFTP_PORT
+from storeboot.serve.dnsmasq.ports import TFTP_PORT
 
 log = structlog.get_logger()
 
