@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storeboot.cli.main import main
-from storeboot.serve.boot_service import BootService
+from storeboot.service.boot_service import BootService
 
 
 def nothing(_service: BootService, _progress: Callable[[str], None]) -> None:

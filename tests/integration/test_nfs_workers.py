@@ -31,11 +31,11 @@ from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
 from storeboot.serve import server
-from storeboot.serve.boot_service import BootService
 from storeboot.serve.nfs import file_data
 from storeboot.serve.nfs import workers as nfs_workers
 from storeboot.serve.nfs.service import NfsService
 from storeboot.serve.nfs.workers import NfsWorkers
+from storeboot.service.boot_service import BootService
 from unit.nfs_tree import call, opaque
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")

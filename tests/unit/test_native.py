@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from storeboot.hosts.boots import Event
 from storeboot.hosts.host import Host
-from storeboot.serve.native import FORGOTTEN, NO_MOUNT, NO_READ, NativeBoots
+from storeboot.service.native import FORGOTTEN, NO_MOUNT, NO_READ, NativeBoots
 
 ADDRESS = "192.168.1.21"
 HOST = Host("lab1", addresses=(ADDRESS,), mode="native")

@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storeboot.deploy.disk import shortage
 from storeboot.errors import StorebootError
-from storeboot.serve.boot_service import CHORE_SECONDS, BootService
 from storeboot.serve.dnsmasq.supervisor import Dnsmasq
 from storeboot.serve.nfs.listener import NfsListener
-from storeboot.serve.raspberry import Boards
 from storeboot.serve.threads import BusyError
+from storeboot.service.boards import Boards
+from storeboot.service.boot_service import CHORE_SECONDS, BootService
 
 log = structlog.get_logger()
 RENEW_SECONDS = 300.0

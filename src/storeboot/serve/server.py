@@ -22,7 +22,6 @@ from storeboot.hosts.database import SERVER_SECONDS, Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve.boot_service import MAKE_SECONDS, BootService
 from storeboot.serve.chores import Chores, assign, bravely
 from storeboot.serve.dnsmasq.supervisor import Dnsmasq
 from storeboot.serve.http.app import make_app
@@ -32,7 +31,8 @@ from storeboot.serve.nfs.listener import Backend, NfsListener
 from storeboot.serve.nfs.service import NfsService
 from storeboot.serve.nfs.store_tree import StoreTree
 from storeboot.serve.nfs.workers import NfsWorkers, usable_cores
-from storeboot.serve.raspberry import Boards
+from storeboot.service.boards import Boards
+from storeboot.service.boot_service import MAKE_SECONDS, BootService
 
 log = structlog.get_logger()
 

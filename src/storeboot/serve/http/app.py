@@ -39,12 +39,12 @@ from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.pack.builder import hot_files
-from storeboot.serve.boot_service import BootService, Early, ReplayError
 from storeboot.serve.http.bodies import Bodies, whole
 from storeboot.serve.http.gate import Gate
 from storeboot.serve.http.reports import receive
-from storeboot.serve.scripts import Asked, RefusedError
 from storeboot.serve.threads import BusyError
+from storeboot.service.boot_service import BootService, Early, ReplayError
+from storeboot.service.scripts import Asked, RefusedError
 
 log = structlog.get_logger()
 MAX_EVENT = 64 << 10  # bytes

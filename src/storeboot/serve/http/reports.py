@@ -12,9 +12,9 @@ from aiohttp import web
 from storeboot.deploy.reports import MAX_PART, NoRoomError, Part
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.database import DatabaseAwayError
-from storeboot.serve.boot_service import BootService
 from storeboot.serve.http.bodies import Bodies, pieces, size_of
 from storeboot.serve.threads import BusyError
+from storeboot.service.boot_service import BootService
 
 log = structlog.get_logger()
 P = ParamSpec("P")

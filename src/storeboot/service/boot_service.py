@@ -25,6 +25,7 @@ from storeboot.boot.plan import machine_id, ticket
 from storeboot.boot.timeline import DOWN, FAILED, SILENT, UP
 from storeboot.config import Config
 from storeboot.deploy.disk import shortage
+from storeboot.deploy.host_keys import host_key
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.reports import Reports
 from storeboot.deploy.state import StateDirectory
@@ -41,11 +42,10 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import StorePath
 from storeboot.pack.hot import Witness
-from storeboot.serve.bookkeeping import BOOT_SECONDS, EVENT_SECONDS, Bookkeeping
-from storeboot.serve.host_keys import host_key
-from storeboot.serve.native import NativeBoots
-from storeboot.serve.scripts import RefusedError, Scripts
 from storeboot.serve.threads import ASK_SECONDS, BusyError, Threads
+from storeboot.service.bookkeeping import BOOT_SECONDS, EVENT_SECONDS, Bookkeeping
+from storeboot.service.native import NativeBoots
+from storeboot.service.scripts import RefusedError, Scripts
 
 log = structlog.get_logger()
 P = ParamSpec("P")

@@ -19,8 +19,8 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.nix.store import StorePath
-from storeboot.serve.start_up import StartUp
 from storeboot.serve.threads import BusyError, Threads
+from storeboot.service.start_up import StartUp
 
 MENU_GENERATIONS = 5
 RUNS = 30.0  # seconds: who was heard of since then runs
