@@ -238,7 +238,7 @@ async def test_reports_have_quotas(
 ) -> None:
     for name, limit in (("MAX_PART", 4000), ("MAX_BOOT", 10_000), ("MAX_HOST", 15_000)):
         monkeypatch.setattr(f"storeboot.deploy.reports.{name}", limit)
-    monkeypatch.setattr("storeboot.serve.http.reports.MAX_PART", 4000)
+    monkeypatch.setattr("storeboot.service.reporting.MAX_PART", 4000)
     async with aiohttp.ClientSession(running.service.url) as http:
 
         async def report(boot: dict[str, str], part: str, size: int) -> int:

@@ -31,12 +31,11 @@ _LEFT, _SHARED = ".left", ".shared"
 class Boards:
     """`root` is the directory that TFTP shows; `firmware` what every board's directory has."""
 
-    inventory: Inventory
     root: Path
     firmware: Path
     _faults: dict[str, str] = field(default_factory=dict)  # by host, as they were told
 
-    def update(self, hosts: Iterable[Host], now: float) -> None:
+    def update(self, inventory: Inventory, hosts: Iterable[Host], now: float) -> None:
         """Blocking. A host that cannot boot keeps what it had."""
         names = set()
         for host in hosts:
@@ -45,7 +44,7 @@ class Boards:
                 continue
             names.add(name)
             try:
-                self._update(host, self.root / name, now)
+                self._update(inventory, host, self.root / name, now)
             except (StorebootError, OSError, ValueError) as error:
                 self._complain(host.name, str(error))
             else:
@@ -68,13 +67,12 @@ class Boards:
             if _NAME.fullmatch(place.name) and place.is_dir() and place.name not in names:
                 files.remove_tree(place)
 
-    def _update(self, host: Host, place: Path, now: float) -> None:
-        inventory = self.inventory
+    def _update(self, inventory: Inventory, host: Host, place: Path, now: float) -> None:
         system = inventory.deployments.current(host.name)
         if system is None:
             return
         assignment = inventory.systems.prepare(inventory.systems.booted(host, system), host)
-        line = self._command_line(host, assignment)
+        line = _command_line(inventory, host, assignment)
         said = f"{assignment.system.toplevel} {assignment.initrd.path.name} {line}"
         prefix = hashlib.sha256(said.encode()).hexdigest()[:16]
         files.make_directory(place, _DIRECTORY, durable=False)
@@ -92,19 +90,6 @@ class Boards:
         for left in place.glob(".*.partial"):  # by a process that was killed
             if left.is_dir():
                 files.remove_tree(left)
-
-    def _command_line(self, host: Host, assignment: Assignment) -> str:
-        """As iPXE would hand it over; who the board is, its serial number says."""
-        plan = self.inventory.systems.plan(host, assignment)
-        url = self.inventory.url_towards(self._local(host))
-        seal = ticket(host.name, "", self.inventory.systems.key)
-        return f"{plan.command_line(url)} storeboot.ticket={seal}"
-
-    def _local(self, host: Host) -> str:
-        """The server's address on the network that the host's own address is in."""
-        networks = self.inventory.config.networks.values()
-        inside = (network.own for network in networks if network.has(host.addresses))
-        return next(inside, next((network.own for network in networks), ""))
 
     def _link_firmware(self, place: Path) -> None:
         for file in self.firmware.iterdir():
@@ -144,6 +129,21 @@ class Boards:
         files.make_directory(copy.parent, _DIRECTORY, durable=False)
         files.copy(source, copy, _FILE)
         goal.hardlink_to(copy)
+
+
+def _command_line(inventory: Inventory, host: Host, assignment: Assignment) -> str:
+    """As iPXE would hand it over; who the board is, its serial number says."""
+    plan = inventory.systems.plan(host, assignment)
+    url = inventory.url_towards(_local(inventory, host))
+    seal = ticket(host.name, "", inventory.systems.key)
+    return f"{plan.command_line(url)} storeboot.ticket={seal}"
+
+
+def _local(inventory: Inventory, host: Host) -> str:
+    """The server's address on the network that the host's own address is in."""
+    networks = inventory.config.networks.values()
+    inside = (network.own for network in networks if network.has(host.addresses))
+    return next(inside, next((network.own for network in networks), ""))
 
 
 def _parts(assignment: Assignment) -> Iterator[tuple[str, Path]]:

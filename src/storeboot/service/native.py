@@ -6,12 +6,13 @@ host's address, files are read. Where one of these does not follow, the boot han
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from storeboot.boot.timeline import SILENT
-from storeboot.hosts.boots import Event
+from storeboot.boot.timeline import DOWN, SILENT
+from storeboot.hosts.boot import Event
 from storeboot.hosts.host import Host
+from storeboot.service.happenings import Happening
 
 NO_MOUNT = 180.0  # seconds from the initrd to the mount: decompression, DHCP, a slow switch
 NO_READ = 30.0  # seconds from the mount to the first file: stage 2 starts from the store
@@ -39,20 +40,18 @@ class _Watch:
     told: bool = True  # the stage
     complained: bool = False  # that nothing came of it
 
+    def untold(self) -> list[Event]:
+        """Its stage, the first time."""
+        if self.told:
+            return []
+        self.told = True
+        return [Event(self.host, "nfs", self.stage, self.since)]
+
 
 class NativeBoots:
-    """What was seen of the boots that say nothing, from the initrd to the first file read."""
+    """The boots that say nothing, from the initrd to the first file read."""
 
-    def __init__(
-        self,
-        record: Callable[[Event], Awaitable[None]],
-        reads: Callable[[str], Awaitable[set[bytes]]],
-        has_spoken: Callable[[str, float], Awaitable[bool]] | None = None,
-    ) -> None:
-        """`has_spoken`: whether a host's machine said something itself since then."""
-        self._record = record
-        self._reads = reads
-        self._has_spoken = has_spoken
+    def __init__(self) -> None:
         self._watches: dict[str, _Watch] = {}
 
     def begin(self, host: Host, now: float) -> None:
@@ -63,11 +62,10 @@ class NativeBoots:
         """It boots in another way."""
         self._watches.pop(host, None)
 
-    async def end(self, host: str) -> None:
-        """It speaks for itself from here on."""
+    def end(self, host: str) -> list[Event]:
+        """It speaks for itself from here on; return what was not told of it yet."""
         watch = self._watches.pop(host, None)
-        if watch is not None:
-            await self._tell(watch)
+        return watch.untold() if watch is not None else []
 
     def connected(self, address: str, now: float) -> None:
         """A connection of an address that may mount by the alias' name."""
@@ -76,34 +74,70 @@ class NativeBoots:
                 watch.stage, watch.since = "mount", now
                 watch.told = watch.complained = False
 
-    async def look(self, now: float) -> None:
-        """Has anything come of what has begun?"""
-        for watch in list(self._watches.values()):
+    def watched(self) -> list[_Watch]:
+        return list(self._watches.values())
+
+
+class NativeWatch:
+    """Looks at these boots; a listener to initrds that are fetched and to agents that speak."""
+
+    def __init__(
+        self,
+        boots: NativeBoots,
+        reads: Callable[[str], Awaitable[set[bytes]]],
+        known: Callable[[str], Awaitable[Host | None]],
+        has_spoken: Callable[[str, float], Awaitable[bool]],
+    ) -> None:
+        """`reads` are the files that an address has read, `known` is the host of a name.
+
+        `has_spoken`: whether a host's machine said something itself since then.
+        """
+        self._boots = boots
+        self._reads = reads
+        self._known = known
+        self._has_spoken = has_spoken
+
+    async def heard(self, happening: Happening) -> list[Event]:
+        """A boot of mode native says nothing of itself until its agent runs, if it has one."""
+        event = happening.event
+        if event.source == "agent" and event.stage != DOWN:
+            return self._boots.end(event.host)
+        if event.stage == "initrd" and event.source == "server":
+            host = await self._known(event.host)
+            if host is not None and host.mode == "native":
+                self._boots.begin(host, event.at)
+            else:
+                self._boots.forget(event.host)
+        return []
+
+    async def look(self, now: float) -> AsyncGenerator[Event, None]:
+        """Has anything come of what has begun? Yields what is to be told."""
+        for watch in self._boots.watched():
             if now - watch.since > NO_MOUNT + FORGOTTEN:
-                self.forget(watch.host)
+                self._boots.forget(watch.host)
                 continue
             read = [file for address in watch.addresses for file in await self._reads(address)]
-            await self._tell(watch)
+            for event in watch.untold():
+                yield event
             if watch.stage == "initrd":  # what was read is of the boot before
-                await self._complain(watch, now, NO_MOUNT, NEVER_MOUNTED)
+                if await self._is_hung(watch, now):
+                    yield _complaint(watch, now, NEVER_MOUNTED)
             elif read:
-                self._watches.pop(watch.host, None)
-                await self._record(Event(watch.host, "nfs", "stage-2", now))
-            else:
-                await self._complain(watch, now, NO_READ, WENT_SILENT)
+                self._boots.forget(watch.host)
+                yield Event(watch.host, "nfs", "stage-2", now)
+            elif _is_late(watch, now, NO_READ):
+                yield _complaint(watch, now, WENT_SILENT)
 
-    async def _tell(self, watch: _Watch) -> None:
-        if not watch.told:
-            watch.told = True
-            await self._record(Event(watch.host, "nfs", watch.stage, watch.since))
+    async def _is_hung(self, watch: _Watch, now: float) -> bool:
+        """Whether nothing mounts, unless it runs, and somebody else has fetched its initrd."""
+        late = _is_late(watch, now, NO_MOUNT)
+        return late and not await self._has_spoken(watch.host, now - HEARD_OF)
 
-    async def _speaks(self, host: str, now: float) -> bool:
-        return self._has_spoken is not None and await self._has_spoken(host, now - HEARD_OF)
 
-    async def _complain(self, watch: _Watch, now: float, after: float, words: str) -> None:
-        if watch.complained or now - watch.since <= after:
-            return
-        if watch.stage == "initrd" and await self._speaks(watch.host, now):
-            return  # it runs, and somebody else has fetched its initrd
-        watch.complained = True
-        await self._record(Event(watch.host, "nfs", SILENT, now, detail=words))
+def _is_late(watch: _Watch, now: float, after: float) -> bool:
+    return not watch.complained and now - watch.since > after
+
+
+def _complaint(watch: _Watch, now: float, words: str) -> Event:
+    watch.complained = True
+    return Event(watch.host, "nfs", SILENT, now, detail=words)

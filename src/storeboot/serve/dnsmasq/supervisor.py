@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from storeboot import files
 from storeboot.config import Config
 from storeboot.dhcp.dnsmasq import Reservation, configuration, reservations, reserved
-from storeboot.dhcp.firmware import find_programs
 from storeboot.dhcp.journal import ADDRESS, STARTED, Journal, Seen
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.host import Host
@@ -45,10 +44,18 @@ Witness = Callable[[Seen], Awaitable[None]]
 
 
 class Dnsmasq:
-    """What the configuration asks for; `witness` is told of machines on their way."""
+    """What the configuration asks for."""
 
-    def __init__(self, config: Config, directory: Path, witness: Witness) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        find_programs: Callable[[], dict[str, Path]],
+        witness: Witness,
+    ) -> None:
+        """`find_programs` looks for iPXE; `witness` is told of machines on their way."""
         self._config = config
+        self._find_programs = find_programs
         self._witness = witness
         self._unit = dnsmasq_socket()
         self._quarters = runner.quarters(config.dhcp, directory, self._unit)
@@ -64,7 +71,6 @@ class Dnsmasq:
         self._news: asyncio.Queue[Seen] = asyncio.Queue(MAX_UNTOLD)
         self._probe = TftpProbe([network.own for network in config.networks.values()])
         self.starts = 0
-        self.programs: dict[str, Path] = {}
 
     async def start(self, hosts: Iterable[Host]) -> None:
         """Ready to answer; StorebootError with the reason where it cannot."""
@@ -103,7 +109,7 @@ class Dnsmasq:
 
     def _prepare(self, hosts: list[Host]) -> None:
         """The files that it reads."""
-        self.programs = programs = find_programs(self._config.dhcp.ipxe)
+        programs = self._find_programs()
         if not programs:
             raise CommandError("no iPXE is installed for any firmware", _INSTALL_IPXE)
         self._quarters.prepare()

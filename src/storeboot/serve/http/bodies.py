@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -67,3 +67,20 @@ async def pieces(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 async def whole(request: web.Request, limit: int) -> bytes:
     """All of a body that is small enough to be kept in memory."""
     return b"".join([piece async for piece in pieces(request, limit)])
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A large body that is not read before somebody wants it: an `Upload` of the service."""
+
+    request: web.Request
+    bodies: Bodies
+
+    def size(self, limit: int) -> int:
+        return size_of(self.request, limit)
+
+    def place(self) -> AbstractContextManager[None]:
+        return self.bodies.one_more(self.request)
+
+    def pieces(self, limit: int) -> AsyncIterator[bytes]:
+        return pieces(self.request, limit)

@@ -101,6 +101,10 @@ class NfsListener:
         """Addresses that hold a connection."""
         return self.admission.addresses()
 
+    async def reads(self, address: str) -> set[bytes]:
+        """Files that an address has read since this was asked last, below the store directory."""
+        return await self.backend.reads(address)
+
     def left(self, peer: Peer) -> None:
         """A connection of this peer has ended."""
         self.admission.leave(peer)

@@ -1,0 +1,108 @@
+"""What a boot is told when it begins, and what a running machine needs for its next one."""
+
+from __future__ import annotations
+
+import structlog
+
+from storeboot.boot.commandline import KEXEC_ROOM
+from storeboot.boot.plan import machine_id
+from storeboot.deploy.host_keys import host_key
+from storeboot.deploy.inventory import Inventory
+from storeboot.errors import StorebootError
+from storeboot.hosts.boot import Boot
+from storeboot.hosts.host import Host
+from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.service.assignments import Assignments
+from storeboot.service.current import Current
+from storeboot.service.proofs import agent_key, next_ticket
+from storeboot.service.refusals import BusyError, RefusedError, UnavailableError
+from storeboot.service.work import Work
+
+log = structlog.get_logger()
+KEY_SECONDS = 8.0
+
+
+class Answers:
+    """Fields by name; values have no white space."""
+
+    def __init__(self, current: Current, work: Work, assignments: Assignments) -> None:
+        self._current = current
+        self._work = work
+        self._assignments = assignments
+
+    async def first(self, boot: Boot, host: Host, local: str, now: float) -> dict[str, str]:
+        """What a machine needs to go on; `local` is the server's address that it has asked."""
+        inventory = self._current.inventory
+        config, key = inventory.config, inventory.systems.key
+        token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
+        return {
+            "boot": boot.id,
+            "key": agent_key(boot.id, key),
+            "token": HandleCodec(key).encode_token(token),
+            "time": str(int(now)),
+            "hostname": host.hostname,
+            "machine_id": machine_id(host.name, key),
+            "nfs_server": config.address_towards(local),
+            "nfs_port": str(config.nfs.port),
+            "nfs_version": host.nfs_version,
+            **await self._work.ask(_pack, inventory, boot, host),
+            "overlay_size": host.overlay_size,
+            "overlay_label": host.overlay_label or "",
+            "persist_label": host.persist_label or "",
+            "persist_directories": ":".join(host.persist_directories),
+            "zram": host.zram or "",
+            "nix_store": host.nix_store,
+            "ssh_host_key": "yes" if host.ssh_host_key else "no",
+            "heartbeat": str(config.agent.heartbeat),
+        }
+
+    async def next(self, boot: Boot, local: str) -> dict[str, str]:
+        """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
+        inventory = self._current.inventory
+        host = await self._work.ask(inventory.registry.get, boot.host)
+        if host is None:
+            raise RefusedError(f"host {boot.host} is not known any more")
+        plan = inventory.systems.plan(host, await self._assignments.of_host(host))
+        try:
+            line = plan.command_line(inventory.url_towards(local), KEXEC_ROOM)
+        except StorebootError as error:
+            raise RefusedError(error.message) from None
+        seal = next_ticket(boot, inventory.systems.key)
+        return {
+            "kernel": f"/views/{plan.view}/kernel?host={host.name}",
+            "initrd": f"/views/{plan.view}/initrd?host={host.name}",
+            "command_line": f"{line} storeboot.ticket={seal}",
+        }
+
+    async def host_key(self, boot: Boot) -> str | None:
+        """The private ssh key of the boot's host; None where none is kept.
+
+        UnavailableError if it cannot be made, BusyError if the machine may ask again.
+        """
+        inventory = self._current.inventory
+        try:
+            return await self._work.boots.run(KEY_SECONDS, _host_key, inventory, boot.host)
+        except TimeoutError:
+            raise BusyError("the server is busy making keys") from None
+        except (StorebootError, OSError) as error:
+            reason = error.message if isinstance(error, StorebootError) else str(error)
+            log.error("host.no_ssh_key", host=boot.host, reason=reason)
+            raise UnavailableError("the server cannot make an ssh key") from None
+
+
+def _host_key(inventory: Inventory, name: str) -> str | None:
+    host = inventory.registry.get(name)
+    if host is None or not host.ssh_host_key:
+        return None
+    return host_key(inventory.state.host_key(host.name), host.name)
+
+
+def _pack(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
+    pack = inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
+    if pack is None:
+        return {}
+    return {
+        "pack": pack.path.name,
+        "pack_sha256": pack.sha256,
+        "learn_seconds": str(inventory.config.packs.learn_seconds),
+    }

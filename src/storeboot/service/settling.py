@@ -1,0 +1,69 @@
+"""What time decides: tests that nothing was heard of, leases, what is remembered. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import structlog
+
+from storeboot.deploy.inventory import Inventory
+from storeboot.hosts.orders import Order
+from storeboot.hosts.recorder import Recorder
+from storeboot.service.decisions import Decisions
+from storeboot.service.late import LateRecords
+
+log = structlog.get_logger()
+
+
+class Settling:
+    """Decides tests, once nothing waits that may decide one of them otherwise."""
+
+    def __init__(self, recorder: Recorder, late: LateRecords, decisions: Decisions) -> None:
+        self._recorder = recorder
+        self._late = late
+        self._decisions = decisions
+
+    def settle(self, inventory: Inventory, clock: Callable[[], float]) -> None:
+        """Decide the tests that time has decided.
+
+        A machine whose test has failed is asked to boot again, should it still listen.
+        """
+        self._decisions.catch_up()
+        if self._late or self._recorder.unrecorded().waiting:
+            return
+        deployments = inventory.deployments
+        for each in deployments.unsettled(clock()):
+            if each.boot is not None and not each.confirmed:
+                _recall(inventory, each.host, each.boot)
+            failed = deployments.settle(each.host, now=clock())
+            if failed is not None and failed.boot is not None:
+                log.warning("test.failed", host=failed.host, generation=failed.generation,
+                            reason="no multi-user in time")  # fmt: skip
+                if inventory.holds.get(failed.host) is None:
+                    inventory.orders.give(failed.boot, Order.REBOOT)
+
+
+def _recall(inventory: Inventory, host: str, boot: str) -> None:
+    """The server may have ended between what its boot has said and what follows from that."""
+    for event in inventory.boots.events_of(boot):
+        inventory.deployments.stage_reached(host, boot, event.stage, event.detail)
+
+
+def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], float]) -> None:
+    """Machines that hold a connection run; boots of machines that are no host's are forgotten."""
+    now = clock()
+    inventory.boots.touch_addresses(peers, now)
+    inventory.state.serves()  # not before: while no sign of life is written, no lease runs out
+    registry = inventory.registry
+    hosts = {host.name for host in registry.all()} | registry.invalid().keys()
+    inventory.boots.forget_others(hosts, now - inventory.lease)
+
+
+def remember(inventory: Inventory) -> None:
+    """Keep hosts and open tests for a start without a database."""
+    database = inventory.database
+    if database.memory is None or database.is_away:
+        return
+    inventory.registry.all()
+    inventory.deployments.probations.all_open()
+    database.memory.save()
