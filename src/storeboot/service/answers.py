@@ -6,8 +6,6 @@ import structlog
 
 from storeboot.boot.commandline import KEXEC_ROOM
 from storeboot.boot.plan import machine_id
-from storeboot.deploy.host_keys import host_key
-from storeboot.deploy.inventory import Inventory
 from storeboot.errors import StorebootError
 from storeboot.hosts.boot import Boot
 from storeboot.hosts.host import Host
@@ -15,6 +13,7 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
 from storeboot.service.proofs import agent_key, next_ticket
+from storeboot.service.questions import key_of, pack_of
 from storeboot.service.refusals import BusyError, RefusedError, UnavailableError
 from storeboot.service.work import Work
 
@@ -45,7 +44,7 @@ class Answers:
             "nfs_server": config.address_towards(local),
             "nfs_port": str(config.nfs.port),
             "nfs_version": host.nfs_version,
-            **await self._work.ask(_pack, inventory, boot, host),
+            **await self._work.ask(pack_of, inventory, boot, host),
             "overlay_size": host.overlay_size,
             "overlay_label": host.overlay_label or "",
             "persist_label": host.persist_label or "",
@@ -81,28 +80,10 @@ class Answers:
         """
         inventory = self._current.inventory
         try:
-            return await self._work.boots.run(KEY_SECONDS, _host_key, inventory, boot.host)
+            return await self._work.boots.run(KEY_SECONDS, key_of, inventory, boot.host)
         except TimeoutError:
             raise BusyError("the server is busy making keys") from None
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             log.error("host.no_ssh_key", host=boot.host, reason=reason)
             raise UnavailableError("the server cannot make an ssh key") from None
-
-
-def _host_key(inventory: Inventory, name: str) -> str | None:
-    host = inventory.registry.get(name)
-    if host is None or not host.ssh_host_key:
-        return None
-    return host_key(inventory.state.host_key(host.name), host.name)
-
-
-def _pack(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
-    pack = inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
-    if pack is None:
-        return {}
-    return {
-        "pack": pack.path.name,
-        "pack_sha256": pack.sha256,
-        "learn_seconds": str(inventory.config.packs.learn_seconds),
-    }

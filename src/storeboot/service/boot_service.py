@@ -19,7 +19,6 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.dhcp.journal import Seen
 from storeboot.hosts import words
 from storeboot.hosts.boots import Boot, Boots, Event
-from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import AmbiguousMachineError, Machine
 from storeboot.hosts.registry import Registry
 from storeboot.service.answers import Answers
@@ -29,17 +28,17 @@ from storeboot.service.beginning import Beginnings
 from storeboot.service.bookkeeping import Bookkeeping
 from storeboot.service.current import Current
 from storeboot.service.happenings import Happenings
-from storeboot.service.health import Health, health
 from storeboot.service.ipxe import IpxePrograms
 from storeboot.service.known_boots import KnownBoots
 from storeboot.service.learning import Learning
 from storeboot.service.native import NativeWatch
 from storeboot.service.proofs import is_agent
+from storeboot.service.questions import order_of
 from storeboot.service.refusals import BusyError
 from storeboot.service.reporting import Reporting, Upload
 from storeboot.service.scripts import Scripts
 from storeboot.service.turns import Turns
-from storeboot.service.upkeep import Upkeep
+from storeboot.service.upkeep import Health, Upkeep
 from storeboot.service.view_files import ViewFiles
 from storeboot.service.waits import Changes
 from storeboot.service.work import Work
@@ -213,7 +212,7 @@ class BootService:
             return None
         self.turns.moves(known.host, now)
         await self.books.sign(boot, now)
-        word = await self.ask(_order, self.inventory, boot)
+        word = await self.ask(order_of, self.inventory, boot)
         await self.changed.tell()
         return word
 
@@ -280,12 +279,4 @@ class BootService:
 
     async def health(self) -> Health:
         """What could not be written down, and why."""
-        return await health(self.current, self.work, self.books)
-
-
-def _order(inventory: Inventory, boot: str) -> str:
-    """An order that cannot be struck off is not given: it would be given again and again."""
-    try:
-        return inventory.orders.take(boot)
-    except DatabaseAwayError:
-        return ""
+        return await self.upkeep.health()

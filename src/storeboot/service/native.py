@@ -30,7 +30,7 @@ FORGOTTEN = 600.0  # seconds after the complaint: whoever goes on after that is 
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """A boot on its way; `since` in the server's seconds."""
 
     host: str
@@ -52,11 +52,11 @@ class NativeBoots:
     """The boots that say nothing, from the initrd to the first file read."""
 
     def __init__(self) -> None:
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
 
     def begin(self, host: Host, now: float) -> None:
         """Its initrd was fetched."""
-        self._watches[host.name] = _Watch(host.name, host.addresses, "initrd", now)
+        self._watches[host.name] = Watch(host.name, host.addresses, "initrd", now)
 
     def forget(self, host: str) -> None:
         """It boots in another way."""
@@ -74,7 +74,7 @@ class NativeBoots:
                 watch.stage, watch.since = "mount", now
                 watch.told = watch.complained = False
 
-    def watched(self) -> list[_Watch]:
+    def watched(self) -> list[Watch]:
         return list(self._watches.values())
 
 
@@ -128,16 +128,16 @@ class NativeWatch:
             elif _is_late(watch, now, NO_READ):
                 yield _complaint(watch, now, WENT_SILENT)
 
-    async def _is_hung(self, watch: _Watch, now: float) -> bool:
+    async def _is_hung(self, watch: Watch, now: float) -> bool:
         """Whether nothing mounts, unless it runs, and somebody else has fetched its initrd."""
         late = _is_late(watch, now, NO_MOUNT)
         return late and not await self._has_spoken(watch.host, now - HEARD_OF)
 
 
-def _is_late(watch: _Watch, now: float, after: float) -> bool:
+def _is_late(watch: Watch, now: float, after: float) -> bool:
     return not watch.complained and now - watch.since > after
 
 
-def _complaint(watch: _Watch, now: float, words: str) -> Event:
+def _complaint(watch: Watch, now: float, words: str) -> Event:
     watch.complained = True
     return Event(watch.host, "nfs", SILENT, now, detail=words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import structlog
 
@@ -16,6 +17,17 @@ from storeboot.service.work import CHORE_SECONDS, Work
 
 log = structlog.get_logger()
 MAKE_SECONDS = 3600.0  # to make systems ready may take minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What could not be written down, and why: for whoever operates the server."""
+
+    database: str | None  # why it is away
+    since: float | None  # in seconds since 1970
+    waiting: dict[str, int]  # records that are to be written, by kind
+    lost: dict[str, int]  # records that will never be written
+    disk: str | None  # what there is too little of
 
 
 class Upkeep:
@@ -101,3 +113,14 @@ class Upkeep:
         """Packs that are outdated, and were built too lately to be built at once."""
         catch_up = self._current.inventory.systems.packs.catch_up
         await self._work.making.run(MAKE_SECONDS, catch_up)
+
+    async def health(self) -> Health:
+        """How the server is at the moment."""
+        away, missing = self._work.database.away, self._books.unrecorded()
+        return Health(
+            database=away.reason if away is not None else None,
+            since=away.since if away is not None else None,
+            waiting=missing.waiting,
+            lost=missing.lost,
+            disk=await self._work.ask(shortage, self._current.inventory.state.path),
+        )

@@ -36,7 +36,7 @@ from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.serve.http.bodies import Bodies, Body, whole
 from storeboot.serve.http.gate import Gate
-from storeboot.serve.http.refusals import one_line, refusals
+from storeboot.serve.http.statuses import one_line, refusals
 from storeboot.service.asked import Asked, Beginning, Early
 from storeboot.service.boot_service import BootService
 from storeboot.service.refusals import RefusedError
