@@ -115,7 +115,7 @@ async def running(
 
 
 def _database(config: Config) -> Database:
-    """With what it was known last to have; it is not opened yet."""
+    """Return the database, with what was remembered of it. It is not opened yet."""
     state = StateDirectory(config.server.state_directory)  # SQLite needs the directory
     memory = Memory(state.path / "memory.json")
     memory.load()
@@ -123,7 +123,7 @@ def _database(config: Config) -> Database:
 
 
 def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]:
-    """The NFS ports know nothing of the service, which asks them what machines have read."""
+    """Return the service and the NFS ports. The ports do not know the service; it asks them."""
     current, native = Current(make_inventory(config, database)), NativeBoots()
     nfs = NfsListener(
         lambda on_closed: _backend(current.inventory, on_closed),

@@ -77,7 +77,7 @@ class Pool:
 
 
 def pools(database: Database) -> Work:
-    """All of a server's."""
+    """Return the pools of a server."""
     return Work(
         database=database,
         asking=Pool("asking", 8),

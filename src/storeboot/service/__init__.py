@@ -1,1 +1,1 @@
-"""What machines are answered, and what follows from what they do: no sockets, no clock."""
+"""Decides what machines are answered and what follows from what they do. No sockets, no clock."""

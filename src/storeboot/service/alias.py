@@ -1,4 +1,4 @@
-"""What a machine may mount without a token, by a name that is the same for all."""
+"""Finds what a machine may mount by the alias, without a token."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from storeboot.nfs.views import view_id
 
 
 def alias_of(inventory: Inventory, address: str) -> bytes | None:
-    """The view that a machine with this address mounts by the alias' name.
+    """Return the view that a machine with this address mounts by the alias' name.
 
     Also before systems are assigned, for a machine that comes back while the server starts. It is
     called for each connection, and so asks memory and a few symlinks, never the database.

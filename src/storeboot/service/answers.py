@@ -1,4 +1,4 @@
-"""What a boot is told when it begins, and what a running machine needs for its next one."""
+"""Answers machines whose boot has begun: what they need now, and for their next boot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY_SECONDS = 8.0
 
 
 class Answers:
-    """Fields by name; values have no white space."""
+    """Most answers are fields by name; their values have no white space."""
 
     def __init__(self, current: Current, work: Work, assignments: Assignments) -> None:
         self._current = current
@@ -30,7 +30,7 @@ class Answers:
         self._assignments = assignments
 
     async def first(self, boot: Boot, host: Host, local: str, now: float) -> dict[str, str]:
-        """What a machine needs to go on; `local` is the server's address that it has asked."""
+        """Return what a machine needs to go on; `local` is the server's address that it asked."""
         inventory = self._current.inventory
         config, key = inventory.config, inventory.systems.key
         token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
@@ -56,7 +56,7 @@ class Answers:
         }
 
     async def next(self, boot: Boot, local: str) -> dict[str, str]:
-        """What a machine that runs needs for its next boot without firmware, by kexec(8)."""
+        """Return what a running machine needs for its next boot without firmware, by kexec(8)."""
         inventory = self._current.inventory
         host = await self._work.ask(inventory.registry.get, boot.host)
         if host is None:
@@ -74,7 +74,7 @@ class Answers:
         }
 
     async def host_key(self, boot: Boot) -> str | None:
-        """The private ssh key of the boot's host; None where none is kept.
+        """Return the private ssh key of the boot's host; None if none is kept for it.
 
         UnavailableError if it cannot be made, BusyError if the machine may ask again.
         """

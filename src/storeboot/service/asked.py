@@ -1,4 +1,4 @@
-"""What a machine asks, as values."""
+"""Requests of machines, as values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storeboot.hosts.host import Machine
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A machine's question for a script, and what somebody has chosen on its console."""
+    """A machine asks for a script; somebody may have chosen something on its console."""
 
     machine: Machine
     address: str = ""
@@ -42,7 +42,7 @@ class Early:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A machine's first word: its boot begins."""
+    """A machine says that its boot begins."""
 
     host: str
     view: str

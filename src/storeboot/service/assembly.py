@@ -1,4 +1,4 @@
-"""The boot service, put together: each part is given all that it needs when it is made."""
+"""Puts the boot service together. Each part is given all that it needs when it is made."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def make_service(
     reads: Callable[[str], Awaitable[set[bytes]]],
     peers: Callable[[], Collection[str]],
 ) -> BootService:
-    """`clock`: seconds since 1970; `monotonic`: seconds of a clock that nobody sets.
+    """Make the service of a server.
 
-    `reads` are the files that an address has read over NFS since this was asked last, `peers` the
-    addresses that hold a connection.
+    `clock` returns seconds since 1970, `monotonic` seconds of a clock that is never set. `reads`
+    returns the files that an address has read over NFS since it was asked last, and `peers` the
+    addresses that hold an NFS connection.
     """
     late, changed = LateRecords(), Changes()
     turns = Turns(lambda: current.inventory.config.boots.at_once)

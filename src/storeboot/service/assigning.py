@@ -1,4 +1,4 @@
-"""What the configuration declares is deployed, and every host's system made ready. Blocking."""
+"""Deploys what the configuration declares and prepares each host's system. Blocking."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Progress = Callable[[str], None]
 
 
 def assign(inventory: Inventory, progress: Progress = lambda _text: None) -> Assigned:
-    """Deploy what is declared, make systems ready, and return what came of it.
+    """Deploy what is declared, prepare every host's system, and return the result.
 
-    A host whose system cannot be served is left out and said. While the database is away nothing is
-    deployed, and hosts boot what they did before.
+    A host whose system cannot be served is logged and left out. While the database is away nothing
+    is deployed, and hosts boot what they did before.
     """
     try:
         hosts = inventory.registry.all()
@@ -44,7 +44,7 @@ def assign(inventory: Inventory, progress: Progress = lambda _text: None) -> Ass
 
 
 def _declare(inventory: Inventory, host: Host, progress: Progress) -> bool:
-    """Return whether it could be looked whether something has to be deployed."""
+    """Deploy what is declared for a host; return False if the database is away."""
     try:
         hold = inventory.holds.get(host.name)
         if hold is not None:
@@ -57,7 +57,7 @@ def _declare(inventory: Inventory, host: Host, progress: Progress) -> bool:
 
 
 def _make_ready(inventory: Inventory, host: Host, progress: Progress) -> None:
-    """Of what the host boots next; StorebootError if it cannot."""
+    """Prepare the system that the host boots next; StorebootError if that cannot boot."""
     system = inventory.deployments.current(host.name)
     if system is None:
         return

@@ -1,4 +1,4 @@
-"""Systems that are ready to boot, of hosts and of views; what is not ready is made so."""
+"""Finds the prepared system of a host or a view, and prepares it if necessary."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from storeboot.service.work import MAKE_SECONDS, Work
 
 
 class Assignments:
-    """Deploying makes systems ready; after a restart it may have to be done again."""
+    """Deploying has prepared the systems. After a restart that may have to be done again."""
 
     def __init__(self, current: Current, work: Work) -> None:
         self._current = current
         self._work = work
 
     async def of_host(self, host: Host, choice: str = "") -> Assignment:
-        """What the host boots next, or what was chosen.
+        """Return what the host boots next, or what was chosen.
 
-        RefusedError with the reason if it cannot boot, BusyError while it is being made ready.
+        RefusedError with the reason if that cannot boot, BusyError while it is being prepared.
         """
         assigned = self._current.assigned
         system, found = await self._work.ask(choosing.system_of, assigned, host, choice)
         return found if found is not None else await self._prepared(system, host)
 
     async def of_view(self, view: str, host: str | None = None) -> Assignment | None:
-        """Only views that are rooted are served: of generations that are kept, or that run.
+        """Return the assignment of a view that is rooted; None if it is not.
 
-        With the initrd of a host, where one is named; else with any.
+        Rooted are the views of generations that are kept or run. The initrd is that of the named
+        host, or any if no host is named.
         """
         inventory = self._current.inventory
         found, system, known = await self._work.ask(choosing.system_of_view, inventory, view, host)

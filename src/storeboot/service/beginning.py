@@ -1,4 +1,4 @@
-"""A boot begins: it takes its lease, is written down, and what came before it is told."""
+"""Begins a boot: takes its lease, records it, and tells of the stages that came before."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storeboot.service.work import ASK_SECONDS, Work
 
 
 class Beginnings:
-    """Boots that begin."""
+    """Begins boots."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Beginnings:
         self._background = Background()
 
     async def begin(self, asked: Beginning, clock: Callable[[], float]) -> tuple[Boot, Host]:
-        """A boot begins. The same nonce is the same boot, and only its own view is given.
+        """Begin a boot, and return it with its host. The same nonce is the same boot.
 
         Raises RefusedError, or BusyError if the machine may ask again.
         """

@@ -29,7 +29,7 @@ TELL_SECONDS = 60.0
 
 
 class Bookkeeping:
-    """Records on their way to the database, and then to those who decide; a listener."""
+    """Takes records to the database, then to the deciders. It is a listener to events."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Bookkeeping:
         work: Work,
         monotonic: Callable[[], float],
     ) -> None:
-        """`monotonic`: seconds of a clock that nobody sets."""
+        """`monotonic` returns seconds of a clock that is never set."""
         self._recorder = recorder
         self._boots = boots
         self._late = late

@@ -1,6 +1,6 @@
-"""The boot service: a method for each thing that machines, firmware and the server itself ask.
+"""The boot service: one method for each request of machines, of firmware and of the server itself.
 
-Whatever asks knows how it was asked: over HTTP, by a word of dnsmasq, by a timer.
+The service does not know whether a request came over HTTP, from dnsmasq or from a timer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RELOAD_SECONDS = 3600.0
 
 @dataclass(slots=True, kw_only=True)
 class BootService:
-    """Made by `assembly.make_service`."""
+    """Passes each request on to the part that answers it. Made by `assembly.make_service`."""
 
     clock: Callable[[], float]
     current: Current
@@ -107,7 +107,7 @@ class BootService:
         return await self.work.ask(function, *args, **kwargs)
 
     async def use(self, inventory: Inventory) -> None:
-        """Go by another configuration's hosts, settings and systems from here on."""
+        """Use another configuration's hosts, settings and systems from now on."""
         assigned = await self.work.making.run(RELOAD_SECONDS, assign, inventory)
         if assigned.failure is not None:  # the faults were logged of each
             log.error("reload.no_host_can_boot", reason=assigned.failure.message)
@@ -117,11 +117,11 @@ class BootService:
     # Scripts, and the files that they name.
 
     async def entry_script(self, local: str) -> str:
-        """The script that finds out who a machine is; `local` is the address that was asked."""
+        """Return the script that finds out who a machine is; `local` is the address it asked."""
         return await self.scripts.entry(local)
 
     async def boot_script(self, asked: Asked) -> str:
-        """A machine's script. Pure but for a line in the timeline of a machine that is known.
+        """Return a machine's script. The only side effect is a line in a known host's timeline.
 
         RefusedError with the reason if the machine may not boot, or cannot.
         """
@@ -134,22 +134,22 @@ class BootService:
         return answer.text
 
     async def menu(self, asked: Asked) -> str:
-        """The menu of a machine's host; RefusedError as above."""
+        """Return the menu of a machine's host; RefusedError as above."""
         return await self.scripts.menu(asked, self.clock())
 
     def program(self, name: str) -> Path | None:
-        """An iPXE program, by its name for firmware."""
+        """Return an iPXE program by its name for firmware."""
         return self.programs.file(name)
 
     async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
-        """A view's kernel, for the host that is named; None if the view is not kept."""
+        """Return a view's kernel for the named host; None if the view is not kept."""
         file = await self.files.kernel(view)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, "kernel", self.clock)
         return file
 
     async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
-        """A view's initrd, for the host that is named; None if the view is not kept."""
+        """Return a view's initrd for the named host; None if the view is not kept."""
         file = await self.files.initrd(view, host)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, "initrd", self.clock)
@@ -159,27 +159,27 @@ class BootService:
         return await self.files.pack(view, name)
 
     async def hot_files(self, view: str, name: str) -> set[bytes] | None:
-        """The files that a pack has with their data."""
+        """Return the files whose data the pack has."""
         return await self.files.hot_files(view, name)
 
     async def registration(self, view: str) -> str | None:
-        """What Nix has to know of a view's paths; None if the view is not kept."""
+        """Return a view's registration for Nix; None if the view is not kept."""
         found = await self.files.record(view)
         return found.registration if found is not None else None
 
     async def paths(self, view: str) -> Sequence[str] | None:
-        """The store paths of a view; None if it is not kept."""
+        """Return the store paths of a view; None if it is not kept."""
         found = await self.files.record(view)
         return found.paths if found is not None else None
 
     async def database(self, view: str) -> Path | None:
-        """Nix's database of a view; UnavailableError if it cannot be made."""
+        """Return Nix's database of a view; UnavailableError if it cannot be made."""
         return await self.files.database(view)
 
     # Boots, and what their machines say.
 
     async def begin(self, asked: Beginning) -> dict[str, str]:
-        """A boot begins; what its machine needs to go on, by name.
+        """Begin a boot; return what its machine needs to go on, by name.
 
         RefusedError with the reason, or BusyError if the machine may ask again.
         """
@@ -187,22 +187,22 @@ class BootService:
         return await self.answers.first(boot, host, asked.local, self.clock())
 
     def is_agent(self, boot: str, key: str) -> bool:
-        """Whether somebody may speak for a boot."""
+        """Return whether somebody with this key may speak for a boot."""
         return is_agent(boot, key, self.key)
 
     async def boot(self, identity: str) -> Boot | None:
-        """A boot that somebody has proved to speak for."""
+        """Return a boot that somebody may speak for; None if there is no such boot."""
         return await self.ask(self.known.spoken_for, identity)
 
     async def event(
         self, boot: Boot, source: str, stage: str, uptime: float | None, detail: str
     ) -> None:
-        """A boot's machine tells of a stage; `uptime` in seconds by its own clock."""
+        """Record that a boot's machine has passed a stage; `uptime` in seconds by its own clock."""
         event = Event(boot.host, source, stage, self.clock(), boot.id, uptime, detail)
         await self.happenings.tell(event)
 
     async def heartbeat(self, boot: str) -> str | None:
-        """A boot's machine runs; returns what its agent is asked to do, one word or nothing.
+        """Note that a boot's machine runs; return the order for its agent, one word or "".
 
         None if there is no such boot.
         """
@@ -217,27 +217,27 @@ class BootService:
         return word
 
     async def host_key(self, boot: Boot) -> str | None:
-        """The private ssh key of a boot's host; see `Answers.host_key`."""
+        """Return the private ssh key of a boot's host; see `Answers.host_key`."""
         return await self.answers.host_key(boot)
 
     async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
-        """What a machine that runs needs for its next boot without firmware, by name."""
+        """Return what a running machine needs for its next boot without firmware, by name."""
         return await self.answers.next(boot, local)
 
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
-        """A boot has come as far as it is learned from: by its NFS reads and its page cache."""
+        """Learn from a boot that has come far enough; see `Learning.learn`."""
         if await self.learning.learn(boot, pack, resident):
             await self.changed.tell()
 
     async def report(self, boot: Boot, part: str, upload: Upload) -> None:
-        """A machine reports of itself; see `Reporting.keep`."""
+        """Keep a part of a machine's report; see `Reporting.keep`."""
         await self.reporting.keep(boot, part, upload)
         await self.changed.tell()
 
     # What others see of machines.
 
     async def saw(self, seen: Seen) -> None:
-        """dnsmasq has seen a machine on its way to iPXE."""
+        """Record what dnsmasq has seen of a machine on its way to iPXE."""
         try:
             host = await self.ask(self.registry.find, Machine(mac=seen.mac))
         except (AmbiguousMachineError, BusyError):
@@ -250,25 +250,25 @@ class BootService:
     # What is to be done again and again, and how the server is.
 
     async def look_at_native(self) -> None:
-        """At boots that say nothing themselves."""
+        """Record what has become of boots that do not speak themselves."""
         async with aclosing(self.native.look(self.clock())) as found:
             async for event in found:
                 await self.happenings.tell(event)
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
-        """Make systems ready, within so many seconds."""
+        """Prepare all systems; TimeoutError after `seconds`."""
         await self.upkeep.assign(seconds, progress)
 
     async def resume(self) -> None:
-        """Leases and rollouts go on from where they stood, once the database is there."""
+        """Carry leases and rollouts on from where they stood, once the database is there."""
         await self.upkeep.resume(self.clock())
 
     async def renew(self, peers: Callable[[], Collection[str]]) -> None:
-        """Machines run that hold a connection; `peers` are their addresses."""
+        """Renew the leases of machines with a connection; `peers` returns their addresses."""
         await self.upkeep.renew(peers, self.clock)
 
     async def carry_on(self) -> None:
-        """Tests and rollouts, as far as they can go by now."""
+        """Carry tests and rollouts on, as far as they can go by now."""
         await self.upkeep.carry_on(self.clock)
 
     async def settle_tests(self) -> None:
@@ -278,5 +278,5 @@ class BootService:
         await self.upkeep.advance_rollouts(self.clock)
 
     async def health(self) -> Health:
-        """What could not be written down, and why."""
+        """Return what could not be recorded, and why."""
         return await self.upkeep.health()

@@ -1,4 +1,4 @@
-"""Which host a machine is, and which system it boots: what scripts are made from. Blocking."""
+"""Finds out which host a machine is and which system it boots. Blocking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VIEW = re.compile(r"[0-9a-f]{32}")
 
 
 def find(inventory: Inventory, asked: Asked, now: float) -> Host | None:
-    """The machine's host; None where somebody has to choose one."""
+    """Return the machine's host; None if somebody has to choose one on its console."""
     registry, policy = inventory.registry, inventory.config.machines
     machine = asked.machine
     try:
@@ -60,7 +60,7 @@ def is_offered(inventory: Inventory, host: Host, now: float) -> bool:
 
 
 def menu(inventory: Inventory, asked: Asked, now: float) -> str:
-    """The menu of the machine's host, or of the hosts that it may boot like."""
+    """Return the menu of the machine's host, or of the hosts that it may boot like."""
     host = find(inventory, asked, now)
     if host is None:
         return hosts_menu(inventory, asked)
@@ -78,7 +78,7 @@ def hosts_menu(inventory: Inventory, asked: Asked) -> str:
 
 
 def generations_menu(inventory: Inventory, host: Host, asked: Asked) -> str:
-    """The next boot first, then the newest ones."""
+    """List what the host boots next, then its newest generations."""
     made = inventory.deployments.generations(host.profile)[::-1]
     made.sort(key=lambda each: not each.current)
     items, own = [], ""
@@ -100,7 +100,8 @@ def generations_menu(inventory: Inventory, host: Host, asked: Asked) -> str:
 
 
 def system_of(assigned: Assigned, host: Host, choice: str) -> tuple[StorePath, Assignment | None]:
-    """The system that a host boots next, or that was chosen; and what was made ready of it."""
+    """Return the system that a host boots next or that was chosen, and its assignment if there is
+    one already."""
     inventory = assigned.inventory
     systems, deployments = inventory.systems, inventory.deployments
     if choice:
@@ -133,14 +134,15 @@ def _chosen(inventory: Inventory, host: Host, choice: str) -> StorePath:
 
 
 def is_view(view: str) -> bool:
-    """Whether a word may be a view's id."""
+    """Return whether a word has the form of a view's id."""
     return _VIEW.fullmatch(view) is not None
 
 
 def system_of_view(
     inventory: Inventory, view: str, host: str | None
 ) -> tuple[Assignment | None, StorePath | None, Host | None]:
-    """What was made ready of a view that is rooted; its system, and the host that was named."""
+    """Return the assignment of a rooted view, if there is one already, its system, and the named
+    host."""
     systems = inventory.systems
     found = systems.any_of(view) if host is None else None
     if found is not None:
@@ -151,7 +153,7 @@ def system_of_view(
 
 
 def is_of(inventory: Inventory, host: str, view: str) -> bool:
-    """Whether a view is one of a host that is known."""
+    """Return whether a known host may boot the view."""
     known = inventory.registry.get(host)
     if known is None or known.like is not None:
         return False

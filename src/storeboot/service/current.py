@@ -1,4 +1,4 @@
-"""What the server goes by at the moment; a reload exchanges it as a whole."""
+"""The configuration in use, with its hosts and systems. A reload replaces it as a whole."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from storeboot.errors import StorebootError
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A configuration's hosts and systems, and what came of making these ready."""
+    """A configuration's hosts and systems, and the result of preparing them."""
 
     inventory: Inventory
     faults: Mapping[str, StorebootError] = field(default_factory=dict)  # by host that cannot boot
-    is_declared: bool = False  # what the configuration declares was deployed
-    failure: StorebootError | None = None  # why no host can boot
+    is_declared: bool = False  # whether what it declares was deployed
+    failure: StorebootError | None = None  # why no host at all can boot
 
 
 class Current:
-    """The one that is in use. Whoever needs more than one thing of it takes it once."""
+    """Holds the configuration in use. Code that needs several things of it reads it only once."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.assigned = Assigned(inventory)
@@ -30,10 +30,10 @@ class Current:
         return self.assigned.inventory
 
     def use(self, assigned: Assigned) -> None:
-        """Go by another one from here on."""
+        """Use another configuration from now on."""
         self.assigned = assigned
 
     def became(self, assigned: Assigned) -> None:
-        """Note what came of making systems ready, unless another configuration came meanwhile."""
+        """Note the result of preparing systems, unless a reload has replaced the configuration."""
         if assigned.inventory is self.inventory:
             self.assigned = assigned

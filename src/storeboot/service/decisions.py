@@ -1,7 +1,7 @@
-"""What follows from what machines do, decided once it is written down. Blocking.
+"""Acts on what machines did, once it is recorded. Blocking.
 
-A record is told to a list of those who decide, and each knows by itself what concerns it. If one
-of them fails, all are told again later.
+Each record is passed to a list of deciders, and each decider knows which records concern it. If one
+of them fails, all of them get the record again later.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ class Decider(Protocol):
 
 @dataclass(slots=True)
 class Decision:
-    """A record on its way through the deciders; `begun` once it does not end unheeded."""
+    """A record on its way through the deciders; `begun` once a thread has taken it up."""
 
     record: Boot | Event
     begun: bool = False
 
 
 class Decisions:
-    """The deciders, in the order in which they hear. Any thread may call."""
+    """The deciders, in the order in which they are told. Any thread may call."""
 
     def __init__(
         self, deciders: Sequence[Decider], late: LateRecords, host_of: Callable[[str], str]
     ) -> None:
-        """`host_of` is the host of a boot, "" if nobody knows it."""
+        """`host_of` returns the host of a boot, "" if it is not known."""
         self._deciders = tuple(deciders)
         self._late = late
         self._host_of = host_of
 
     def follow(self, decision: Decision) -> None:
-        """Tell all of a record; if that fails it is tried again later."""
+        """Pass a record to all deciders. If that fails, keep it to be tried again later."""
         decision.begun = True
         record = decision.record
         try:
@@ -59,19 +59,19 @@ class Decisions:
             self._late.note(record)
 
     def _whole(self, record: Boot | Event) -> Boot | Event:
-        """With its host, where only the boot was known when it came."""
+        """Return the record with its host, which may not have been known when it came."""
         if isinstance(record, Event) and record.boot is not None and not record.host:
             return replace(record, host=self._host_of(record.boot))
         return record
 
     def catch_up(self) -> None:
-        """Decide what was written late."""
+        """Act on the records that were written late."""
         for _ in range(len(self._late)):
             self.follow(Decision(self._late.take()))
 
 
 class RolloutDecider:
-    """A machine that was asked to restart says no."""
+    """Tells rollouts that a machine refuses to restart."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
@@ -82,7 +82,7 @@ class RolloutDecider:
 
 
 class DeploymentDecider:
-    """A boot uses a test up; what becomes of the boot decides the test."""
+    """Tells deployments of boots and how they end, which consumes and decides tests."""
 
     def __init__(self, current: Current) -> None:
         self._current = current

@@ -1,7 +1,8 @@
-"""What happens to machines, told to everybody who wants to know.
+"""Tells a list of listeners what happens to machines.
 
-Each listener has one method and decides by itself what concerns it. What a listener finds out on
-the way is returned by it and told as well; no listener knows another one, or who tells it.
+Each listener has one method and decides for itself which events concern it. If it learns of an
+earlier event, it returns that one, and all listeners are told of it too. So a listener does not
+need to know the other listeners, or who tells it.
 """
 
 from __future__ import annotations
@@ -15,35 +16,35 @@ import structlog
 from storeboot.hosts.boot import Event
 
 log = structlog.get_logger()
-# So long a record, and what follows from it, is waited for. An agent that has told something goes
-# on after five seconds, whatever it is answered.
+# How long a caller waits for an event to be recorded and acted upon. An agent goes on after five
+# seconds, whatever the answer is.
 EVENT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that was seen of a machine, and how long whoever tells of it can wait."""
+    """An event of a machine, and how many seconds the caller can wait until it is recorded."""
 
     event: Event
     patience: float = EVENT_SECONDS
 
 
 class Listener(Protocol):
-    """Hears of everything, in the event loop, before the next listener does."""
+    """Hears of every event, in the event loop, before the next listener does."""
 
     async def heard(self, happening: Happening) -> Iterable[Event]:
-        """Do what follows; return what has become known of the time before, to be told first."""
+        """Act on an event; return earlier events that it reveals, which are to be told first."""
         ...
 
 
 class Happenings:
-    """The listeners, in the order in which they hear."""
+    """The listeners, in the order in which they are told."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = tuple(listeners)
 
     async def tell(self, event: Event, patience: float = EVENT_SECONDS) -> None:
-        """Tell all listeners; return when all are done with it."""
+        """Tell every listener of an event; return when all of them are done."""
         happening = Happening(event, patience)
         for listener in self._listeners:
             for earlier in await listener.heard(happening):
@@ -51,7 +52,7 @@ class Happenings:
 
 
 class Journal:
-    """The server's log: a line for each happening, once it was written or has waited for it."""
+    """Writes a line to the server's log for each event."""
 
     async def heard(self, happening: Happening) -> tuple[()]:
         event = happening.event

@@ -1,4 +1,4 @@
-"""The iPXE programs of this server, which firmware fetches over HTTP or TFTP."""
+"""The iPXE programs that firmware fetches over HTTP or TFTP."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from storeboot.dhcp.firmware import find_programs
 
 
 class IpxePrograms:
-    """By the name under which firmware asks for them; none before they were looked for."""
+    """The programs, by the name under which firmware asks for them; none before `find`."""
 
     def __init__(self, given: dict[str, Path]) -> None:
-        """`given` are the setting `dhcp.ipxe`."""
+        """`given` is the setting `dhcp.ipxe`."""
         self._given = given
         self._found: Mapping[str, Path] = {}
 
     def find(self) -> dict[str, Path]:
-        """Look for them; blocking. ConfigError if one that was given is not there."""
+        """Find the programs and return them; ConfigError if a given one is missing. Blocking."""
         found = find_programs(self._given)
         self._found = found
         return found

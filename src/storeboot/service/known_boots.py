@@ -1,4 +1,7 @@
-"""Boots as they are written down, wait to be, or are remembered. What is asked here blocks."""
+"""Finds boots: recorded, still to be recorded, or remembered while the database is away.
+
+Blocking, except for `spoke` and `is_replay`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ MAX_KNOWN = 10_000  # boots that are remembered
 
 
 class KnownBoots:
-    """Any thread may ask."""
+    """All boots of the server. Any thread may ask."""
 
     def __init__(self, current: Current, recorder: Recorder) -> None:
         self._current = current

@@ -1,4 +1,4 @@
-"""Records that were written later than whoever brought them waited; what follows waits as well."""
+"""Records that were written after their callers had stopped waiting, still to be acted upon."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MAX_LATE = 10_000
 
 
 def decides(record: Boot | Event) -> bool:
-    """Whether anything follows from a record."""
+    """Return whether anything follows from a record."""
     return isinstance(record, Boot) or (record.boot is not None and record.stage in DECISIVE)
 
 
 class LateRecords:
-    """In the order in which they came; any thread may bring them."""
+    """A bounded queue, oldest first. Any thread may add to it."""
 
     def __init__(self) -> None:
         self._records: deque[Boot | Event] = deque(maxlen=MAX_LATE)
@@ -24,14 +24,14 @@ class LateRecords:
         return len(self._records)
 
     def note(self, record: Boot | Event) -> None:
-        """Keep it if anything follows from it."""
+        """Keep a record if anything follows from it."""
         if decides(record):
             self._records.append(record)
 
     def take(self) -> Boot | Event:
-        """Return the oldest, which is kept no more."""
+        """Remove and return the oldest record."""
         return self._records.popleft()
 
     def has_of(self, host: str) -> bool:
-        """Whether something of the host waits."""
+        """Return whether a record of the host waits."""
         return any(each.host == host for each in tuple(self._records))

@@ -1,4 +1,4 @@
-"""Packs learn from boots: what a boot has read over NFS, and what it has in its page cache."""
+"""Lets packs learn from a boot what it has read over NFS and has in its page cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class Learning:
-    """Of boots that have come as far as it is learned from."""
+    """Learns from boots that have come far enough."""
 
     def __init__(self, current: Current, work: Work, boots: KnownBoots, reads: StoreReads) -> None:
         self._current = current
@@ -26,7 +26,7 @@ class Learning:
         self._reads = reads
 
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> bool:
-        """Return whether the boot is one that is learned from; what goes wrong is logged.
+        """Learn from a boot; return whether it was one to learn from. Failures are logged.
 
         `resident` are the pack's files that the machine has in memory, None if it cannot tell.
         """

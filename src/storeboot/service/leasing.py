@@ -1,4 +1,4 @@
-"""What a boot needs to begin: a machine that is the host, and a view that is kept. Blocking."""
+"""Checks that a machine may begin a boot, and takes a lease on its view. Blocking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCK_SECONDS = 4.0  # for which a boot waits for a garbage collection
 
 
 class Leasing:
-    """A boot holds its view from its beginning on."""
+    """Leases of views: a boot holds its view from its beginning on."""
 
     def __init__(self, current: Current, boots: KnownBoots) -> None:
         self._current = current
@@ -33,7 +33,7 @@ class Leasing:
     def begin(
         self, asked: Beginning, clock: Callable[[], float]
     ) -> tuple[Boot, Host, Future[bool] | None]:
-        """The boot, its host, and what tells when it is written down, if it was not before.
+        """Return the boot, its host, and whether it was recorded, unless that was known before.
 
         RefusedError with the reason, or BusyError if the machine may ask again.
         """

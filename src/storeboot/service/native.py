@@ -79,7 +79,7 @@ class NativeBoots:
 
 
 class NativeWatch:
-    """Looks at these boots; a listener to initrds that are fetched and to agents that speak."""
+    """Watches these boots. It is a listener: a fetched initrd begins one, an agent ends it."""
 
     def __init__(
         self,
@@ -88,9 +88,10 @@ class NativeWatch:
         known: Callable[[str], Awaitable[Host | None]],
         has_spoken: Callable[[str, float], Awaitable[bool]],
     ) -> None:
-        """`reads` are the files that an address has read, `known` is the host of a name.
+        """`reads` returns the files that an address has read since it was asked last.
 
-        `has_spoken`: whether a host's machine said something itself since then.
+        `known` returns the host of that name, `has_spoken` whether a host's machine has sent
+        anything since a time.
         """
         self._boots = boots
         self._reads = reads
@@ -111,7 +112,7 @@ class NativeWatch:
         return []
 
     async def look(self, now: float) -> AsyncGenerator[Event, None]:
-        """Has anything come of what has begun? Yields what is to be told."""
+        """See how the watched boots go on; yield the events that are to be told."""
         for watch in self._boots.watched():
             if now - watch.since > NO_MOUNT + FORGOTTEN:
                 self._boots.forget(watch.host)
@@ -129,7 +130,8 @@ class NativeWatch:
                 yield _complaint(watch, now, WENT_SILENT)
 
     async def _is_hung(self, watch: Watch, now: float) -> bool:
-        """Whether nothing mounts, unless it runs, and somebody else has fetched its initrd."""
+        """Return whether the boot hangs before its mount. If its machine runs, somebody else has
+        fetched the initrd."""
         late = _is_late(watch, now, NO_MOUNT)
         return late and not await self._has_spoken(watch.host, now - HEARD_OF)
 

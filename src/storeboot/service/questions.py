@@ -1,4 +1,4 @@
-"""Short questions to disk and database about one boot. Blocking."""
+"""Short questions about one boot, answered from disk and database. Blocking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storeboot.hosts.host import Host
 
 
 def key_of(inventory: Inventory, name: str) -> str | None:
-    """A host's private ssh key, made if it is asked for first; None where none is kept."""
+    """Return a host's private ssh key, which is made at first; None if none is kept for it."""
     host = inventory.registry.get(name)
     if host is None or not host.ssh_host_key:
         return None
@@ -18,7 +18,7 @@ def key_of(inventory: Inventory, name: str) -> str | None:
 
 
 def pack_of(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
-    """What the boot is answered of its view's pack; nothing without one."""
+    """Return what the boot is told of its view's pack; nothing if there is none."""
     pack = inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
     if pack is None:
         return {}
@@ -30,9 +30,9 @@ def pack_of(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
 
 
 def order_of(inventory: Inventory, boot: str) -> str:
-    """What the boot's agent is asked to do, one word, struck off then; "" for nothing.
+    """Take the order that waits for the boot's agent; return it, one word, or "" if there is none.
 
-    An order that cannot be struck off is not given: it would be given again and again.
+    An order that cannot be deleted is not given, or it would be given again and again.
     """
     try:
         return inventory.orders.take(boot)

@@ -1,4 +1,4 @@
-"""Which files an address has read over NFS since this was asked last, as far as can be told."""
+"""Asks which files a machine has read over NFS."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ READS_SECONDS = 5.0
 
 
 class StoreReads:
-    """Asks the processes that answer NFS, and waits for none of them without an end."""
+    """Asks the processes that answer NFS, with a time limit."""
 
     def __init__(self, ask: Callable[[str], Awaitable[set[bytes]]]) -> None:
         self._ask = ask
 
     async def of(self, address: str) -> set[bytes]:
-        """Paths below the store directory; none from workers that do not answer."""
+        """Return what an address has read since the last call: paths below the store directory.
+
+        Workers that do not answer in time are left out.
+        """
         try:
             return await within(READS_SECONDS, self._ask(address))
         except TimeoutError:

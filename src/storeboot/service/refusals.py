@@ -1,14 +1,14 @@
-"""Why a machine is not given what it asks for; the words are for its console."""
+"""Reasons why a machine does not get what it asks for. The message is shown on its console."""
 
 from __future__ import annotations
 
 
 class RefusedError(Exception):
-    """A machine asked for what it may not have."""
+    """The machine may not have what it asked for."""
 
 
 class ReplayError(Exception):
-    """A request that was answered to a machine that has gone on since."""
+    """The request was answered before, and the machine has gone on since."""
 
 
 class BusyError(Exception):
@@ -16,20 +16,20 @@ class BusyError(Exception):
 
 
 class NotAskedError(Exception):
-    """A machine sends what nobody wants to have from it."""
+    """The machine sends something that is not accepted from machines of its kind."""
 
 
 class OutdatedError(Exception):
-    """Others have come since."""
+    """The machine sends something of a boot that newer ones have replaced."""
 
 
 class UnavailableError(Exception):
-    """The server cannot do it just now; the reason is in its log."""
+    """The server cannot do it right now. The reason is in its log."""
 
 
 class NotKeptError(Exception):
-    """There is no room for it."""
+    """The server has no room for what the machine sends."""
 
 
 class CutShortError(Exception):
-    """Less has come than was announced."""
+    """The machine sent less than it had announced."""

@@ -1,4 +1,4 @@
-"""Reports on their way to the disk, piece by piece."""
+"""Writes the reports that machines send to the disk, piece by piece."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _PIECE = 256 << 10  # bytes that are written at a time
 
 
 class Upload(Protocol):
-    """What a machine sends, which is not read before somebody wants it. The shell brings it, and
-    raises what it has to say of it."""
+    """Data that a machine sends, and that is only read when it is wanted. `serve` provides it; the
+    errors that it raises are its own."""
 
     def size(self, limit: int) -> int:
-        """How long it is, in bytes; no more than the limit."""
+        """Return its length in bytes, which is at most the limit."""
         ...
 
     def place(self) -> AbstractContextManager[None]:
-        """Held while it is read: only so many are read at a time."""
+        """Hold this while reading: only so many uploads are read at a time."""
         ...
 
     def pieces(self, limit: int) -> AsyncIterator[bytes]: ...
 
 
 class Reporting:
-    """What machines report of themselves, kept within bounds."""
+    """Keeps reports, within bounds."""
 
     def __init__(self, current: Current, work: Work, directory: Path) -> None:
         self._current = current
@@ -56,9 +56,9 @@ class Reporting:
         self._background = Background()
 
     async def keep(self, boot: Boot, part: str, upload: Upload) -> None:
-        """Keep a part of a report; raises the reason why it is not kept.
+        """Keep a part of a report, or raise the reason why it is not kept.
 
-        Machines that boot like a host are many, and are nobody's: they do not report.
+        Unknown machines that boot like a host may not report: there is no end to them.
         """
         host = await self._work.ask(self._current.inventory.registry.get, boot.host)
         if host is None or host.like is not None:

@@ -1,4 +1,4 @@
-"""Which script a machine gets: its host's, a menu, or the wait for its turn."""
+"""Answers machines that ask for a script: their host's, a menu, or one that waits."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Scripts:
         self._assignments = assignments
 
     async def entry(self, local: str) -> str:
-        """The script that finds out who a machine is; `local` is the address that was asked."""
+        """Return the script that finds out who a machine is; `local` is the address it asked."""
         inventory = self._current.inventory
         url = inventory.url_towards(local)
         return script.entry_script(url, await self._work.ask(inventory.registry.labels))
 
     async def answer(self, asked: Asked, now: float) -> Answer:
-        """RefusedError with the reason if the machine may not boot, or cannot."""
+        """Return a machine's script; RefusedError with the reason if it may not boot, or cannot."""
         inventory = self._current.inventory
         host = await self._work.ask(choosing.find, inventory, asked, now)
         if host is None:
@@ -98,7 +98,7 @@ class Scripts:
             log.error("rollout.not_offered", host=host.name, reason=str(error))
 
     async def menu(self, asked: Asked, now: float) -> str:
-        """The menu that a machine was asked to show on its console."""
+        """Return the menu that somebody has asked for on a machine's console."""
         return await self._work.ask(choosing.menu, self._current.inventory, asked, now)
 
     def _url(self, asked: Asked) -> str:

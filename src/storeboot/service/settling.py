@@ -1,4 +1,4 @@
-"""What time decides: tests that nothing was heard of, leases, what is remembered. Blocking."""
+"""Decides what depends on time alone: tests without an outcome, and leases. Blocking."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Settling:
-    """Decides tests, once nothing waits that may decide one of them otherwise."""
+    """Decides tests, but only while no record waits that could decide one of them differently."""
 
     def __init__(self, recorder: Recorder, late: LateRecords, decisions: Decisions) -> None:
         self._recorder = recorder
@@ -24,9 +24,9 @@ class Settling:
         self._decisions = decisions
 
     def settle(self, inventory: Inventory, clock: Callable[[], float]) -> None:
-        """Decide the tests that time has decided.
+        """Fail or confirm the tests whose time is over.
 
-        A machine whose test has failed is asked to boot again, should it still listen.
+        A machine whose test has failed is asked to boot again, in case it still listens.
         """
         self._decisions.catch_up()
         if self._late or self._recorder.unrecorded().waiting:
@@ -50,7 +50,7 @@ def _recall(inventory: Inventory, host: str, boot: str) -> None:
 
 
 def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], float]) -> None:
-    """Machines that hold a connection run; boots of machines that are no host's are forgotten."""
+    """Note that machines with a connection run, and forget boots of hosts that are gone."""
     now = clock()
     inventory.boots.touch_addresses(peers, now)
     inventory.state.serves()  # not before: while no sign of life is written, no lease runs out
@@ -60,7 +60,7 @@ def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], floa
 
 
 def remember(inventory: Inventory) -> None:
-    """Keep hosts and open tests for a start without a database."""
+    """Save hosts and open tests, for a start without a database."""
     database = inventory.database
     if database.memory is None or database.is_away:
         return

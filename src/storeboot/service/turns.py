@@ -43,14 +43,14 @@ class Places:
 
 
 class Turns:
-    """The places of all; a listener to how far each machine is."""
+    """All places. It is a listener: events show how far each machine has come."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         # Made-up machines that boot like a host take no place from those that are known.
         self.hosts, self.guests = Places(limit), Places(limit)
 
     def of(self, host: Host) -> Places:
-        """Where the host has its place."""
+        """Return the places that the host is counted among."""
         return self.guests if host.like else self.hosts
 
     async def heard(self, happening: Happening) -> tuple[()]:

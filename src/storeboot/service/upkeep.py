@@ -1,4 +1,4 @@
-"""What the server does again and again, whoever says when."""
+"""The server's recurring work. When it is done is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Upkeep:
         self._shortage: str | None = None
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
-        """Make systems ready. Even if no host can boot the server serves those that run."""
+        """Prepare all systems. Even if no host can boot, those that run are served."""
         inventory = self._current.inventory
         assigned = await self._work.making.run(seconds, assign, inventory, progress)
         self._current.became(assigned)
@@ -77,7 +77,7 @@ class Upkeep:
             await self._work.chores.run(CHORE_SECONDS, renew, inventory, peers(), clock)
 
     async def carry_on(self, clock: Callable[[], float]) -> None:
-        """Tests and rollouts, as far as they can go by now; what was not declared is."""
+        """Deploy what is declared and was not yet, and carry tests and rollouts on."""
         self._books.tell()
         if self._current.inventory.database.is_away:
             return
@@ -88,7 +88,7 @@ class Upkeep:
         await self.advance_rollouts(clock)
 
     async def settle_tests(self, clock: Callable[[], float]) -> None:
-        """Decide the tests that time has decided."""
+        """Fail or confirm the tests whose time is over."""
         inventory = self._current.inventory
         await self._work.chores.run(CHORE_SECONDS, self._settling.settle, inventory, clock)
         await self._changed.tell()
@@ -99,23 +99,23 @@ class Upkeep:
         await self._changed.tell()
 
     async def remember(self) -> None:
-        """Hosts and open tests, for a start without a database."""
+        """Save hosts and open tests, for a start without a database."""
         await self._work.chores.run(CHORE_SECONDS, remember, self._current.inventory)
 
     async def look_at_disk(self) -> None:
-        """Say that there is little room left, once."""
+        """Log that there is little room left, once."""
         found = await self._work.ask(shortage, self._current.inventory.state.path)
         if found is not None and self._shortage is None:
             log.warning("disk.low", reason=found)
         self._shortage = found
 
     async def keep_packs(self) -> None:
-        """Packs that are outdated, and were built too lately to be built at once."""
+        """Build outdated packs again that were too young to be built again at once."""
         catch_up = self._current.inventory.systems.packs.catch_up
         await self._work.making.run(MAKE_SECONDS, catch_up)
 
     async def health(self) -> Health:
-        """How the server is at the moment."""
+        """Return the server's health at the moment."""
         away, missing = self._work.database.away, self._books.unrecorded()
         return Health(
             database=away.reason if away is not None else None,

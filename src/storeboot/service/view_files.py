@@ -1,4 +1,4 @@
-"""The files of a view that machines fetch, and whose boot has fetched them."""
+"""Finds the files of a view for machines to fetch, and records that they were fetched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class ViewFiles:
-    """None stands for a view that is not kept, or a pack that is not there."""
+    """Methods return None for a view that is not kept, and for a pack that is not there."""
 
     def __init__(
         self, current: Current, work: Work, assignments: Assignments, happenings: Happenings
@@ -37,12 +37,12 @@ class ViewFiles:
         return found.system.kernel if found is not None else None
 
     async def initrd(self, view: str, host: str) -> Path | None:
-        """With what the host needs in it, where one is named."""
+        """Return the initrd for the named host, or any if no host is named."""
         found = await self._assignments.of_view(view, host)
         return found.initrd.path if found is not None else None
 
     async def fetched(self, view: str, host: str, stage: str, clock: Callable[[], float]) -> None:
-        """Tell that a file of the view is fetched, by the host that the request names."""
+        """Tell that the host named in the request has fetched a file of the view."""
         if await self._work.ask(choosing.is_of, self._current.inventory, host, view):
             await self._happenings.tell(Event(host, "server", stage, clock()))
 
@@ -50,19 +50,19 @@ class ViewFiles:
         return await self._work.ask(self._current.inventory.systems.packs.file, view, name)
 
     async def hot_files(self, view: str, name: str) -> set[bytes] | None:
-        """The files that a pack has with their data: paths below the store directory."""
+        """Return the files whose data the pack has: paths below the store directory."""
         file = await self.pack(view, name)
         if file is None:
             return None
         return set(await self._work.making.run(MAKE_SECONDS, hot_files, file))
 
     async def record(self, view: str) -> ViewRecord | None:
-        """What is written down of the view."""
+        """Return the record of the view."""
         found = await self._assignments.of_view(view)
         return found.view if found is not None else None
 
     async def database(self, view: str) -> Path | None:
-        """Nix's own database of the closure; UnavailableError if it cannot be made."""
+        """Return Nix's own database of the closure; UnavailableError if it cannot be made."""
         found = await self.record(view)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""Waiting, with an end; nothing else of this package knows asyncio."""
+"""Waiting, with a time limit. Only this module of the package uses asyncio."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """Return what the work returns; TimeoutError if that takes longer."""
+    """Await the work and return its result; TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         return await work
 
 
 async def is_written(told: Future[bool], seconds: float) -> bool:
-    """Wait until a record is told of; return whether it was written in time."""
+    """Wait for a record to be written; return whether it was written in time."""
     try:
         return await within(seconds, asyncio.wrap_future(told))
     except TimeoutError:
@@ -27,12 +27,12 @@ async def is_written(told: Future[bool], seconds: float) -> bool:
 
 
 async def together(*works: Awaitable[None]) -> None:
-    """Do all of it at the same time."""
+    """Await all of them at the same time."""
     await asyncio.gather(*works)
 
 
 class Background:
-    """Work that nobody waits for."""
+    """Runs work that nobody waits for."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -44,13 +44,13 @@ class Background:
 
 
 class Changes(asyncio.Condition):
-    """Wakes whoever waits for something to happen; a listener to all that happens."""
+    """Wakes up everybody who waits for a change. It is a listener, so every event is a change."""
 
     async def heard(self, _happening: Happening) -> tuple[()]:
         await self.tell()
         return ()
 
     async def tell(self) -> None:
-        """Something has changed."""
+        """Say that something has changed."""
         async with self:
             self.notify_all()

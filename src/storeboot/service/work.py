@@ -1,6 +1,6 @@
-"""Blocking work, done elsewhere: so many pools as there are kinds, so that none waits for another.
+"""Blocking work, by kind. Each kind has a pool of its own, so that none has to wait for another.
 
-The shell brings the pools. Nobody waits for blocking work without an end.
+`serve` provides the pools. Every wait for blocking work has a time limit.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Pool(Protocol):
     async def run(
         self, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Return what the function returns; TimeoutError if that takes more than `seconds`."""
+        """Call the function and return its result; TimeoutError after `seconds`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The pools of a server, and the database that most of the work asks."""
+    """The pools of a server, and the database that most of the work uses."""
 
     database: Database
     asking: Pool  # short questions to database and files
@@ -42,10 +42,10 @@ class Work:
     reports: Pool
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a short question to database and files is answered, within a few seconds.
+        """Ask a short question of the database or of files; return the answer within seconds.
 
-        A database that hangs counts as away from then on, and the question is asked again, so that
-        it is answered from memory. Raises BusyError if even that takes too long.
+        A database that hangs counts as away from then on, and the question is asked once more, so
+        that it is answered from memory. Raises BusyError if even that takes too long.
         """
         for _ in range(2):
             try:

@@ -15,8 +15,8 @@ POST /boots/BOOT/hot?pack=&known=      it may be learned from the boot, and has 
 POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
 GET  /health                           what could not be written down, and why; on the server itself
 
-Handlers parse, call one method of the service, and render what it returns. Whether an agent may
-speak for its boot is settled before, so that no stranger's body is read.
+Handlers parse, call one method of the service, and render what it returns. An agent's key is
+checked first, so that nothing is read from anybody else.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _file(file: Path | None, missing: str) -> web.FileResponse:
 
 
 def _is_fetch(request: web.Request) -> bool:
-    """Whether a file is fetched; HEAD only asks about it."""
+    """Return whether the file itself is fetched; HEAD only asks about it."""
     return request.method == "GET"
 
 

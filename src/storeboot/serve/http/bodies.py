@@ -71,7 +71,7 @@ async def whole(request: web.Request, limit: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A large body that is not read before somebody wants it: an `Upload` of the service."""
+    """A large body that is only read when the service wants it (`reporting.Upload`)."""
 
     request: web.Request
     bodies: Bodies

@@ -1,4 +1,4 @@
-"""What machines are not given, as HTTP says it: the one place where errors become statuses."""
+"""Turns the service's refusals into HTTP statuses. No other module does."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def _refusal(status: int, reason: str) -> web.Response:
 
 
 def one_line(text: str) -> str:
-    """What fits into a status line, or on a console."""
+    """Return the text as it fits into a status line or on a console."""
     return re.sub(r"[^ -~]", "?", text)[:200]

@@ -1,1 +1,1 @@
-"""The NFS ports and the processes that answer them."""
+"""The NFS ports, and the processes that answer them."""

@@ -102,7 +102,7 @@ class NfsListener:
         return self.admission.addresses()
 
     async def reads(self, address: str) -> set[bytes]:
-        """Files that an address has read since this was asked last, below the store directory."""
+        """Return the files that an address has read since the last call."""
         return await self.backend.reads(address)
 
     def left(self, peer: Peer) -> None:
