@@ -61,8 +61,8 @@ class Worker:
 
     def _adopt(self, words: Words, descriptor: int | None) -> None:
         number, alias = words["connection"], words["alias"]
-        peer = Peer(words["address"], bytes.fromhex(alias) if alias else None)
-        peer.on_proof = self._proved
+        view = bytes.fromhex(alias) if alias else None
+        peer = Peer(words["address"], view, on_proof=self._proved)
         self._peers[number], self._numbers[peer] = peer, number
         if descriptor is None:  # there was no room for another one here
             logger.error("nfs.too_many_files", peer=peer.address)
