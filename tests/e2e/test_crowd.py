@@ -24,11 +24,11 @@ from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
-from storeboot.serve.nfs_channel import WorkerSettings
-from storeboot.serve.nfs_listener import Backend, NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.channel import WorkerSettings
+from storeboot.serve.nfs.listener import Backend, NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
+from storeboot.serve.nfs.workers import NfsWorkers
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.demo.uml_kernel import uml_kernel
 from storeboot.vm.errand import run_in_uml

@@ -26,7 +26,7 @@ from storeboot.nfs.v4.identity import IdentityCodec
 from storeboot.nfs.views import Lack
 from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Segment
-from storeboot.serve.nfs_service import NfsService
+from storeboot.serve.nfs.service import NfsService
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import started, verify

@@ -27,7 +27,7 @@ from storeboot.initrd import builder
 from storeboot.nfs.views import view_id
 from storeboot.nix.system import System
 from storeboot.serve import server
-from storeboot.serve.start_up import STALLED
+from storeboot.service.turns import STALLED
 
 STRANGER = "52:54:00:00:00:99"
 

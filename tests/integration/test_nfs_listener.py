@@ -15,8 +15,9 @@ from integration.servers import make_config
 from nfs_codec import NFS, call, marked
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_connection, server
-from storeboot.serve.nfs_service import NfsService
+from storeboot.serve import server
+from storeboot.serve.nfs import connection as nfs_connection
+from storeboot.serve.nfs.service import NfsService
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -31,10 +30,12 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import file_data, nfs_workers, server
-from storeboot.serve.boot_service import BootService
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers
+from storeboot.serve import server
+from storeboot.serve.nfs import file_data
+from storeboot.serve.nfs import workers as nfs_workers
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.workers import NfsWorkers
+from storeboot.service.alias import alias_of
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
@@ -203,9 +204,8 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
     """A machine may come back while the server still starts."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     with opened(config) as inventory:
-        service = BootService(inventory, time.time)
-        assert service.alias_of("127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
-        assert service.alias_of("127.0.0.8") is None
+        assert alias_of(inventory, "127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
+        assert alias_of(inventory, "127.0.0.8") is None
 
 
 def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
@@ -217,13 +217,12 @@ def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
     database = Database(database_url(config), memory=Memory())
     assert database.probe()
     inventory = make_inventory(config, database)
-    service = BootService(inventory, time.time)
-    assert service.alias_of("127.0.0.7") is None
+    assert alias_of(inventory, "127.0.0.7") is None
     inventory.registry.add_all({"lab7": added}, 0)
     for reason in ("", "it is tried"):
         if reason:
             database.lost(reason)
-        assert service.alias_of("127.0.0.7") == view_id([str(system)])
+        assert alias_of(inventory, "127.0.0.7") == view_id([str(system)])
     database.dispose()
 
 

@@ -21,7 +21,8 @@ from integration.test_nfs_workers import STOREBOOT, mount_path, read_tool, servi
 from nfs_codec import call, marked
 from storeboot.config import Config
 from storeboot.process import Child
-from storeboot.serve import nfs_service, server
+from storeboot.serve import server
+from storeboot.serve.nfs import service as nfs_service
 
 NULL = marked(call(NFS, 3, 0))
 

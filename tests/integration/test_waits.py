@@ -93,7 +93,7 @@ async def test_a_boot_waits_for_no_worker(room: Room, monkeypatch: pytest.Monkey
         await asyncio.Event().wait()
         return set()
 
-    room.running.service.reads = never
+    monkeypatch.setattr(room.running.nfs.backend, "reads", never)
     async with asyncio.timeout(5), aiohttp.ClientSession(room.running.service.url) as http:
         body = request_of("lab1", MAC, room.two, "a")
         async with http.post("/boots", data=body) as response:

@@ -14,9 +14,9 @@ from storeboot.nfs.handle import MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.listener import NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 
 @dataclass(frozen=True)

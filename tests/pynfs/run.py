@@ -22,9 +22,9 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import run
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.listener import NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reference" / "pynfs.md"

@@ -14,7 +14,7 @@ from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.xdr import Segment
-from storeboot.serve.nfs_connection import Connection
+from storeboot.serve.nfs.connection import Connection
 
 KEY = b"k" * 32
 

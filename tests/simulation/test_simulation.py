@@ -19,7 +19,7 @@ from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4 import clients, locks
-from storeboot.serve import nfs_connection
+from storeboot.serve.nfs import connection as nfs_connection
 
 pytestmark = pytest.mark.timeout(600)
 

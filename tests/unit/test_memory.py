@@ -255,7 +255,7 @@ def test_a_reply_to_a_narrow_session_is_not_kept_for_wide_ones() -> None:
 def test_a_worker_imports_nothing_that_only_the_main_process_needs() -> None:
     """What it imports is in memory once for each worker."""
     program = (
-        "import sys; from storeboot.serve import nfs_worker; "
+        "import sys; from storeboot.serve.nfs import worker; "
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     imported = set(run([sys.executable, "-c", program]).split())

@@ -19,7 +19,7 @@ from storeboot.nfs.views import Catalogue, NotLoadedError, View, view_id
 from storeboot.nfs.walk import Entry, Walk
 from storeboot.nix import beneath
 from storeboot.nix.store import Store
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.store_tree import StoreTree
 
 NAME = b"0" * 32 + b"-package"
 OTHER = b"1" * 32 + b"-other"
