@@ -2,8 +2,8 @@
 
 .PHONY: setup demo check test test-machines test-all test-nixpkgs bench pynfs lock
 
-# Two tests at a time: an emulated machine has one processor, and often waits.
-WORKERS = 2
+# Three tests at a time on two cores: they often wait.
+WORKERS = 3
 PYTEST = .venv/bin/pytest --numprocesses=$(WORKERS) --dist=loadgroup --junitxml=.cache/$@.xml
 
 setup:

@@ -39,7 +39,6 @@ python3Packages.buildPythonApplication {
     pydantic
     pyelftools
     qemu-qmp
-    rich
     sqlalchemy
     structlog
     typing-extensions

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from storeboot.config import Config, SettingsSection
+from storeboot.config import BootSettings, Config, SettingsSection
 from storeboot.process import run
 
 MODULES = Path(__file__).parents[1] / "tests/modules/options.nix"
 HEAD = """\
-# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
+# Written by scripts/reference from src/storeboot/config: the settings of storeboot.toml.
 { lib }:
 let
   inherit (lib) mkOption types;
@@ -27,7 +27,7 @@ let
 SHARED = "  bootSettings = "
 # A system may be given as the package that it is, so that the server builds it with itself.
 TYPES = {"system": "types.nullOr (types.either types.str types.package)"}
-# What it makes a difference to say at all.
+# What it makes a difference to say at all, besides the settings of a layer.
 UNSAID = frozenset({"listen"})
 
 
@@ -72,8 +72,20 @@ def _sections(model: type[BaseModel], indent: str) -> Iterator[str]:
         start = "bootSettings // {"
     yield indent + start
     for name, field in own.items():
-        yield from _option(name, field, indent + "  ")
+        is_layers = issubclass(model, BootSettings) and name in BootSettings.model_fields
+        yield from _option(name, _unset(field) if is_layers else field, indent + "  ")
     yield indent + "}"
+
+
+def _unset(field: FieldInfo) -> FieldInfo:
+    """A layer's setting, which null or an empty list leaves to the other layers."""
+    value = field.get_default()
+    if value in (None, ()):
+        return field
+    words = f"{field.description} `{json.dumps(value)}` if nothing sets it."
+    return FieldInfo.from_annotated_attribute(
+        field.rebuild_annotation() | None, FieldInfo(default=None, description=words)
+    )
 
 
 def _option(name: str, field: FieldInfo, indent: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from bench.nfs import peers
 from bench.rows import Row, ratio, share
 from storeboot.config import Config
 from storeboot.deploy.inventory import opened
-from storeboot.deploy.state import StateDirectory, ViewRecord
+from storeboot.deploy.state import StateDirectory, ViewRecord, make_state_directory
 from storeboot.hosts.host import Host
 from storeboot.nfs.views import view_id
 from storeboot.vm.demo.build import DemoSystem, build_demo
@@ -150,9 +150,9 @@ def _bench(suite: Suite) -> Iterator[tuple[Bench, Way]]:
     built, updated = (build_demo(CACHE, suite=suite, edition=each) for each in (1, 2))
     with TemporaryDirectory(prefix="storeboot-bench-") as place:
         directory = Path(place)
-        state = StateDirectory(directory / "view")
-        with state.lock():
-            view = state.add_view(built.store, built.toplevel)
+        state = make_state_directory(directory / "view")
+        with state.locks.roots():
+            view = state.views.add(built.store, built.toplevel)
         with peers.ganesha(built.store.root, directory) as them:
             bench = Bench(built, updated, view, directory)
             yield bench, ways.seed("4.1", them.port, "/store")
@@ -191,12 +191,12 @@ def _preparing(bench: Bench) -> list[Row]:
     """Seconds from a system that is built to one that can be booted."""
     spec = TrialSpec(bench.built.store, bench.built.toplevel, bench.directory / "preparing")
     config = trial_config(spec)
-    known = StateDirectory(bench.directory / PACK.name / "state").hot(
+    known = StateDirectory(bench.directory / PACK.name / "state").hot_lists.get(
         view_id([bench.built.toplevel.text]).hex()
     )
     assert known is not None
     new = _seconds(lambda: _prepare(config, bench.built))
-    StateDirectory(config.server.state_directory).set_hot(bench.view.view_id, known)
+    StateDirectory(config.server.state_directory).hot_lists.set(bench.view.view_id, known)
     update = _seconds(lambda: _prepare(config, bench.updated))
     image = bench.directory / "timed.squashfs"
     whole = _seconds(lambda: ways.closure_squashfs(bench.built.store, bench.view.paths, image))
@@ -208,7 +208,7 @@ def _preparing(bench: Bench) -> list[Row]:
 
 def _prepare(config: Config, built: DemoSystem) -> None:
     with opened(config) as inventory:
-        inventory.systems.prepare(built.toplevel, Host("bench", mode="pack"))
+        inventory.systems.prepare(built.toplevel, Host(name="bench", mode="pack"))
 
 
 def _seconds(action: Callable[[], object]) -> float:

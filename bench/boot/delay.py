@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from bench.nfs.client import Connection, call
+from integration.nfs_client import Connection
+from nfs_codec import NFS, call
 
 _PIECE = 1 << 18
 _record_in: list[Path] = []
@@ -52,7 +53,7 @@ def round_trip(port: int) -> float:
     took = []
     for _ in range(20):
         start = time.perf_counter()
-        connection.ask(call(100003, 3, 0, b""))
+        connection.send(call(NFS, 3, 0))
         took.append((time.perf_counter() - start) * 1000)
     connection.close()
     return sorted(took)[len(took) // 2]

@@ -74,7 +74,9 @@ async def boot(
                 begun = await trial.reach("multi-user", 900)
                 if learn:
                     await trial.until(
-                        lambda: running.service.state.hot(begun.view) is not None, 120, "hot list"
+                        lambda: running.service.state.hot_lists.get(begun.view) is not None,
+                        120,
+                        "hot list",
                     )
                 return _seen(trial, way, begun.view, rtt)
 
@@ -96,7 +98,7 @@ def _between(config: Config, wire: Wire) -> Iterator[Config]:
 
 def _know_nothing(config: Config, built: DemoSystem) -> None:
     state = StateDirectory(config.server.state_directory)
-    state.set_hot(view_id([built.toplevel.text]).hex(), HotList())
+    state.hot_lists.set(view_id([built.toplevel.text]).hex(), HotList())
 
 
 def _change_initrds(running: server.Server, way: Way) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.nfs.client import Connection, call
+from bench.nfs.client import is_served
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.handle import HandleCodec, MountToken
 
@@ -63,7 +63,7 @@ def _children(parent: int) -> list[int]:
 @contextmanager
 def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
     """`storeboot serve` as users run it, but for the systems it would build initrds for."""
-    token = HandleCodec(StateDirectory(directory / "state").key()).encode_token(
+    token = HandleCodec(StateDirectory(directory / "state").server_key.get()).encode_token(
         MountToken(view, bytes(8))
     )
     configuration = directory / "storeboot.toml"
@@ -148,13 +148,10 @@ def _await(process: subprocess.Popen[bytes], port: int | None) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with status {process.returncode}")
-        try:
-            if port is None:
-                time.sleep(1)
-            else:
-                Connection(port).ask(call(100003, 3, 0, b""))
-        except OSError:
-            time.sleep(0.2)
-            continue
-        return
+        if port is None:
+            time.sleep(1)
+            return
+        if is_served(port):
+            return
+        time.sleep(0.2)
     raise RuntimeError(f"{process.args!r} does not answer")

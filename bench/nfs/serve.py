@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storeboot.cli.main import main
-from storeboot.serve.boot_service import BootService
+from storeboot.service.upkeep import Upkeep
 
 
-def nothing(_service: BootService, _progress: Callable[[str], None]) -> None:
-    """Stand in for `BootService.assign`."""
+async def nothing(
+    _upkeep: Upkeep, _seconds: float, _progress: Callable[[str], None] = lambda _text: None
+) -> None:
+    """Stand in for `Upkeep.assign`."""
 
 
-BootService.assign = nothing  # type: ignore[method-assign, assignment]
+Upkeep.assign = nothing  # type: ignore[method-assign, assignment]
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.views import view_id
 
 PATHS = 400  # store paths
@@ -28,7 +28,7 @@ def make(directory: Path, count: int = PATHS) -> bytes:
             stream.write(bytes([block]) * (1 << 20))
     names.append(large)
     paths = [f"/nix/store/{name}" for name in names]
-    state = StateDirectory(directory / "state")
+    state = make_state_directory(directory / "state")
     identity = view_id(paths)
     registration = "".join(f"{path}\n{'0' * 64}\n1\n\n0\n" for path in paths)
     document = {"toplevels": paths, "paths": paths, "registration": registration}

@@ -29,7 +29,7 @@ LONG = 3600.0  # for one that builds or fetches
 STALL_SECONDS = 120.0  # for which a program that is fed may take nothing
 _TIDY_SECONDS = 2.0  # for a program that was asked to end
 _END_SECONDS = 10.0  # for one that was killed
-_SHOWN, _LOGGED = 300, 16_000  # characters of a command, in a message and in the log
+_SHOWN = 300  # characters of a command in a message
 
 
 def run(
@@ -163,13 +163,14 @@ def _failure(
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> str:
-    """A message for the operator. The log has the command as it can be pasted into a shell."""
+    """Return a message for the operator, and log the whole command so that it can be pasted into a
+    shell."""
     command = shlex.join(words)
     settings = [f"{name}={value}" for name, value in (environment or {}).items()]
     pasted = shlex.join(["env", *settings, *words]) if settings else command
     if cwd is not None:
         pasted = f"cd {shlex.quote(str(cwd))} && {pasted}"
-    log.info("process.failed", command=pasted[:_LOGGED], reason=reason)
+    log.info("process.failed", command=pasted, reason=reason)
     if len(command) > _SHOWN:
         command = command[:_SHOWN] + "…"
     return f"`{command}` {reason}"

@@ -21,9 +21,9 @@ from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.xdr import Segment
 from storeboot.nix.store import Store
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.listener import NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 
 class MortalService(NfsService):
@@ -46,7 +46,7 @@ class MortalService(NfsService):
 async def main(store: Path, state: Path, address: str, port: int, calls: int) -> None:
     log.set_up()
     directory = StateDirectory(state)
-    programs = Programs(directory.key(), f"{address}:{port}", time.monotonic)
+    programs = Programs(directory.server_key.get(), f"{address}:{port}", time.monotonic)
     service = MortalService(programs, StoreTree(Store(store), directory))
     service.left = calls
     listener = NfsListener(lambda _on_closed: service)

@@ -17,7 +17,7 @@ from e2e.systems import spec, system
 from storeboot.config import NfsVersion
 from storeboot.errors import BootError
 from storeboot.nfs.xdr import FileSlice
-from storeboot.serve.nfs_service import NfsService
+from storeboot.serve.nfs.service import NfsService
 from storeboot.serve.server import Server
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import Trial, started, verify

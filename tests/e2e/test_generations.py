@@ -14,14 +14,7 @@ import pytest
 
 from e2e.systems import spec, system
 from integration.stores import QUIET, add
-from storeboot.deploy.collection import (
-    Decision,
-    Outcome,
-    carry_out,
-    decide,
-    delete_paths,
-    plan_collection,
-)
+from storeboot.deploy.collection import Freed, collect
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boots import Boot
 from storeboot.nix.store import Store, StorePath
@@ -74,14 +67,11 @@ async def nothing(_trial: Trial, _boot: Boot) -> None:
     pass
 
 
-def collect(inventory: Inventory, keep: int) -> Outcome:
-    def decided() -> Decision:
-        leases = inventory.leases(time.time())
-        return decide(inventory.deployments, inventory.registry.all(), leases, keep)
-
-    plan = plan_collection(inventory.systems, decided())
-    plan = carry_out(inventory.deployments, plan, decided)
-    return delete_paths(inventory.state, inventory.systems.store, plan)
+def collected(inventory: Inventory) -> Freed:
+    """What is freed where one generation stays besides the next boot's."""
+    done = collect(inventory, 1, time.time(), print)
+    assert done.freed is not None
+    return done.freed
 
 
 async def collect_until(done: asyncio.Event, store: Store) -> None:
@@ -110,7 +100,7 @@ async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Pa
             await asyncio.to_thread(
                 inventory.deployments.deploy, host, toplevel, inventory.url, print
             )
-        await asyncio.to_thread(collect, inventory, 1)
+        await asyncio.to_thread(collected, inventory)
         numbers = [each.number for each in inventory.deployments.generations(HOST)]
         assert numbers == [2, 3]
         collecting.append(asyncio.create_task(collect_until(done, store)))
@@ -123,8 +113,8 @@ async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Pa
         await asyncio.gather(*collecting)
     assert ran == one.text
     assert exists(one), "a machine ran it, and its lease was not collected"
-    outcome = await asyncio.to_thread(collect, inventory, 1)
-    assert one.text in outcome.freed
+    freed = await asyncio.to_thread(collected, inventory)
+    assert one.text in freed.paths
     assert not exists(one)
 
     async def roll_back(trial: Trial, _boot: Boot) -> None:
@@ -160,7 +150,7 @@ async def test_a_broken_generation_is_taken_back_without_anyone_touching_the_mac
     def prepare(running: server.Server) -> None:
         inventory = running.service.inventory
         host = inventory.registry.require(HOST)
-        inventory.deployments.test(host, bad, inventory.url, print, seconds=900, confirms=True)
+        inventory.tests.begin(host, bad, inventory.url, print, seconds=900, confirms=True)
 
     async with started(trial_spec, print, prepare) as trial:
         boot = await trial.reach("multi-user")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import QUICKLY, spec, system
-from storeboot.hosts.orders import Order
-from storeboot.hosts.rollouts import Part, Rollout
+from storeboot.hosts.rollouts import MemberStanding, Rollout
+from storeboot.protocol.orders import Order
 from storeboot.vm.trial import HOST, started, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -45,7 +45,7 @@ async def test_a_machine_that_is_inhibited_refuses_to_restart(tmp_path: Path) ->
 
         def has_refused() -> bool:
             (member,) = inventory.rollouts.table.members(number)
-            return member.standing is Part.WAITING and bool(member.reason)
+            return member.standing is MemberStanding.WAITING and bool(member.reason)
 
         await trial.until(has_refused, 300, "refusal")
         (member,) = inventory.rollouts.table.members(number)

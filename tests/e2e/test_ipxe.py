@@ -47,13 +47,13 @@ async def test_a_machine_waits_for_its_turn_and_gets_it(tmp_path: Path) -> None:
     trial_spec = spec(system(), tmp_path / "trial", firmware=True)
 
     def power_on_a_room(running: server.Server) -> None:
-        places = running.service.scripts.start_up
+        places = running.service.turns.hosts
         later = time.time() + 3600  # they do not stall
-        assert all(places.admit(f"other{number}", later) for number in range(places.limit))
+        assert all(places.admit(f"other{number}", later) for number in range(places.limit()))
 
     async with started(trial_spec, print, power_on_a_room) as trial:
         await trial.machine.says("32 machines are starting", 300)
         assert trial.boot() is None
-        trial.service.scripts.leaves("other7")
+        trial.service.turns.leaves("other7")
         boot = await trial.reach("multi-user")
         await trial.power_off(boot)

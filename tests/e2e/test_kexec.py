@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import spec, system
-from storeboot.hosts.orders import Order
-from storeboot.hosts.rollouts import Part, Rollout
+from storeboot.hosts.rollouts import MemberStanding, Rollout
+from storeboot.protocol.orders import Order
 from storeboot.vm.trial import HOST, started, verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -43,7 +43,7 @@ async def test_kexec_brings_a_running_machine_into_the_new_generation(tmp_path: 
         assert ended.ended_by == "shutdown"
         assert [boot.id for boot in inventory.leases(time.time())] == [second.id]
         await trial.until(
-            lambda: inventory.rollouts.table.members(number)[0].standing is Part.DONE,
+            lambda: inventory.rollouts.table.members(number)[0].standing is MemberStanding.DONE,
             300,
             "the end",
         )

@@ -30,7 +30,9 @@ def with_pack(built: DemoSystem, directory: Path) -> TrialSpec:
 async def learned(trial: Trial) -> Boot:
     """A boot of which the server has learned what is hot."""
     boot = await trial.reach("multi-user")
-    await trial.until(lambda: trial.service.state.hot(boot.view) is not None, 300, "hot list")
+    await trial.until(
+        lambda: trial.service.state.hot_lists.get(boot.view) is not None, 300, "hot list"
+    )
     return boot
 
 
@@ -58,7 +60,7 @@ async def test_the_second_boot_has_what_the_first_has_read(
 async def test_the_first_boot_of_an_update_has_what_was_learned_before(tmp_path: Path) -> None:
     async with started(with_pack(system(), tmp_path / "trial"), print) as trial:
         boot = await learned(trial)
-        known = trial.service.state.hot(boot.view)
+        known = trial.service.state.hot_lists.get(boot.view)
         await trial.power_off(boot)
     assert known is not None
     updated = await run_trial(with_pack(system(edition=2), tmp_path / "trial"), print)

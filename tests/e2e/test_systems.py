@@ -12,7 +12,7 @@ import pytest
 from e2e.systems import CACHE, spec, system
 from storeboot.config import NfsVersion
 from storeboot.process import LONG, run
-from storeboot.serve.boot_service import BootService
+from storeboot.service.boot_service import BootService
 from storeboot.vm.demo.build import Flavour, NetworkManager
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import run_trial, started

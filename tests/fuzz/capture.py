@@ -15,6 +15,7 @@ from typing import cast
 
 from e2e.systems import spec, system
 from fuzz.target import STREAMS
+from nfs_codec import marked
 from storeboot.config import NfsVersion
 from storeboot.nfs.handle import Handle, HandleCodec, Place, object_id, path_id
 from storeboot.nfs.index import Kind
@@ -22,8 +23,10 @@ from storeboot.nfs.program import Programs
 from storeboot.nfs.status import NfsError
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.identity import IdentityCodec
+from storeboot.nfs.views import Lack
+from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Segment
-from storeboot.serve.nfs_service import NfsService
+from storeboot.serve.nfs.service import NfsService
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import started, verify
@@ -56,7 +59,7 @@ class Rekeyed:
 
     def _handle(self, raw: bytes, _address: str) -> bytes | None:
         try:
-            entry = self._programs.catalogue.resolve(raw)
+            entry = Walk(self._programs.catalogue).resolve(raw)
         except NfsError:
             return None
         place = entry.handle.place
@@ -103,8 +106,8 @@ async def main(nfs: NfsVersion, suite: Suite) -> None:
             assert isinstance(service, NfsService)
             answer, rekeyed = service.programs.answer, Rekeyed(service.programs)
 
-            def recording(record: bytes, peer: Peer) -> list[Segment]:
-                segments = answer(record, peer)
+            def recording(record: bytes, peer: Peer, lack: Lack | None = None) -> list[Segment]:
+                segments = answer(record, peer, lack)
                 same = kept.setdefault(shape(record), [])
                 if len(same) < MOST:
                     same.append(rekeyed.record(record, peer.address))
@@ -116,7 +119,7 @@ async def main(nfs: NfsVersion, suite: Suite) -> None:
             await trial.power_off(boot)
     STREAMS.mkdir(exist_ok=True)
     calls = [record for same in kept.values() for record in same]
-    marked = [(0x8000_0000 | len(record)).to_bytes(4) + record for record in calls]
+    marked = [marked(record) for record in calls]
     (STREAMS / f"linux-{suite}-nfs{nfs}").write_bytes(b"".join(marked))
     sys.stdout.write(f"{len(calls)} calls from {HOST_ADDRESS}'s guest\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nfs_codec import NFS, call, op, opaque, words
 from storeboot.nfs.handle import Handle, HandleCodec, Place, object_id, path_id
 from storeboot.nfs.limits import MAX_REPLY, MAX_REQUEST
 from storeboot.nfs.program import Programs
@@ -14,11 +15,11 @@ from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.views import NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment, Writer
-from unit.nfs_tree import BIG, HELLO, HIDDEN, KEY, OTHER, VIEW, call, loaded_programs, opaque
-from unit.test_v4 import op, open_arguments, packed, sequence, walk, words
+from unit.nfs_tree import BIG, HELLO, HIDDEN, KEY, OTHER, VIEW, loaded_programs
+from unit.test_locks import lock, lock_again, lockt, locku
+from unit.test_v4 import open_arguments, packed, sequence, walk
 
 VISIBLE = {BIG, HELLO, OTHER}
-NFS = 100003
 RPC_ROOM = 512  # bytes of headers around the results that a reply is limited to
 STREAMS = Path(__file__).parent / "streams"
 
@@ -52,6 +53,7 @@ def _made() -> list[bytes]:
         [*walk(HELLO), op(Op.SAVEFH), op(Op.RENAME, name * 2)],
         [*walk(HELLO), op(Op.CREATE, words(2) + name + words(0, 0)), op(Op.SETATTR)],
         [*walk(*file), op(Op.VERIFY, words(1, 2) + opaque(words(1))), op(Op.NVERIFY)],
+        [*walk(*file), lock(1, 0, 100), lock_again(bytes(16)), locku(bytes(16)), lockt(1, 0, 100)],
         [sequence(), op(Op.TEST_STATEID, words(2) + bytes(32)), op(Op.RECLAIM_COMPLETE, bytes(4))],
     ]
     version4 = [call(NFS, 4, 1, packed(ops, minor=2)) for ops in compounds]
@@ -114,7 +116,7 @@ def _answer(programs: Programs, record: bytes, peer: Peer) -> list[Segment]:
     except NotLoadedError as missing:
         if missing.store_name is not None:  # of the views that are there, everything is
             raise
-        return programs.answer_without(record, peer, missing)
+        return programs.answer(record, peer, missing.lack())
 
 
 def check_reply(record: bytes, segments: list[Segment]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
+from integration import forker
 from integration.servers import MAC
 from integration.stores import QUIET, add, toplevel_tree
 from storeboot.config import Config
@@ -33,7 +34,8 @@ def make_system(
 
 
 def storeboot(path: Path, *words: object) -> str:
-    return run([STOREBOOT, *map(str, words), "--config", path])
+    """What a command says, which must succeed."""
+    return run([*forker.argv(), *map(str, words), "--config", path])
 
 
 def collect_garbage(config: Config) -> None:

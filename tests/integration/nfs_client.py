@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import socket
 from types import TracebackType
+from typing import Self
 
+from nfs_codec import MOUNT, NFS, XID, call, marked, opaque, results
 from storeboot.nfs.rpc import RecordReader
 from storeboot.nfs.xdr import Reader
-from unit.nfs_tree import call, opaque
 
-NFS, MOUNT = 100003, 100005
+__all__ = ["MOUNT", "NFS", "Connection", "NfsClient"]
 
 
-class NfsClient:
-    """One connection; results are behind the header of an accepted reply."""
+class Connection:
+    """One TCP connection, on which calls are made one by one."""
 
-    def __init__(self, port: int, *, source: str = "127.0.0.1", timeout: float = 20) -> None:
+    def __init__(self, port: int, source: str = "127.0.0.1", timeout: float = 20) -> None:
         self.socket = socket.create_connection(
             ("127.0.0.1", port), timeout, source_address=(source, 0)
         )
         self._records = RecordReader(4 << 20)
 
-    def __enter__(self) -> NfsClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -30,19 +31,27 @@ class NfsClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.socket.close()
 
-    def ask(self, program: int, version: int, procedure: int, arguments: bytes) -> Reader:
-        record = call(program, version, procedure, arguments)
-        self.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
+    def send(self, record: bytes, xid: int = XID) -> Reader:
+        """The results of a call that is accepted."""
+        self.socket.sendall(marked(record))
         while True:
             data = self.socket.recv(1 << 16)
             if not data:
                 raise ConnectionResetError("the server has closed the connection")
             for reply in self._records.feed(data):
-                reader = Reader(reply)
-                assert [reader.uint32() for _ in range(6)] == [7, 1, 0, 0, 0, 0]
-                return reader
+                return results(reply, xid)
+
+
+class NfsClient(Connection):
+    """Calls of NFSv3."""
+
+    def ask(self, program: int, version: int, procedure: int, arguments: bytes) -> Reader:
+        return self.send(call(program, version, procedure, arguments))
 
     def mount(self, path: str) -> bytes | None:
         """The root's handle, or None when it is refused."""

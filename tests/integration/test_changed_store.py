@@ -15,9 +15,10 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import make_config
 from integration.test_nfs_workers import mount_path, read_tool, tool_handle, top
+from nfs_codec import opaque
 from storeboot.nfs.status import Status
-from storeboot.serve import nfs_service, server
-from unit.nfs_tree import opaque
+from storeboot.serve import server
+from storeboot.serve.nfs import service as nfs_service
 
 TOOL = b"#!/bin/sh\necho tool\n"
 OUTSIDE = b"x" * len(TOOL)

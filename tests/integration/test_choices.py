@@ -27,7 +27,7 @@ from storeboot.initrd import builder
 from storeboot.nfs.views import view_id
 from storeboot.nix.system import System
 from storeboot.serve import server
-from storeboot.serve.start_up import STALLED
+from storeboot.service.turns import STALLED
 
 STRANGER = "52:54:00:00:00:99"
 
@@ -107,7 +107,7 @@ async def test_specialisations_are_choices(config: Config, path: Path, tmp_path:
         listed = await asyncio.to_thread(storeboot, path, "generations", "lab1", "--json")
         assert [row["runs"] for row in json.loads(listed)] == [True]
         await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
-        assert running.service.state.is_rooted(view_id([special.text]).hex())
+        assert running.service.state.views.is_rooted(view_id([special.text]).hex())
 
 
 async def test_a_room_that_chooses_the_same_builds_it_once(

@@ -187,19 +187,20 @@ def test_completion(shell: str) -> None:
     assert "_STOREBOOT_COMPLETE" in run([STOREBOOT, "completion", shell])
 
 
+def complete(*words: str) -> list[str]:
+    """What bash offers for the last word of a command line."""
+    line = ["storeboot", *words]
+    environment = {
+        "_STOREBOOT_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(line),
+        "COMP_CWORD": str(len(line) - 1),
+    }
+    answer = run([STOREBOOT], environment=environment)
+    return [each.partition(",")[2] for each in answer.split()]
+
+
 def test_completion_knows_hosts_and_creates_nothing(config: Config, tmp_path: Path) -> None:
     path = write(tmp_path, as_toml(config))
-
-    def complete(*words: str) -> list[str]:
-        line = ["storeboot", *words]
-        environment = {
-            "_STOREBOOT_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(line),
-            "COMP_CWORD": str(len(line) - 1),
-        }
-        answer = run([STOREBOOT], environment=environment)
-        return [each.partition(",")[2] for each in answer.split()]
-
     assert complete("rollback", "-c", str(path), "la") == ["lab1"]
     assert complete("rollback", "-c", str(path), "x") == []
     assert complete("rollback", "-c", str(tmp_path / "none"), "la") == []

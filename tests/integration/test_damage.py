@@ -26,7 +26,7 @@ from integration.servers import MAC, as_toml, make_config
 from storeboot.cli.main import cli
 from storeboot.config import Config, HostSection
 from storeboot.deploy.inventory import opened
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import StateDirectory, make_state_directory
 from storeboot.errors import StorebootError
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
@@ -312,7 +312,7 @@ async def test_a_view_that_a_machine_runs_is_made_again_from_its_root(
         assert view.read_bytes() == whole
         cut(view)  # under the running server, before anybody has mounted it
         with opened(room.config) as inventory:
-            record = inventory.state.mended_view(inventory.systems.store, view.stem)
+            record = inventory.state.views.mended(inventory.systems.store, view.stem)
         assert record is not None
         assert view.read_bytes() == whole
 
@@ -345,17 +345,17 @@ def test_a_key_that_something_depends_on_is_never_made_again(room: Room, size: i
     key = room.state / "server.key"
     key.write_bytes(b"k" * size)
     with pytest.raises(StorebootError, match=rf"server\.key has {size} bytes instead of 32"):
-        StateDirectory(room.state).key()
+        StateDirectory(room.state).server_key.get()
     assert key.read_bytes() == b"k" * size
 
 
 @pytest.mark.parametrize("size", [0, 31])
 def test_a_key_that_was_cut_off_at_the_first_start_is_made_again(tmp_path: Path, size: int) -> None:
     (tmp_path / "server.key").write_bytes(b"k" * size)
-    state = StateDirectory(tmp_path)
-    made = state.key()
+    state = make_state_directory(tmp_path)
+    made = state.server_key.get()
     assert len(made) == 32
-    assert StateDirectory(tmp_path).key() == made
+    assert StateDirectory(tmp_path).server_key.get() == made
 
 
 STRAYS = ("profiles/notes.txt", "profiles/lab1/notes.txt", "profiles/lost+found/", "views/x.json",

@@ -159,7 +159,7 @@ class Lab:
         with opened(load(self.path)) as inventory:
             host, url = inventory.registry.require("lab1"), inventory.url
             if test:
-                inventory.deployments.test(host, system, url, print, seconds=300, confirms=True)
+                inventory.tests.begin(host, system, url, print, seconds=300, confirms=True)
             else:
                 inventory.deployments.deploy(host, system, url, print)
 

@@ -93,16 +93,16 @@ async def test_what_is_ready_needs_no_write(
     host = Host.from_config("lab1", config.hosts["lab1"], config)
     run(["mount", "-o", "remount,ro", disk])
     state = StateDirectory(config.server.state_directory)
-    systems = Systems(config, state, Store(config.store.root), state.key())
+    systems = Systems(config, state, Store(config.store.root), state.server_key.get())
     systems.mend()
     ready = systems.prepare(one, host)
     assert systems.get(one, host) == ready
     assert systems.packs.get(ready.view.view_id) is not None
     assert ready.initrd.is_whole()
-    assert state.database(ready.view).exists()
-    assert state.add_view(systems.store, one) == ready.view
+    assert state.views.database(ready.view).exists()
+    assert state.views.add(systems.store, one) == ready.view
     assert systems.of_view(ready.view.view_id) == one
-    with state.lock(), state.host_lock("lab1"):
-        state.serves()
+    with state.locks.roots(), state.locks.host("lab1"):
+        state.serving.note()
     with pytest.raises(StorebootError, match="Read-only file system"):
         systems.prepare(two, host)

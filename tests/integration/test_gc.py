@@ -229,7 +229,7 @@ def test_time_without_the_server_ends_no_lease(config: Config, tmp_path: Path) -
     with opened(config) as inventory:
         boot = lease(inventory, system, 1, began_at=now - 30 * DAY, seen_at=now - 30 * DAY)
         assert inventory.leases(now) == []
-        inventory.state.serves()
+        inventory.state.serving.note()
         os.utime(config.server.state_directory / "serving", (now - 29 * DAY, now - 29 * DAY))
         assert inventory.leases(now) == [boot]
         inventory.resume(now)

@@ -27,8 +27,9 @@ from integration.test_nfs_workers import (
 )
 from storeboot.config import Config
 from storeboot.process import Child
-from storeboot.serve import nfs_workers, server
-from storeboot.serve.nfs_workers import NfsWorkers
+from storeboot.serve import server
+from storeboot.serve.nfs import workers as nfs_workers
+from storeboot.serve.nfs.workers import NfsWorkers
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 STALL = 15.0  # seconds that nothing may take longer than

@@ -9,8 +9,10 @@ import aiohttp
 import pytest
 
 from integration.servers import MAC, make_config
-from storeboot.config import HostSection
+from storeboot.config import HostSection, SettingsSection
+from storeboot.protocol.fields import AnswerField, NextField
 from storeboot.serve import server
+from unit.initrd_scripts import facts
 
 
 @pytest.fixture
@@ -104,6 +106,22 @@ async def test_nothing_but_files_of_assigned_systems(
         assert response.status == 404
 
 
+async def test_the_answer_has_the_fields_of_the_protocol(
+    running: server.Server, http: aiohttp.ClientSession
+) -> None:
+    answer = await begin(http, request(running))
+    of_pack = {AnswerField.PACK, AnswerField.PACK_SHA256, AnswerField.LEARN_SECONDS}
+    settings = answer.keys() & SettingsSection.model_fields.keys()
+    assert (answer.keys() | of_pack) - settings == set(AnswerField)
+    # What is told of settings is what the machine's scripts read of them.
+    read, _ = facts()
+    assert settings == read & SettingsSection.model_fields.keys()
+    headers = {"Authorization": f"Bearer {answer['key']}"}
+    async with http.get(f"/boots/{answer['boot']}/next", headers=headers) as response:
+        names = [line.partition("=")[0] for line in (await response.text()).splitlines()]
+    assert set(names) == set(NextField)
+
+
 async def test_a_request_sent_twice_is_one_boot(
     running: server.Server, http: aiohttp.ClientSession
 ) -> None:
@@ -172,7 +190,7 @@ async def test_a_report_is_kept_by_its_known_parts_only(
         url = f"/boots/{answer['boot']}/reports/{part}"
         async with http.post(url, data=b"a=b\n", headers=headers) as response:
             assert response.status == status
-    assert running.service.state.report(answer["boot"], "facts").read_text() == "a=b\n"
+    assert running.service.state.reports.file(answer["boot"], "facts").read_text() == "a=b\n"
 
 
 async def test_boots_and_reports_of_one_host_never_grow_without_bound(
@@ -189,7 +207,7 @@ async def test_boots_and_reports_of_one_host_never_grow_without_bound(
     assert len(running.service.boots.newest("lab1", 100)) == 10
     reports = list((running.service.state.path / "reports").iterdir())
     assert len(reports) <= 5
-    assert running.service.state.report(answer["boot"], "facts").exists()
+    assert running.service.state.reports.file(answer["boot"], "facts").exists()
 
 
 async def test_events_of_one_host_never_grow_without_bound(

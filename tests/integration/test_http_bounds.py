@@ -70,7 +70,7 @@ async def ended(one: socket.socket) -> bytes:
 async def test_connections_that_ask_nothing_more_end(
     config: Config, running: server.Server, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr("storeboot.serve.http_gate.SILENT_SECONDS", 0.5)
+    monkeypatch.setattr("storeboot.serve.http.gate.SILENT_SECONDS", 0.5)
     with await asyncio.to_thread(connect, config, "127.0.0.66", said) as one:
         found = await ended(one)
     assert (b" 200 OK" in found) is said.endswith(b"\r\n\r\n")
@@ -79,7 +79,7 @@ async def test_connections_that_ask_nothing_more_end(
 async def test_headers_that_drip_end_as_well(
     config: Config, running: server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storeboot.serve.http_gate.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("storeboot.serve.http.gate.SILENT_SECONDS", 1.0)
     with await asyncio.to_thread(connect, config, "127.0.0.66", GET) as one:
         task = asyncio.create_task(ended(one))
         while not task.done():
@@ -132,7 +132,7 @@ async def test_connections_that_are_served_make_room_too(
 async def test_a_body_that_stops_coming_is_given_up(
     config: Config, running: server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storeboot.serve.http_bodies.PIECE_SECONDS", 0.5)
+    monkeypatch.setattr("storeboot.serve.http.bodies.PIECE_SECONDS", 0.5)
     said = b"POST /boots HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\nhost=lab1\n"
     with await asyncio.to_thread(connect, config, "127.0.0.66", said) as one:
         assert b" 408 " in await ended(one)
@@ -141,7 +141,7 @@ async def test_a_body_that_stops_coming_is_given_up(
 async def test_a_body_that_drips_is_given_up(
     config: Config, running: server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storeboot.serve.http_bodies.BODY_SECONDS", 1.0)
+    monkeypatch.setattr("storeboot.serve.http.bodies.BODY_SECONDS", 1.0)
     said = b"POST /boots HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\nhost=lab1\n"
     with await asyncio.to_thread(connect, config, "127.0.0.66", said) as one:
         task = asyncio.create_task(ended(one))
@@ -238,7 +238,7 @@ async def test_reports_have_quotas(
 ) -> None:
     for name, limit in (("MAX_PART", 4000), ("MAX_BOOT", 10_000), ("MAX_HOST", 15_000)):
         monkeypatch.setattr(f"storeboot.deploy.reports.{name}", limit)
-    monkeypatch.setattr("storeboot.serve.http_reports.MAX_PART", 4000)
+    monkeypatch.setattr("storeboot.service.reporting.MAX_PART", 4000)
     async with aiohttp.ClientSession(running.service.url) as http:
 
         async def report(boot: dict[str, str], part: str, size: int) -> int:

@@ -18,6 +18,7 @@ from storeboot.initrd.modules import Needs
 from storeboot.nix.store import Store
 from storeboot.nix.system import System, read_system
 from storeboot.process import run
+from storeboot.protocol.units import UNITS
 
 OWN = platform.machine()
 
@@ -44,6 +45,9 @@ def test_it_holds_what_the_boot_needs(micro: System, tmp_path: Path) -> None:
     for module in ("fs/nfs/nfs", "fs/nfs/nfsv3", "fs/nfs/nfsv4", "fs/overlayfs/overlay",
                    "drivers/net/virtio_net", "net/sunrpc/sunrpc"):  # fmt: skip
         assert f"{base}/kernel/{module}.ko" in names
+    for unit in UNITS:
+        names_of_unit = {unit.name, f"{unit.target}.wants/{unit.name}"}
+        assert {f"storeboot/units/{name}" for name in names_of_unit} <= names
     assert {"init", "bin/busybox", "storeboot/init", "storeboot/agent.sh", "dev/console"} <= names
 
 

@@ -31,12 +31,12 @@ async def running(tmp_path: Path) -> AsyncIterator[server.Server]:
     async with server.running(make_config(tmp_path)) as made:
         packs = made.service.inventory.systems.packs
         (view,) = packs.ready
-        record = made.service.state.view(view)
+        record = made.service.state.views.get(view)
         assert record is not None
         (path,) = record.paths
         base = path.rpartition("/")[2].encode()
         hot = HotList({base + b"/init": 0.25, base + b"/bin/tool": 0.25})
-        made.service.state.set_hot(view, hot)
+        made.service.state.hot_lists.set(view, hot)
         packs.build(record, lambda _text: None)
         yield made
 
@@ -86,7 +86,7 @@ async def test_what_the_page_cache_lacks_grows_cold(running: server.Server) -> N
         hot = await agent.hot(view)
         init = next(name for name in hot if name.endswith(b"/init"))
         assert await agent.tell([init, b"not/of/the/pack"]) == 200
-        learned = running.service.state.hot(view)
+        learned = running.service.state.hot_lists.get(view)
         assert learned is not None
         (tool,) = set(hot) - {init}
         assert set(learned.files) == {init, tool}
@@ -99,7 +99,7 @@ async def test_a_machine_without_fincore_says_nothing_of_its_pack(running: serve
         agent = await begin(http, view, "a")
         before = dict.fromkeys(await agent.hot(view), 0.25)
         assert await agent.tell(None) == 200
-    learned = running.service.state.hot(view)
+    learned = running.service.state.hot_lists.get(view)
     assert learned is not None
     assert learned.files == before
 
@@ -108,9 +108,9 @@ async def test_only_the_boot_itself_tells_and_only_packs_are_served(running: ser
     (view,) = running.service.inventory.systems.packs.ready
     async with aiohttp.ClientSession(running.service.url) as http:
         agent = await begin(http, view, "a")
-        before = running.service.state.hot(view)
+        before = running.service.state.hot_lists.get(view)
         assert await agent.tell([], key="0" * 32) == 403
-        assert running.service.state.hot(view) == before
+        assert running.service.state.hot_lists.get(view) == before
         assert await agent.tell([b"x" * 1000] * 900) == 200
         async with http.get(f"/views/{view}/pack/{'0' * 32}.squashfs/hot") as response:
             assert response.status == 404
@@ -267,8 +267,8 @@ def test_hot_lists_of_gone_views_are_few(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     views = [f"{number:032x}" for number in range(5)]
     for number, view in enumerate(views):
-        state.set_hot(view, HotList({b"file": 1.0}))
+        state.hot_lists.set(view, HotList({b"file": 1.0}))
         os.utime(tmp_path / "state" / "hot" / f"{view}.json", (number, number))
-    state.forget_hot(lambda view: view == views[0], 2)
+    state.hot_lists.forget(lambda view: view == views[0], 2)
     kept = {file.stem for file in (tmp_path / "state" / "hot").iterdir()}
     assert kept == {views[0], views[3], views[4]}

@@ -12,11 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from integration.servers import make_config
+from nfs_codec import NFS, call, marked
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.process import run
-from storeboot.serve import nfs_connection, server
-from storeboot.serve.nfs_service import NfsService
-from unit.nfs_tree import call
+from storeboot.serve import server
+from storeboot.serve.nfs import connection as nfs_connection
+from storeboot.serve.nfs.service import NfsService
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ async def exchange(running: server.Server, data: bytes) -> bytes:
         writer.close()
 
 
-NULL = b"\x80\0\0\x28" + call(100003, 3, 0, b"")
+NULL = marked(call(NFS, 3, 0))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -20,9 +19,10 @@ from structlog.testing import capture_logs
 
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import MAC, as_toml, make_config
+from nfs_codec import call, marked, opaque
 from storeboot.config import Config, HostSection, NfsSection
 from storeboot.deploy.inventory import make_inventory, opened
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.hosts.database import Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
@@ -30,11 +30,12 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import Child
-from storeboot.serve import file_data, nfs_workers, server
-from storeboot.serve.boot_service import BootService
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers
-from unit.nfs_tree import call, opaque
+from storeboot.serve import server
+from storeboot.serve.nfs import file_data
+from storeboot.serve.nfs import workers as nfs_workers
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.workers import NfsWorkers
+from storeboot.service.alias import alias_of
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 
@@ -203,9 +204,8 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
     """A machine may come back while the server still starts."""
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     with opened(config) as inventory:
-        service = BootService(inventory, time.time)
-        assert service.alias_of("127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
-        assert service.alias_of("127.0.0.8") is None
+        assert alias_of(inventory, "127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
+        assert alias_of(inventory, "127.0.0.8") is None
 
 
 def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
@@ -213,17 +213,16 @@ def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     system = config.hosts["lab1"].system
     added = HostSection(system=system, mac=("52:54:00:00:00:07",), address=("127.0.0.7",))
-    StateDirectory(config.server.state_directory)
+    make_state_directory(config.server.state_directory)
     database = Database(database_url(config), memory=Memory())
     assert database.probe()
     inventory = make_inventory(config, database)
-    service = BootService(inventory, time.time)
-    assert service.alias_of("127.0.0.7") is None
+    assert alias_of(inventory, "127.0.0.7") is None
     inventory.registry.add_all({"lab7": added}, 0)
     for reason in ("", "it is tried"):
         if reason:
             database.lost(reason)
-        assert service.alias_of("127.0.0.7") == view_id([str(system)])
+        assert alias_of(inventory, "127.0.0.7") == view_id([str(system)])
     database.dispose()
 
 
@@ -334,7 +333,7 @@ async def test_a_connection_that_ends_while_the_disk_is_read_leaves_nothing_open
         record = call(NFS, 3, 6, arguments)
         crowd = [await asyncio.to_thread(NfsClient, port) for _ in range(20)]
         for each in crowd:
-            each.socket.sendall((0x8000_0000 | len(record)).to_bytes(4) + record)
+            each.socket.sendall(marked(record))
         while sum(each._fetch is not None for each in backend.connections) < len(crowd):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await running.nfs.stop()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from integration.stores import QUIET, add, toplevel_tree
-from storeboot.deploy.state import StateDirectory
-from storeboot.errors import StoreError
+from storeboot.deploy.state import make_state_directory
+from storeboot.errors import CommandError, StoreError
 from storeboot.nix.store import Store, StorePath, registration
 from storeboot.process import run
 
@@ -64,15 +65,26 @@ def test_a_directory_that_nix_does_not_know_is_not_valid(store: Store, system: S
         store.closure(stray)
 
 
+def test_a_nix_that_fails_is_told_in_its_own_words(
+    store: Store, system: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever these are: a path that is valid is not said to be none."""
+    (tmp_path / "nix").write_text("#!/bin/sh\necho error: this day is not valid >&2; exit 1\n")
+    (tmp_path / "nix").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(CommandError, match="this day"):
+        store.closure(system)
+
+
 def test_a_view_keeps_its_system_from_the_garbage_collector(
     store: Store, system: StorePath, tmp_path: Path
 ) -> None:
-    state = StateDirectory(tmp_path / "state")
-    record = state.add_view(store, system)
+    state = make_state_directory(tmp_path / "state")
+    record = state.views.add(store, system)
     collect: list[str | Path] = ["nix-store", "--store", store.root, *QUIET, "--gc"]
     run(collect)
     assert store.physical(system).exists()
-    assert state.view(record.view_id) == record
+    assert state.views.get(record.view_id) == record
     (state.path / "roots" / record.view_id).unlink()
     run(collect)
     assert not store.physical(system).exists()

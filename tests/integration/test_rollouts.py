@@ -72,7 +72,7 @@ class Room:
     async def go_on(self, seconds: float = 0) -> None:
         self.running.service.clock = lambda: time.time() + seconds
         await self.running.service.settle_tests()
-        await self.running.service.carry_on()
+        await self.running.service.advance_rollouts()
 
     async def offered(self) -> list[bool]:
         """Which machines' scripts boot the new system."""

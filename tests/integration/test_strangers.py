@@ -18,12 +18,13 @@ from structlog.testing import capture_logs
 from integration.nfs_client import NFS, NfsClient
 from integration.servers import as_toml, make_config
 from integration.test_nfs_workers import STOREBOOT, mount_path, read_tool, serving, tool_handle
+from nfs_codec import call, marked
 from storeboot.config import Config
 from storeboot.process import Child
-from storeboot.serve import nfs_service, server
-from unit.nfs_tree import call
+from storeboot.serve import server
+from storeboot.serve.nfs import service as nfs_service
 
-NULL = b"\x80\0\0\x28" + call(100003, 3, 0, b"")
+NULL = marked(call(NFS, 3, 0))
 
 
 @contextmanager

@@ -70,7 +70,7 @@ async def test_a_garbage_collection_delays_neither_kernels_nor_the_store(room: R
 
         async with http.get("/boot", params={"mac": MAC}) as response:
             assert f"init={room.two}/init" in await response.text()
-        with service.state.lock(alone=True):
+        with service.state.locks.roots(alone=True):
             waiting = [asyncio.create_task(begin(number, room.two)) for number in range(AT_ONCE)]
             waiting.append(asyncio.create_task(begin(AT_ONCE, room.one)))
             await asyncio.sleep(0.5)  # until they hold whatever they hold while they wait
@@ -93,7 +93,7 @@ async def test_a_boot_waits_for_no_worker(room: Room, monkeypatch: pytest.Monkey
         await asyncio.Event().wait()
         return set()
 
-    room.running.service.reads = never
+    monkeypatch.setattr(room.running.nfs.backend, "reads", never)
     async with asyncio.timeout(5), aiohttp.ClientSession(room.running.service.url) as http:
         body = request_of("lab1", MAC, room.two, "a")
         async with http.post("/boots", data=body) as response:

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import StateDirectory, make_state_directory
 from storeboot.nfs.handle import MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.listener import NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def write_view(state: StateDirectory, name: str) -> bytes:
 @asynccontextmanager
 async def serving(root: Path, name: str) -> AsyncIterator[Served]:
     """Serve the store path `name` of the store below `root`; the state directory is there too."""
-    state = StateDirectory(root / "state")
+    state = make_state_directory(root / "state")
     view = write_view(state, name)
-    programs = Programs(state.key(), "one-view", asyncio.get_running_loop().time)
+    programs = Programs(state.server_key.get(), "one-view", asyncio.get_running_loop().time)
     made: list[NfsService] = []
 
     def backend(on_closed: object) -> NfsService:

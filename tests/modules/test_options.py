@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from modules.worlds import HERE, nix
-from storeboot.config import Config
+from storeboot.config import BootSettings, Config
 
 OWN = {"enable", "package", "openFirewall", "configFile", "retention.keep", "retention.dates"}
 TABLES = {"networks": "NetworkSection", "groups": "SettingsSection", "hosts": "HostSection"}
@@ -43,15 +44,24 @@ def test_every_setting_is_an_option_and_no_other(options: dict[str, dict[str, An
     assert options.keys() - OWN == schema().keys()
 
 
+def is_unset_by_default(name: str, setting: dict[str, Any]) -> bool:
+    """Whether its default is what counts if no layer sets it, which an option must tell apart."""
+    layer, _, last = name.rpartition(".")
+    is_layer = layer in ("defaults", "groups.<name>", "hosts.<name>")
+    return is_layer and last in BootSettings.model_fields and setting["default"] not in (None, [])
+
+
 def test_descriptions_defaults_and_choices_are_the_same(
     options: dict[str, dict[str, Any]],
 ) -> None:
     for name, setting in schema().items():
         option = options[name]
-        assert option["description"] == setting["description"], name
+        said, wanted = option.get("default"), setting.get("default")
+        words = setting["description"]
+        if is_unset_by_default(name, setting):
+            words, wanted = f"{words} `{json.dumps(wanted)}` if nothing sets it.", None
+        assert option["description"] == words, name
         if name not in SUPPLIED and "default" in setting:
-            said = option["default"]
-            wanted = setting["default"]
             if isinstance(wanted, str):
                 assert said == f'"{wanted}"', name
             elif wanted is None:

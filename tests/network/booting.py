@@ -8,7 +8,7 @@ from storeboot import config
 from storeboot.boot.report import parse_facts
 from storeboot.deploy.inventory import opened
 from storeboot.hosts.boots import Boot
-from storeboot.hosts.orders import Order
+from storeboot.protocol.orders import Order
 
 BOOT_SECONDS = 600.0
 
@@ -54,7 +54,7 @@ def facts(running: Served, boot: Boot) -> dict[str, str]:
     """The machine's own account, after it has read all of its store."""
     with opened(config.load(running.toml)) as inventory:
         inventory.orders.give(boot.id, Order.REPORT)
-        file = inventory.state.report(boot.id, "facts")
+        file = inventory.state.reports.file(boot.id, "facts")
     running.until(file.exists, BOOT_SECONDS)
     return parse_facts(file.read_text())
 

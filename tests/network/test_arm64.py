@@ -37,8 +37,8 @@ def test_from_uefi_to_a_verified_store(tmp_path: Path) -> None:
             assert said["kernel"].endswith("-arm64")
             assert said["lower_fstype"] == "nfs"
             with opened(config.load(toml)) as inventory:
-                view = inventory.state.view(boot.view)
-                hashes = parse_hashes(inventory.state.report(boot.id, "hashes").read_bytes())
+                view = inventory.state.views.get(boot.view)
+                hashes = parse_hashes(inventory.state.reports.file(boot.id, "hashes").read_bytes())
             assert view is not None
             assert hashes == closure_hashes(built.store, view.paths)
             assert len(hashes) > 1000

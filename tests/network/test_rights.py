@@ -17,7 +17,7 @@ from integration.stores import add, toplevel_tree
 from network.lab import attached, bridged, needs_root
 from network.serving import Served, What, served, settings
 from storeboot.nix.store import Store
-from storeboot.serve.dnsmasq_runner import find_user
+from storeboot.serve.dnsmasq.runner import find_user
 from systemd.machine import processes
 
 pytestmark = [needs_root, pytest.mark.timeout(300)]

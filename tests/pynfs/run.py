@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 
 from storeboot import log
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.program import Programs
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import run
-from storeboot.serve.nfs_listener import NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.listener import NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reference" / "pynfs.md"
@@ -78,12 +78,13 @@ async def results(suite: Path, python: Path, minor: int) -> dict[str, bool]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         store, path = make_tree(directory)
-        state = StateDirectory(directory / "state")
-        view = state.add_view(store, path).view_id
-        token = HandleCodec(state.key()).encode_token(MountToken(bytes.fromhex(view), bytes(8)))
+        state = make_state_directory(directory / "state")
+        view = state.views.add(store, path).view_id
+        key = state.server_key.get()
+        token = HandleCodec(key).encode_token(MountToken(bytes.fromhex(view), bytes(8)))
         listener = NfsListener(
             lambda on_closed: NfsService(
-                Programs(state.key(), "pynfs", time.monotonic, lease=LEASE),
+                Programs(key, "pynfs", time.monotonic, lease=LEASE),
                 StoreTree(store, state),
                 on_closed,
             )

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import count
 
+from nfs_codec import auth_sys, call, marked
 from simulation.servers import Service
 from simulation.world import Link, World
 from storeboot.nfs.index import Kind, Node
@@ -106,7 +107,7 @@ class Caller:
     def _transmit(self, record: bytes) -> None:
         """On the connection that is there, or all that waits on the next one."""
         if self._link is not None:
-            self._link.to_server((0x8000_0000 | len(record)).to_bytes(4, "big") + record)
+            self._link.to_server(marked(record))
         else:
             self._reconnect_after(0)
 
@@ -149,9 +150,5 @@ class Caller:
 def header(program: int, version: int, procedure: int) -> Writer:
     """A call with AUTH_SYS; the xid is put in when it is sent."""
     writer = Writer()
-    for value in (0, 0, 2, program, version, procedure, 1, 28, 0, 7):
-        writer.uint32(value)
-    writer.raw(b"machine\0")
-    for value in (0, 0, 0, 0, 0):
-        writer.uint32(value)
+    writer.raw(call(program, version, procedure, xid=0, credential=auth_sys(b"machine")))
     return writer

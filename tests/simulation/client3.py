@@ -6,13 +6,13 @@ from collections.abc import Generator
 
 from typing_extensions import override
 
+from nfs_codec import MOUNT, NFS
 from simulation.callers import Caller, Place, Task, header
 from simulation.model import content
 from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.v3.procedures import Proc
 from storeboot.nfs.xdr import Reader, Writer
 
-NFS, MOUNT = 100003, 100005
 STEPS = 25
 Ask = Generator[bytes, Reader, Reader]
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 from typing_extensions import override
 
+from nfs_codec import NFS, compound_arguments, op, opaque, words
 from simulation.callers import WAIT, Caller, Place, Task, header
 from simulation.model import content
 from storeboot.nfs.index import Kind, Node
@@ -13,7 +14,6 @@ from storeboot.nfs.status import Status
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.xdr import Reader, Writer
 
-NFS = 100003
 STEPS = 20
 CHANNEL = (0, 1 << 20, (1 << 20) + 904, 7584, 16, 64, 0)
 _LOST = {Status.BADSESSION, Status.SEQ_MISORDERED, Status.STALE_CLIENTID}
@@ -118,7 +118,31 @@ class Client4(Caller):
         assert reply.boolean() == (offset + size >= node.size)
         assert reply.opaque(1 << 20) == expected, f"wrong bytes of {place}"
         if dice.random() < 0.3:
+            yield from self._lock_and_unlock(slot, handle, stateid)
+        if dice.random() < 0.3:
             yield from self._compound(slot, [_put(handle), (Op.DELEGRETURN, stateid)])
+
+    def _lock_and_unlock(self, slot: int, handle: bytes, stateid: bytes) -> Task:
+        """Twice what is shared; each change counts, whichever server it is that answers."""
+        reading, everything = words(1), bytes(8) + b"\xff" * 8
+        owner = Writer()
+        owner.raw(bytes(8))
+        owner.opaque(self._owner)
+        first = words(1, 0) + stateid + words(0) + owner.getvalue()
+        reply = yield from self._compound(
+            slot, [_put(handle), (Op.LOCK, reading + words(0) + everything + first)]
+        )
+        lock = reply.take(16)
+        again = words(0) + lock + words(0)
+        reply = yield from self._compound(
+            slot, [_put(handle), (Op.LOCK, reading + words(0) + everything + again)]
+        )
+        held = reply.take(16)
+        unlock = reading + words(0) + held + everything
+        reply = yield from self._compound(slot, [_put(handle), (Op.LOCKU, unlock)])
+        changes = [lock[:4], held[:4], reply.take(4)]
+        assert changes == [words(1), words(2), words(3)], "a change of the lock does not count"
+        assert lock[4:] == held[4:] == reply.take(12), "the lock is another one"
 
     def _compound(self, slot: int, ops: list[tuple[Op, bytes]], last: int = 1) -> Ask:
         """The reply in front of the result of the last-but-`last` + 1 operation; all went well."""
@@ -126,8 +150,8 @@ class Client4(Caller):
             while not self._session:
                 yield from self._recover()
             session, sequence = self._session, self._sequences.get(slot, 0) + 1
-            words = _words(sequence, slot, 63, 0)
-            reply = yield _packed([(Op.SEQUENCE, session + words), *ops], self.minor)
+            turn = session + words(sequence, slot, 63, 0)
+            reply = yield _packed([(Op.SEQUENCE, turn), *ops], self.minor)
             status, _tag, results = reply.uint32(), reply.opaque(0), reply.uint32()
             if status in _LOST and results == 1:
                 if self._session == session:
@@ -151,15 +175,13 @@ class Client4(Caller):
             return
         self._recovering = True
         self.recoveries += 1
-        owner = Writer()
-        owner.opaque(self._owner)
-        exchange = self._verifier + owner.getvalue() + _words(0, 0, 0)
+        exchange = self._verifier + opaque(self._owner) + words(0, 0, 0)
         reply = yield _packed([(Op.EXCHANGE_ID, exchange)], self.minor)
         assert reply.uint32() == 0
         reply.take(16)
         client_id, sequence = reply.take(8), reply.uint32()
-        channel = _words(*CHANNEL)
-        create = client_id + _words(sequence, 0) + channel * 2 + _words(0, 1, 0)
+        channel = words(*CHANNEL)
+        create = client_id + words(sequence, 0) + channel * 2 + words(0, 1, 0)
         reply = yield _packed([(Op.CREATE_SESSION, create)], self.minor)
         status = reply.uint32()
         reply.take(16)
@@ -167,7 +189,7 @@ class Client4(Caller):
             session = reply.take(16)
             self._sequences = {}
             complete = [
-                (Op.SEQUENCE, session + _words(1, 0, 0, 0)),
+                (Op.SEQUENCE, session + words(1, 0, 0, 0)),
                 (Op.RECLAIM_COMPLETE, bytes(4)),
             ]
             reply = yield _packed(complete, self.minor)
@@ -178,34 +200,21 @@ class Client4(Caller):
         self._recovering = False
 
 
-def _words(*values: int) -> bytes:
-    return b"".join(value.to_bytes(4, "big") for value in values)
-
-
 def _lookup(name: bytes) -> tuple[Op, bytes]:
-    writer = Writer()
-    writer.opaque(name)
-    return Op.LOOKUP, writer.getvalue()
+    return Op.LOOKUP, opaque(name)
 
 
 def _put(handle: bytes) -> tuple[Op, bytes]:
-    writer = Writer()
-    writer.opaque(handle)
-    return Op.PUTFH, writer.getvalue()
+    return Op.PUTFH, opaque(handle)
 
 
 def _packed(ops: list[tuple[Op, bytes]], minor: int) -> bytes:
     call = header(NFS, 4, 1)
-    call.opaque(b"")
-    call.uint32(minor)
-    call.uint32(len(ops))
-    for op, arguments in ops:
-        call.uint32(op)
-        call.raw(arguments)
+    call.raw(compound_arguments([op(*each) for each in ops], minor))
     return call.getvalue()
 
 
 def _skip_results(reply: Reader, ops: list[tuple[Op, bytes]]) -> None:
     """Results of operations that have nothing but their status."""
-    for op, _ in ops:
-        assert (reply.uint32(), reply.uint32()) == (op, 0)
+    for number, _ in ops:
+        assert (reply.uint32(), reply.uint32()) == (number, 0)

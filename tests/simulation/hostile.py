@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+from nfs_codec import NFS, compound_arguments, marked, op, opaque, words
 from simulation.callers import header
-from simulation.client4 import CHANNEL, NFS
+from simulation.client4 import CHANNEL
 from simulation.servers import Service
 from simulation.world import Link, World
 from storeboot.nfs.rpc import RecordReader
@@ -68,7 +69,7 @@ class Hostile:
             record = mutated(dice, dice.choice(self._captured))
         else:
             record = dice.randbytes(60)
-        return (0x8000_0000 | len(record)).to_bytes(4, "big") + record
+        return marked(record)
 
     def receive(self, link: Link, data: bytes) -> None:
         """Each client id that comes back is made a client with a session."""
@@ -88,21 +89,16 @@ class Hostile:
 
 
 def _exchange_id(dice: Random) -> bytes:
-    call = header(NFS, 4, 1)
-    for value in (0, 2, 1, Op.EXCHANGE_ID):
-        call.uint32(value)
-    call.raw(bytes(8))
-    call.opaque(b"flood %d" % dice.randrange(1 << 30))
-    call.raw(bytes(12))
-    return call.getvalue()
+    owner = opaque(b"flood %d" % dice.randrange(1 << 30))
+    return _compound(op(Op.EXCHANGE_ID, bytes(8) + owner + bytes(12)))
 
 
 def _create_session(client_id: bytes, sequence: int) -> bytes:
+    channels = words(sequence, 0, *CHANNEL, *CHANNEL, 0, 1, 0)
+    return marked(_compound(op(Op.CREATE_SESSION, client_id + channels)))
+
+
+def _compound(operation: bytes) -> bytes:
     call = header(NFS, 4, 1)
-    for value in (0, 2, 1, Op.CREATE_SESSION):
-        call.uint32(value)
-    call.raw(client_id)
-    for value in (sequence, 0, *CHANNEL, *CHANNEL, 0, 1, 0):
-        call.uint32(value)
-    record = call.getvalue()
-    return (0x8000_0000 | len(record)).to_bytes(4, "big") + record
+    call.raw(compound_arguments([operation]))
+    return call.getvalue()

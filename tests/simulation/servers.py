@@ -12,9 +12,9 @@ from storeboot.nfs.memo import Memo
 from storeboot.nfs.program import Programs
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.v4.clients import Peer
-from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.xdr import Segment
-from storeboot.serve.nfs_connection import Connection
+from storeboot.serve.nfs.connection import Connection
 
 KEY = b"k" * 32
 
@@ -62,13 +62,15 @@ class Process:
     def answer(self, record: bytes, peer: Peer) -> list[Segment]:
         return self.programs.answer(record, peer)
 
-    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
-        return self.programs.answer_without(record, peer, missing)
+    def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]:
+        return self.programs.answer(record, peer, lack)
 
     def load(self, missing: NotLoadedError) -> SimPending:
         pending = SimPending(self.world)
         delay = self.world.dice.uniform(0.001, 0.05)
-        self.world.after(delay, lambda: pending.finish(self.alive and self._load(missing)))
+        self.world.after(
+            delay, lambda: pending.finish(self._load(missing) if self.alive else missing.lack())
+        )
         return pending
 
     def closed(self, connection: Connection, reason: Exception | None) -> None:
@@ -87,19 +89,19 @@ class Process:
         if self.alive:
             self.world.after(SWEEP, self._sweep)
 
-    def _load(self, missing: NotLoadedError) -> bool:
-        catalogue = self.programs.catalogue
-        if missing.store_name is None:
+    def _load(self, missing: NotLoadedError) -> Lack | None:
+        catalogue, name = self.programs.catalogue, missing.store_name
+        if name is None:
             view = self.model.view(missing.view)
             if view is None:
-                return False
+                return missing.lack()
             catalogue.add_view(view)
-            return True
-        index = self.model.index(missing.store_name)
+            return None
+        index = self.model.index(name)
         if index is None:
-            return False
-        catalogue.add_index(missing.store_name, index)
-        return True
+            return missing.lack()
+        catalogue.add_index(name, index)
+        return None
 
 
 class Service:
@@ -164,7 +166,7 @@ class Service:
         programs = Programs(
             KEY, "server:2049", lambda: world.now + ahead, reply_memory=memory
         )  # fmt: skip
-        programs.catalogue._indexes = Memo(world.dice.choice([4000, 1 << 20]))
+        programs.catalogue.indexes = Memo(world.dice.choice([4000, 1 << 20]))
         process = Process(world, self.model, programs)
         self.all.append(process)
         return process

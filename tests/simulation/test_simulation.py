@@ -18,8 +18,8 @@ from storeboot.nfs import replies
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v4 import clients
-from storeboot.serve import nfs_connection
+from storeboot.nfs.v4 import clients, locks
+from storeboot.serve.nfs import connection as nfs_connection
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -152,6 +152,10 @@ def _own_order(index: Index, relative: bytes) -> tuple[bytes, ...]:
     return names if id(index) % 3 else names[::-1]
 
 
+def _same_stateid(stateid: bytes) -> bytes:
+    return stateid
+
+
 def _never(_clients: clients.Clients, *_rest: object) -> clients.Session:
     raise NfsError(Status.DELAY)
 
@@ -178,10 +182,19 @@ _NAMES = Index.names
         (clients.Peer, "use", _unbounded, "sessions of a peer"),
         (HandleCodec, "decode_token", _other_view, "outside|LOOKUP"),
         (Index, "names", _own_order, "listing"),
+        (locks, "_next_stateid", _same_stateid, "does not count"),
         (clients.Clients, "open_session", _never, "stuck"),
         (nfs_connection.Connection, "_turn", _one_pass, "calls with nothing to wake"),
     ],
-    ids=["memo_of_another_question", "leak", "foreign_view", "order_of_its_own", "stuck", "asleep"],
+    ids=[
+        "memo_of_another_question",
+        "leak",
+        "foreign_view",
+        "order_of_its_own",
+        "changes_that_do_not_count",
+        "stuck",
+        "asleep",
+    ],
 )
 def test_a_broken_server_is_found(
     where: object, name: str, broken: object, found: str, monkeypatch: pytest.MonkeyPatch

@@ -1,13 +1,14 @@
-"""A small store in memory, and builders for calls to a server of it."""
+"""A small store in memory, and a server of it."""
 
 from __future__ import annotations
 
+from nfs_codec import results
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import View
-from storeboot.nfs.xdr import FileSlice, Reader, Writer
+from storeboot.nfs.xdr import FileSlice, Reader
 
 KEY = bytes(range(32))
 VIEW = bytes(range(16))
@@ -57,30 +58,19 @@ def token() -> str:
     return HandleCodec(KEY).encode_token(MountToken(VIEW, bytes(8)))
 
 
-def call(program: int, version: int, procedure: int, arguments: bytes, flavor: int = 0) -> bytes:
-    writer = Writer()
-    for value in (7, 0, 2, program, version, procedure, flavor, 0, 0, 0):
-        writer.uint32(value)
-    writer.raw(arguments)
-    return writer.getvalue()
-
-
-def opaque(data: bytes) -> bytes:
-    writer = Writer()
-    writer.opaque(data)
-    return writer.getvalue()
-
-
 def reply(programs: Programs, record: bytes, peer: Peer | None = None) -> Reader:
-    """The results of a call, behind record mark and header; file data shows as `x`s."""
+    """A reply behind its record mark; file data shows as `x`s."""
+    return Reader(_answer(programs, record, peer))
+
+
+def accepted(programs: Programs, record: bytes, peer: Peer | None = None) -> Reader:
+    """The results of a call, behind the header of its reply."""
+    return results(_answer(programs, record, peer))
+
+
+def _answer(programs: Programs, record: bytes, peer: Peer | None) -> bytes:
     segments = programs.answer(record, peer or Peer())
     parts = [b"x" * part.count if isinstance(part, FileSlice) else part for part in segments]
     data = b"".join(parts)
     assert int.from_bytes(data[:4], "big") == 0x8000_0000 | len(data) - 4
-    return Reader(data[4:])
-
-
-def accepted(programs: Programs, record: bytes, peer: Peer | None = None) -> Reader:
-    reader = reply(programs, record, peer)
-    assert [reader.uint32() for _ in range(6)] == [7, 1, 0, 0, 0, 0]
-    return reader
+    return data[4:]

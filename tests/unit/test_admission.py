@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve import nfs_admission
-from storeboot.serve.nfs_admission import Admission
+from storeboot.serve.nfs import admission as nfs_admission
+from storeboot.serve.nfs.admission import Admission
 
 ROOM = 40
 STRANGERS = ROOM // 4

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfs_codec import NFS, call, op, words
 from storeboot.config import NfsSection
 from storeboot.nfs import limits
 from storeboot.nfs.handle import object_id, path_id
@@ -23,10 +24,10 @@ from storeboot.nfs.v4.constants import Op
 from storeboot.nfs.views import View
 from storeboot.nfs.xdr import FileSlice
 from storeboot.process import run
-from unit.nfs_tree import BIG, HELLO, KEY, call, loaded_programs
+from unit.nfs_tree import BIG, HELLO, KEY, loaded_programs
 from unit.test_sessions import Machine
-from unit.test_v3 import NFS, walk
-from unit.test_v4 import op, packed, words
+from unit.test_v3 import walk
+from unit.test_v4 import packed
 from unit.test_v4 import walk as walk_v4
 
 _DIGITS = "0123456789abcdfghijklmnpqrsvwxyz"
@@ -85,10 +86,10 @@ def test_index_gives_back_whole_trees() -> None:
     _grow(nodes, b"", depth=3)
     index = Index(HELLO, nodes)
     for relative, node in nodes.items():
-        assert index.relative(path_id(relative)) == relative
+        assert index.find(path_id(relative)) == (relative, index.get(relative))
         assert index.names(relative) == node.names
         assert index.get(relative) == replace(node, names=())
-    assert index.relative(path_id(b"nothing")) is None
+    assert index.find(path_id(b"nothing")) is None
 
 
 def _grow(nodes: dict[bytes, Node], at: bytes, depth: int) -> None:
@@ -110,9 +111,9 @@ def test_paths_whose_ids_begin_alike_are_told_apart() -> None:
     nodes = {b"": Node(Kind.DIRECTORY, fileid(HELLO, b""), names=names)}
     nodes |= {name: Node(Kind.REGULAR, fileid(HELLO, name), size=len(nodes)) for name in names}
     index = Index(HELLO, nodes)
-    assert [index.relative(identity) for identity in ids] == list(names)
+    assert [index.find(identity) for identity in ids] == [(name, nodes[name]) for name in names]
     assert [index.get(name) for name in names] == [nodes[name] for name in names]
-    assert index.relative(ids[0][:4] + bytes(10)) is None
+    assert index.find(ids[0][:4] + bytes(10)) is None
 
 
 def test_a_directory_lists_only_what_can_be_looked_up() -> None:
@@ -186,8 +187,8 @@ def test_a_kept_compound_reply_echoes_its_own_caller() -> None:
 def test_replies_stay_under_their_cap() -> None:
     programs = Programs(KEY, reply_memory=50_000)
     source = loaded_programs()
-    programs.catalogue._views, programs.catalogue._indexes = (
-        source.catalogue._views, source.catalogue._indexes,
+    programs.catalogue.views, programs.catalogue.indexes = (
+        source.catalogue.views, source.catalogue.indexes,
     )  # fmt: skip
     handle = walk(BIG)
     for offset in range(2000):
@@ -254,7 +255,7 @@ def test_a_reply_to_a_narrow_session_is_not_kept_for_wide_ones() -> None:
 def test_a_worker_imports_nothing_that_only_the_main_process_needs() -> None:
     """What it imports is in memory once for each worker."""
     program = (
-        "import sys; from storeboot.serve import nfs_worker; "
+        "import sys; from storeboot.serve.nfs import worker; "
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     imported = set(run([sys.executable, "-c", program]).split())

@@ -15,8 +15,8 @@ from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.xdr import FileSlice
 from storeboot.nix import beneath
 from storeboot.nix.store import Store
-from storeboot.serve.open_files import OpenFiles
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.open_files import OpenFiles
+from storeboot.serve.nfs.store_tree import StoreTree
 
 SIZE = 6
 OUTSIDE = "secret"

@@ -82,14 +82,14 @@ def test_a_program_that_says_much_while_it_is_fed_does_not_stand_still() -> None
 
 
 def test_a_failed_command_is_logged_so_that_it_can_be_pasted(tmp_path: Path) -> None:
-    words = [f"word {number}" for number in range(100)]
+    words = [f"word {number}" for number in range(4000)]
     with capture_logs() as logs, pytest.raises(CommandError) as caught:
         run(["sh", "-c", 'echo "$PWD $A $#"; exit 4', "sh", *words], cwd=tmp_path,
             environment={"A": "b c"})  # fmt: skip
     assert len(caught.value.message) < 400
     (entry,) = (entry for entry in logs if entry["event"] == "process.failed")
     pasted = re.sub("exit 4", "exit 0", entry["command"])
-    assert run(["sh", "-c", pasted]) == f"{tmp_path} b c 100\n"
+    assert run(["sh", "-c", pasted]) == f"{tmp_path} b c 4000\n"
 
 
 async def test_a_child_that_is_stopped_is_ended_with_what_it_started(tmp_path: Path) -> None:

@@ -6,16 +6,16 @@ from itertools import pairwise
 
 import pytest
 
+from nfs_codec import NFS, call, op, opaque, words
 from storeboot.nfs.program import Programs
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4 import clients, files
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Attr, Op
 from storeboot.nfs.xdr import Reader, Writer
-from unit.nfs_tree import HELLO, KEY, accepted, call, loaded_programs, opaque
-from unit.test_v4 import WIDE_CHANNEL, op, packed, walk, words
+from unit.nfs_tree import HELLO, KEY, accepted, loaded_programs
+from unit.test_v4 import WIDE_CHANNEL, packed, walk
 
-NFS = 100003
 LEASE = 90
 
 

@@ -11,14 +11,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.handle import HandleCodec, MountToken
 from storeboot.nfs.index import Index, Kind, Node
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.views import Catalogue, Entry, NotLoadedError, View, view_id
+from storeboot.nfs.views import Catalogue, NotLoadedError, View, view_id
+from storeboot.nfs.walk import Entry, Walk
 from storeboot.nix import beneath
 from storeboot.nix.store import Store
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.nfs.store_tree import StoreTree
 
 NAME = b"0" * 32 + b"-package"
 OTHER = b"1" * 32 + b"-other"
@@ -47,7 +48,7 @@ def tree(root: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     (package / "link").symlink_to("bin/tool")
     (package / os.fsdecode(b"caf\xe9")).write_text("odd")
     (store.directory / os.fsdecode(OTHER)).mkdir()
-    return StoreTree(store, StateDirectory(root / "state"))
+    return StoreTree(store, make_state_directory(root / "state"))
 
 
 @contextmanager
@@ -83,28 +84,29 @@ def test_everything_is_read_by_its_bytes(tree: StoreTree) -> None:
     assert not index.broken
 
 
-def catalogue_of(index: Index) -> tuple[Catalogue, Entry]:
+def walk_of(index: Index) -> tuple[Walk, Entry]:
     """Everything that is asked for is there; the store path's own entry."""
     catalogue = Catalogue(HandleCodec(bytes(32)))
     catalogue.add_view(View(ID, {NAME: Node(Kind.DIRECTORY, 1)}))
     catalogue.add_index(NAME, index)
     token = catalogue.codec.encode_token(MountToken(ID, bytes(8)))
-    return catalogue, catalogue.lookup(catalogue.mount(token.encode()), NAME)
+    walk = Walk(catalogue)
+    return walk, walk.lookup(walk.mount(token.encode()), NAME)
 
 
 def test_a_directory_that_cannot_be_read_fails_alone(tree: StoreTree, root: Path) -> None:
     place(root, "closed").chmod(0)
     index = index_of(tree)
     assert index.broken == {b"closed"}
-    catalogue, top = catalogue_of(index)
-    closed = catalogue.lookup(top, b"closed")
+    walk, top = walk_of(index)
+    closed = walk.lookup(top, b"closed")
     assert closed.node.kind is Kind.DIRECTORY
-    for ask in (lambda: catalogue.names(closed), lambda: catalogue.lookup(closed, b"file")):
+    for ask in (lambda: walk.names(closed), lambda: walk.lookup(closed, b"file")):
         with pytest.raises(NfsError) as failed:
             ask()
         assert failed.value.status is Status.IO
-    assert catalogue.met_broken
-    assert catalogue.lookup(catalogue.lookup(top, b"bin"), b"tool").node.size == 4
+    assert walk.met_broken
+    assert walk.lookup(walk.lookup(top, b"bin"), b"tool").node.size == 4
 
 
 def test_a_directory_swapped_for_a_link_is_not_entered(
@@ -134,14 +136,14 @@ def test_a_place_that_cannot_be_looked_at_fails_alone(tree: StoreTree, root: Pat
     place(root, "closed").chmod(0o444)
     index = index_of(tree)
     assert index.broken == {b"closed/below", b"closed/file"}
-    catalogue, top = catalogue_of(index)
-    closed = catalogue.lookup(top, b"closed")
-    assert catalogue.names(closed) == ()
+    walk, top = walk_of(index)
+    closed = walk.lookup(top, b"closed")
+    assert walk.names(closed) == ()
     with pytest.raises(NfsError) as failed:
-        catalogue.lookup(closed, b"file")
+        walk.lookup(closed, b"file")
     assert failed.value.status is Status.IO
     with pytest.raises(NfsError) as absent:
-        catalogue.lookup(closed, b"nothing")
+        walk.lookup(closed, b"nothing")
     assert absent.value.status is Status.NOENT
 
 
@@ -168,22 +170,23 @@ def test_a_store_path_that_is_gone_leaves_the_others_of_its_view(
     catalogue = Catalogue(HandleCodec(bytes(32)))
     catalogue.add_view(view)
     token = catalogue.codec.encode_token(MountToken(identity, bytes(8)))
-    mounted = catalogue.mount(token.encode())
-    assert catalogue.lookup(mounted, NAME).node.kind is Kind.DIRECTORY
+    walk = Walk(catalogue)
+    mounted = walk.mount(token.encode())
+    assert walk.lookup(mounted, NAME).node.kind is Kind.DIRECTORY
     with pytest.raises(NotLoadedError) as missing:
-        catalogue.lookup(mounted, OTHER)
+        walk.lookup(mounted, OTHER)
     assert tree.load(missing.value) is None
-    with catalogue.without(missing.value), pytest.raises(NfsError) as failed:
-        catalogue.lookup(mounted, OTHER)
+    with pytest.raises(NfsError) as failed:
+        Walk(catalogue, missing.value.lack()).lookup(mounted, OTHER)
     assert failed.value.status is Status.STALE
     # It comes back: from a backup, or from the server that this one takes over from.
     other.mkdir()
     index = tree.load(missing.value)
     assert isinstance(index, Index)
     catalogue.add_index(OTHER, index)
-    found = catalogue.lookup(mounted, OTHER)
+    found = walk.lookup(mounted, OTHER)
     assert found.node.kind is Kind.DIRECTORY
-    assert catalogue.resolve(catalogue.raw(found)) == found
+    assert walk.resolve(walk.raw(found)) == found
 
 
 def describe_view(state: Path, *names: bytes) -> bytes:

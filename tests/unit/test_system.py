@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
@@ -81,7 +82,7 @@ def test_local_disks_are_masked_and_said(toplevel: Toplevel) -> None:
 def test_a_swap_file_is_masked_too(toplevel: Toplevel) -> None:
     """In a tmpfs it would take the memory that it is to spare."""
     toplevel.write("etc/fstab", "/var/swapfile none swap defaults\n")
-    plan = make_plan(Host("lab1", StorePath(TOP)), toplevel.read(), "0" * 32, bytes(32))
+    plan = make_plan(Host(name="lab1", system=StorePath(TOP)), toplevel.read(), "0" * 32, bytes(32))
     assert "systemd.swap=no" in plan.command_line("http://192.168.1.1:8080").split()
 
 
@@ -121,12 +122,33 @@ def test_mode_native_boots_the_systems_own_initrd(toplevel: Toplevel) -> None:
     toplevel.write("initrd", "an archive")
     system = toplevel.read()
     assert own(system).path.read_text() == "an archive"
-    native = make_plan(Host("lab1", mode="native"), system, "0" * 32, b"key")
+    native = make_plan(Host(name="lab1", mode="native"), system, "0" * 32, b"key")
     line = native.command_line("http://192.168.1.1:8080")
     # The host name is nobody's in an initrd, so this is what tells NFSv4 clients apart.
     assert f"nfs.nfs4_unique_id=storeboot-{native.machine_id}" in line.split()
-    packed = make_plan(Host("lab1"), system, "0" * 32, b"key")
+    packed = make_plan(Host(name="lab1"), system, "0" * 32, b"key")
     assert "nfs4_unique_id" not in packed.command_line("http://192.168.1.1:8080")
+
+
+def test_a_hosts_consoles_take_the_place_of_its_systems(toplevel: Toplevel) -> None:
+    params = ["loglevel=4", "console=ttyS0,9600", "console=tty0", "root=fstab"]
+    bootspec = {"org.nixos.bootspec.v1": {**BOOTSPEC, "kernelParams": params}}
+    toplevel.write("boot.json", json.dumps(bootspec))
+    system = toplevel.read()
+
+    def consoles(own: tuple[str, ...] = (), params: tuple[str, ...] = ()) -> list[str]:
+        host = Host(name="lab1", console=own, kernel_params=params)
+        plan = make_plan(host, system, "0" * 32, b"key")
+        words = plan.command_line("http://192.168.1.1:8080").split()
+        assert {"loglevel=4", "root=fstab"} <= set(words)
+        return [word for word in words if word.startswith("console=")]
+
+    assert consoles() == ["console=ttyS0,9600", "console=tty0"]
+    own = ("tty0", "ttyS0,115200n8")
+    assert consoles(own) == ["console=tty0", "console=ttyS0,115200n8"]
+    assert consoles(own, params=("quiet", "console=hvc0"))[-1] == "console=hvc0"
+    with pytest.raises(ValidationError, match="is not a console"):
+        Host(name="lab1", console=("ttyS0 init=/bin/sh",))
 
 
 def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:

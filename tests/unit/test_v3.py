@@ -4,27 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfs_codec import ACL, MOUNT, NFS, call, opaque, words
 from storeboot.nfs.memo import Memo
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import procedures
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer
-from unit.nfs_tree import (
-    HELLO,
-    HIDDEN,
-    LONG,
-    ODD,
-    accepted,
-    call,
-    loaded_programs,
-    opaque,
-    reply,
-    token,
-)
+from unit.nfs_tree import HELLO, HIDDEN, LONG, ODD, accepted, loaded_programs, reply, token
 
-NFS, MOUNT, ACL = 100003, 100005, 100227
 FATTR3 = 84
 PROGRAMS = loaded_programs()
 
@@ -177,6 +167,16 @@ def test_readdir__pages_of_any_size_give_each_name_once(room: int, plus: bool) -
     assert names == [b".", b"..", *sorted([b"bin", b"empty", b"link", b"up", LONG, ODD])]
 
 
+@pytest.mark.parametrize("names", [(), (b".flat",), (HELLO,), (HELLO, b"bin")])
+def test_a_directorys_children_are_what_its_names_lead_to(names: tuple[bytes, ...]) -> None:
+    ask = Walk(PROGRAMS.catalogue)
+    directory = ask.resolve(walk(*names))
+    found = [ask.lookup(directory, name) for name in ask.names(directory)]
+    assert len(found) == {(): 3, (HELLO,): 6, (HELLO, b"bin"): 1}.get(names, 0)
+    for start in range(len(found) + 1):
+        assert list(ask.children(directory, start)) == found[start:]
+
+
 def test_readdir__too_small_a_page_is_said() -> None:
     arguments = opaque(walk(HELLO)) + bytes(16) + b"\0\0\0\x10"
     assert nfs(16, arguments).uint32() == Status.TOOSMALL
@@ -214,20 +214,20 @@ def test_unknown_program_version_and_procedure() -> None:
 
 
 def test_other_credentials_than_sys_are_denied() -> None:
-    reader = reply(PROGRAMS, call(NFS, 3, 0, b"", flavor=6))
+    reader = reply(PROGRAMS, call(NFS, 3, 0, b"", credential=words(6, 0)))
     assert [reader.uint32() for _ in range(5)] == [7, 1, 1, 1, 1]
 
 
 def test_a_path_that_was_not_read_yet_is_asked_for_and_gone_is_stale() -> None:
     programs = loaded_programs()
     handle = walk(HELLO, b"bin")
-    programs.catalogue._indexes = Memo(1000)
+    programs.catalogue.indexes = Memo(1000)
     record = call(NFS, 3, 1, opaque(handle))
     with pytest.raises(NotLoadedError) as caught:
         programs.answer(record, Peer())
     assert caught.value.store_name == HELLO
-    with programs.catalogue.without(caught.value):
-        assert accepted(programs, record).uint32() == Status.STALE
+    without = programs.answer(record, Peer(), caught.value.lack())
+    assert without[0][28:32] == Status.STALE.to_bytes(4)  # type: ignore[index]
     with pytest.raises(NotLoadedError):  # it may be there by now
         programs.answer(record, Peer())
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from nfs_codec import op, opaque, words
 from storeboot.nfs.status import Status
 from storeboot.nfs.v4.constants import Attr, Op
-from unit.nfs_tree import HELLO, opaque, token
-from unit.test_v4 import Reply, compound, op, open_arguments, words
+from unit.nfs_tree import HELLO, token
+from unit.test_v4 import Reply, compound, open_arguments
 
 
 def setclientid(name: bytes = b"Linux NFSv4.0 lab1", verifier: int = 1) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -57,10 +56,29 @@ def test_numbers() -> None:
     assert words.number("61", most=60) is None
 
 
-def test_cells_are_data_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    print_table(("HOST", "MEANING"), [("lab1", "[red]x[/red] \x1b[2J[link=file:///]y[/link]")])
-    assert "[red]x[/red] [link=file:///]y[/link]" in capsys.readouterr().out
+def test_cells_are_data(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("HOST", "MEANING"), [("lab1", "[red]x[/red] \x1b[2J[link=file:///]y[/link]\nz")])
+    assert capsys.readouterr().out.splitlines() == [
+        "HOST  MEANING",
+        f"lab1  [red]x[/red] [link=file:///]y[/link]{BAD}z",
+    ]
     assert plain("a\x1b[31mb\nc") == f"ab{BAD}c"
+
+
+def test_columns_stand_below_each_other_whatever_the_script(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(("A", "B"), [("東京", "x"), ("e\N{COMBINING ACUTE ACCENT}", "y"), ("", "z")])
+    assert capsys.readouterr().out.splitlines() == [
+        "A     B",
+        "東京  x",
+        "e\N{COMBINING ACUTE ACCENT}     y",
+        "      z",
+    ]
+
+
+def test_a_cell_without_end_disturbs_its_own_row_only(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("A", "B"), [("x" * 3000, "y"), ("x", "y")])
+    head, long, short = capsys.readouterr().out.splitlines()
+    assert long == "x" * 3000 + "  y"
+    assert len(head) == len(short) == 103

@@ -1,77 +1,82 @@
-# Written by scripts/reference from src/storeboot/config.py: the settings of storeboot.toml.
+# Written by scripts/reference from src/storeboot/config: the settings of storeboot.toml.
 { lib }:
 let
   inherit (lib) mkOption types;
   bootSettings = {
-    system = mkOption {
-      type = types.nullOr (types.either types.str types.package);
-      default = null;
-      description = ''Toplevel to boot: /nix/store/…-nixos-system-…. Without it the host boots what `storeboot deploy` gives it.'';
-    };
     kernel_params = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      description = ''Added behind the system's own kernel parameters; defaults', group's and host's are all added.'';
+      description = ''Kernel parameters added after the system's own. Those of the defaults, the group and the host are all added, in this order.'';
+    };
+    console = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''Consoles of the kernel, instead of those in the system's own kernel parameters (`boot.kernelParams`). The last one is /dev/console, unless kernel_params have another, which is added after it.'';
     };
     mode = mkOption {
       type = types.nullOr (types.enum [ "plain" "pack" "native" ]);
       default = null;
-      description = ''How the store comes: all of it over NFS; or its names and what boots read in one file above NFS; or the system's own initrd mounts it (native), which needs nfs.alias and the host's address. pack if nobody says.'';
+      description = ''How the store reaches the machine: all of it over NFS (plain), with a pack of its names and hot files above NFS (pack), or mounted by the system's own initrd (native). native needs nfs.alias and the host's address. `"pack"` if nothing sets it.'';
     };
     overlay_size = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Size of the tmpfs above the store, as tmpfs(5) takes it; 50% if nobody says.'';
+      description = ''Size of the tmpfs above the store, as tmpfs(5) takes it. `"50%"` if nothing sets it.'';
     };
     overlay_label = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Label of a local file system that takes what is written to the store, instead of memory; emptied at every boot, and never formatted.'';
+      description = ''Label of a local file system that takes what is written to the store, instead of memory. It is emptied at every boot and never formatted.'';
     };
     persist_label = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Label of a local file system that keeps persist_directories over boots; never formatted.'';
+      description = ''Label of a local file system that keeps persist_directories over boots. It is never formatted.'';
     };
     persist_directories = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      description = ''Directories that persist_label keeps, such as /var/lib; those of defaults, group and host are all kept.'';
+      description = ''Directories that persist_label keeps. Those of the defaults, the group and the host are all kept.'';
     };
     zram = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Size of swap in compressed memory (zram), as overlay_size; none if nobody says.'';
+      description = ''Size of swap in compressed memory (zram), as overlay_size; none if not set.'';
     };
     nix_store = mkOption {
       type = types.nullOr (types.enum [ "local" "local-overlay" ]);
       default = null;
-      description = ''What the machine's Nix is prepared for: a store that knows the paths of the server's by itself, or one of the kind local-overlay, whose lower store they are. local if nobody says.'';
+      description = ''What the machine's Nix is prepared for: a store that knows the server's paths as its own (local), or a local-overlay store above them (local-overlay). `"local"` if nothing sets it.'';
     };
     drivers = mkOption {
       type = types.listOf types.str;
       default = [ ];
       description = ''Network drivers of the initrd, instead of initrd.drivers.'';
     };
-    specialisation = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = ''Which specialisation of its system to boot; by default the system itself.'';
-    };
-    menu = mkOption {
-      type = types.nullOr types.bool;
-      default = null;
-      description = ''Whether to show a menu of the last generations and their specialisations at every boot. By default it is shown when the key m is pressed within a second; false asks for none.'';
-    };
     nfs_version = mkOption {
       type = types.nullOr (types.enum [ "3" "4.1" "4.2" ]);
       default = null;
-      description = ''Overrides nfs.version for these machines.'';
+      description = ''Protocol to mount the store with; nfs.version if not set.'';
     };
     ssh_host_key = mkOption {
       type = types.nullOr types.bool;
       default = null;
-      description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot; yes if nobody says. Who can begin a boot in a host's name can have its key.'';
+      description = ''Whether the server keeps the machine's ssh host key (ed25519) and gives it to every boot. Whoever can begin a boot in a host's name can have its key. `true` if nothing sets it.'';
+    };
+    specialisation = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''Which specialisation of its system to boot; the system itself if not set.'';
+    };
+    menu = mkOption {
+      type = types.nullOr types.bool;
+      default = null;
+      description = ''Whether to show a menu of the last generations and their specialisations at every boot. If not set, pressing m within a second shows it; false never does.'';
+    };
+    system = mkOption {
+      type = types.nullOr (types.either types.str types.package);
+      default = null;
+      description = ''Toplevel to boot, deployed when it changes here. Without it the host boots what `storeboot deploy` gives it.'';
     };
   };
 in
@@ -79,7 +84,7 @@ in
   server = {
     address = mkOption {
       type = types.str;
-      description = ''IPv4 address under which the machines reach this server.'';
+      description = ''IPv4 address at which the machines reach this server.'';
     };
     state_directory = mkOption {
       type = types.path;
@@ -98,14 +103,14 @@ in
     url = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''SQLAlchemy URL, such as `postgresql+psycopg://user@host/storeboot`; by default SQLite in the state directory.'';
+      description = ''SQLAlchemy URL of the database; SQLite in the state directory if not set.'';
     };
   };
   http = {
     listen = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Address to listen on. With [networks] and no word here: the addresses of these, and server.address; nothing else.'';
+      description = ''Address to listen on. If it is not set and there are [networks], the server listens on its addresses there and on server.address, and on nothing else.'';
     };
     port = mkOption {
       type = types.port;
@@ -117,7 +122,7 @@ in
     listen = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''Address to listen on. With [networks] and no word here: the addresses of these, and server.address; nothing else.'';
+      description = ''Address to listen on. If it is not set and there are [networks], the server listens on its addresses there and on server.address, and on nothing else.'';
     };
     port = mkOption {
       type = types.port;
@@ -132,12 +137,12 @@ in
     workers = mkOption {
       type = types.nullOr (types.ints.between 0 64);
       default = null;
-      description = ''Processes that answer NFS; by default one a processor. 0: the server itself.'';
+      description = ''Processes that answer NFS; one per processor if not set. 0: the server itself.'';
     };
     lease = mkOption {
       type = types.ints.between 10 86400;
       default = 3600;
-      description = ''NFSv4 lease, in seconds.'';
+      description = ''NFSv4 lease, in seconds. A short one makes idle machines give back what saves them round trips.'';
     };
     reply_memory = mkOption {
       type = types.ints.between 1 4096;
@@ -154,7 +159,7 @@ in
     mode = mkOption {
       type = types.enum [ "off" "tftp" "proxy" "full" ];
       default = "off";
-      description = ''What dnsmasq does on the interfaces of [networks]: nothing; hand out iPXE by TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`); also name it, beside a DHCP server that gives the addresses (proxyDHCP); or all of it, addresses included.'';
+      description = ''What dnsmasq does on the interfaces of [networks]. off: nothing. tftp: hand out iPXE by TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`). proxy: also name it, beside a DHCP server that gives the addresses (proxyDHCP). full: all of it, addresses included.'';
     };
     lease = mkOption {
       type = types.ints.between 120 31536000;
@@ -169,12 +174,12 @@ in
     dnsmasq = mkOption {
       type = types.nullOr types.path;
       default = null;
-      description = ''dnsmasq; by default the one on PATH.'';
+      description = ''dnsmasq; the one on PATH if not set.'';
     };
     user = mkOption {
       type = types.nullOr types.str;
       default = null;
-      description = ''User that dnsmasq runs as where the server is root and no unit runs dnsmasq; by default dnsmasq, or nobody where there is no such user.'';
+      description = ''User that dnsmasq runs as where the server is root and no unit runs dnsmasq. If not set it is dnsmasq, or nobody where there is no such user.'';
     };
     raspberry_firmware = mkOption {
       type = types.nullOr types.path;
@@ -184,7 +189,7 @@ in
     ipxe = mkOption {
       type = types.attrsOf types.path;
       default = { };
-      description = ''iPXE programs by firmware (bios, x64, ia32, arm64), where the distribution's are not to be used.'';
+      description = ''iPXE programs by firmware (bios, x64, ia32, arm64), instead of the distribution's.'';
     };
   };
   networks = mkOption {
@@ -192,11 +197,11 @@ in
       options = {
         interface = mkOption {
           type = types.str;
-          description = ''The server's interface on it.'';
+          description = ''The server's interface on this network.'';
         };
         address = mkOption {
           type = types.str;
-          description = ''The server's own IPv4 address on it, with prefix: 10.1.0.1/24. Machines of this network are told this one.'';
+          description = ''The server's own IPv4 address on this network, with prefix: 10.1.0.1/24. Machines of this network are told this address.'';
         };
         range = mkOption {
           type = types.nullOr (types.listOf types.str);
@@ -206,12 +211,12 @@ in
         router = mkOption {
           type = types.nullOr types.str;
           default = null;
-          description = ''Told to machines (full).'';
+          description = ''Router that machines use (full).'';
         };
         dns = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''Name servers, told to machines (full).'';
+          description = ''Name servers of machines (full).'';
         };
       };
     });
@@ -222,7 +227,7 @@ in
     busybox = mkOption {
       type = types.nullOr types.path;
       default = null;
-      description = ''A static busybox; by default the one on PATH.'';
+      description = ''A static busybox; the one on PATH if not set.'';
     };
     busyboxes = mkOption {
       type = types.attrsOf types.path;
@@ -232,7 +237,7 @@ in
     drivers = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      description = ''Network drivers to include; empty means every wired one.'';
+      description = ''Network drivers to include; every wired one if empty.'';
     };
   };
   agent = {
@@ -270,7 +275,7 @@ in
     unknown = mkOption {
       type = types.enum [ "ignore" "register" "menu" "default" ];
       default = "ignore";
-      description = ''What to do with a machine that is no host's: let its firmware go on; also write it down for `storeboot host list --unknown`; let somebody choose on its console which host it boots like; or have it boot like the host machines.default.'';
+      description = ''What to do with a machine that is no host's. ignore: let its firmware go on. register: also write it down for `storeboot host list --unknown`. menu: let somebody choose on its console which host it boots like. default: have it boot like the host machines.default.'';
     };
     default = mkOption {
       type = types.nullOr types.str;
@@ -289,15 +294,10 @@ in
   hosts = mkOption {
     type = types.attrsOf (types.submodule {
       options = bootSettings // {
-        group = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = ''Group whose settings it inherits.'';
-        };
         mac = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''MAC addresses of its boot NICs.'';
+          description = ''MAC addresses of the machine's boot NICs.'';
         };
         uuid = mkOption {
           type = types.listOf types.str;
@@ -312,21 +312,26 @@ in
         label = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`; NAME is one of its settings, such as asset, product or board-serial.'';
+          description = ''Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`. NAME is one of its settings, such as asset, product or board-serial.'';
         };
         address = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''IPv4 addresses that may mount this host's view by nfs.alias; with dhcp.mode full, the first one inside a network is the host's there.'';
+          description = ''IPv4 addresses that may mount this host's view by nfs.alias. With dhcp.mode full, the first one inside a network is the host's there.'';
+        };
+        group = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = ''Group whose settings the host inherits.'';
         };
         hostname = mkOption {
           type = types.nullOr types.str;
           default = null;
-          description = ''Host name; by default the key.'';
+          description = ''Host name; the host's key if not set.'';
         };
       };
     });
     default = { };
-    description = ''Machines by name.'';
+    description = ''Machines by name. Each needs a mac, uuid, serial or label, and shares none.'';
   };
 }

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from storeboot.errors import BootError
+from storeboot.protocol.parameters import RESERVED, Parameter
 
 # x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the closing zero; arm64 has the same.
 MAX_BYTES = 2047
 TICKET_DIGITS = 16
 # What is added for each boot: the NIC by iPXE, which knows it, and the ticket.
-BOOTIF_ROOM = len(" BOOTIF=01-00-00-00-00-00-00 storeboot.ticket=") + TICKET_DIGITS
-KEXEC_ROOM = BOOTIF_ROOM + 200  # and the machine's address, with storeboot.lease=
-# Ours, so that they cannot be given by hand in kernel_params.
-RESERVED = (
-    "init=",
-    "initrd=",
-    "BOOTIF=",
-    "storeboot.url=",
-    "storeboot.host=",
-    "storeboot.view=",
-    "storeboot.ticket=",
-    "storeboot.lease=",
+_ADDED = (
+    Parameter.BOOTIF.given("01-00-00-00-00-00-00"),
+    Parameter.TICKET.given("0" * TICKET_DIGITS),
 )
+BOOTIF_ROOM = sum(len(f" {added}") for added in _ADDED)
+KEXEC_ROOM = BOOTIF_ROOM + 200  # and the machine's address, as Parameter.LEASE
 
 
 def command_line(
@@ -47,13 +41,13 @@ def command_line(
             )
     line = " ".join(
         (
-            "initrd=initrd",  # UEFI kernels find it by this name only
-            f"init={init}",
-            f"storeboot.url={url}",
-            f"storeboot.host={host}",
-            f"storeboot.view={view}",
-            f"systemd.hostname={hostname}",
-            f"systemd.machine_id={machine_id}",
+            Parameter.INITRD.given("initrd"),  # UEFI kernels find it by this name only
+            Parameter.INIT.given(init),
+            Parameter.URL.given(url),
+            Parameter.HOST.given(host),
+            Parameter.VIEW.given(view),
+            Parameter.HOSTNAME.given(hostname),
+            Parameter.MACHINE_ID.given(machine_id),
             *system_params,
             *host_params,
         )

@@ -10,6 +10,7 @@ from storeboot.boot.commandline import BOOTIF_ROOM, TICKET_DIGITS, command_line
 from storeboot.boot.script import boot_script
 from storeboot.hosts.host import Host
 from storeboot.nix.system import System
+from storeboot.protocol.parameters import Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Plan:
         return boot_script(
             url=url,
             view=self.view,
-            command_line=f"{self.command_line(url)} storeboot.ticket={ticket}",
+            command_line=f"{self.command_line(url)} {Parameter.TICKET.given(ticket)}",
             host=self.host.name,
             menu_query=menu_query,
         )
@@ -48,11 +49,17 @@ class Plan:
 def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
     params = system.kernel_params
     if any(entry.is_swap for entry in system.masked):
-        params = (*params, "systemd.swap=no")  # systemd-fstab-generator(8)
+        params = (*params, Parameter.SWAP.given("no"))  # systemd-fstab-generator(8)
+    if host.console:
+        # Where a device is named twice, Linux takes the options that come first.
+        params = (
+            *(param for param in params if not param.startswith("console=")),
+            *(f"console={console}" for console in host.console),
+        )
     identity = machine_id(host.name, key)
     if host.mode == "native":
         # Machines with one host name must not be one NFSv4 client; kmod reads this line.
-        params = (*params, f"nfs.nfs4_unique_id=storeboot-{identity}")
+        params = (*params, Parameter.CLIENT_ID.given(f"storeboot-{identity}"))
     return Plan(host, view, system.init, params, identity)
 
 

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from storeboot.protocol.reports import ReportFact
+
 
 @dataclass(frozen=True, slots=True)
 class MountStats:
@@ -82,28 +84,30 @@ class GuestReport:
 
     @property
     def overlay(self) -> bool:
-        return self.facts.get("store_fstype") == "overlay"
+        return self.facts.get(ReportFact.STORE_FSTYPE) == "overlay"
 
     @property
     def lower_fstype(self) -> str:
-        return self.facts.get("lower_fstype", "")
+        return self.facts.get(ReportFact.LOWER_FSTYPE, "")
 
     @property
     def write_ok(self) -> bool:
-        return self.facts.get("write_ok") == "yes"
+        return self.facts.get(ReportFact.WRITE_OK) == "yes"
 
     @property
     def closure_valid(self) -> bool:
-        return self.facts.get("closure_valid") == "yes"
+        return self.facts.get(ReportFact.CLOSURE_VALID) == "yes"
 
     def faults(self, *, system: str, least_files: int, nix: bool) -> list[str]:
         """Everything that is not as it should be, in words; `nix`: the system has Nix."""
         faults = []
-        if self.facts.get("system") != system:
-            faults.append(f"it runs {self.facts.get('system') or 'nothing'} instead of {system}")
+        if self.facts.get(ReportFact.SYSTEM) != system:
+            faults.append(
+                f"it runs {self.facts.get(ReportFact.SYSTEM) or 'nothing'} instead of {system}"
+            )
         if not self.overlay:
             faults.append(
-                f"/nix/store is {self.facts.get('store_fstype') or 'nothing'}, no overlay"
+                f"/nix/store is {self.facts.get(ReportFact.STORE_FSTYPE) or 'nothing'}, no overlay"
             )
         if self.lower_fstype not in ("nfs", "nfs4"):
             faults.append(
@@ -118,15 +122,15 @@ class GuestReport:
                 f"attributes of {len(self.other_attributes)} paths differ, first "
                 f"{self.other_attributes[0]}"
             )
-        for kind in ("hot", "stub"):
-            if self.facts.get(f"changes_{kind}", "yes") != "yes":
+        for kind, fact in (("hot", ReportFact.CHANGES_HOT), ("stub", ReportFact.CHANGES_STUB)):
+            if self.facts.get(fact, "yes") != "yes":
                 faults.append(f"a {kind} file of the pack cannot be changed")
         if self.files_hashed < least_files:
             faults.append(f"only {self.files_hashed} files were read, expected {least_files}")
         if nix and not self.closure_valid:
             faults.append("the machine's Nix does not take the closure as valid")
-        if self.facts.get("failed_units", "").strip():
-            faults.append(f"failed units: {self.facts['failed_units'].strip()}")
+        if self.facts.get(ReportFact.FAILED_UNITS, "").strip():
+            faults.append(f"failed units: {self.facts[ReportFact.FAILED_UNITS].strip()}")
         return faults
 
 

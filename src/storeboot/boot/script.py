@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from storeboot.protocol.parameters import Parameter
+
 ATTEMPTS = 10
 PAUSE = 5  # seconds
 MENU_KEY = "m"
@@ -49,7 +51,7 @@ def boot_script(
         *([prompt] if menu_query is not None else []),
         "imgfree",
         f"kernel {url}/views/{view}/kernel?host={host} {command_line} "
-        "BOOTIF=01-${netX/mac:hexhyp} || goto failed",
+        f"{Parameter.BOOTIF.given('01-${netX/mac:hexhyp}')} || goto failed",
         f"initrd --name initrd {url}/views/{view}/initrd?host={host} || goto failed",
         "boot || goto failed",
     )

@@ -5,34 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from storeboot.hosts.boot import DOWN, FAILED, REFUSED, UP, Boot, Event
+from storeboot.hosts.boot import Boot, Event
+from storeboot.protocol.stages import NOTES, OF_FIRMWARE, Stage
 
-__all__ = ["DOWN", "FAILED", "REFUSED", "UP", "Boot", "Event"]
-
-# In the order in which a boot passes them; source in brackets.
-STAGES = {
-    "address": "its firmware was given an address or a boot file (dhcp)",
-    "firmware": "its firmware fetched iPXE (dhcp)",
-    "script": "the server gave the boot script (server)",
-    "kernel": "the kernel was fetched (server)",
-    "initrd": "the initrd was fetched (server)",
-    "drivers": "the boot NIC is there (initrd)",
-    "network": "the machine has an address (initrd)",
-    "begin": "the boot has begun (initrd)",
-    "mount": "the store is mounted (initrd)",
-    "pack": "the pack is mounted (initrd)",
-    "overlay": "the store can be written to (initrd)",
-    "prepare": "stage 2 is prepared (initrd)",
-    "switch-root": "stage 2 starts (initrd)",
-    "stage-2": "stage 2 reads the store (nfs)",
-    "agent": "the agent runs (agent)",
-    "multi-user": "the machine is up (agent)",
-    "shutdown": "the machine goes down (agent)",
-}
-SILENT = "silent"  # a machine whose own initrd boots it, and that says nothing itself
-PLAIN = "plain"  # its pack; it goes on without
-FIRMWARE = frozenset({"address", "firmware"})  # before the script
-NOTES = frozenset({REFUSED, PLAIN})
+_MEANINGS: dict[str, str] = {stage: stage.meaning for stage in Stage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +31,15 @@ class State:
 
     @property
     def meaning(self) -> str:
-        return STAGES.get(self.stage, "nothing was heard of it" if not self.since else self.stage)
+        unknown = self.stage if self.since else "nothing was heard of it"
+        return _MEANINGS.get(self.stage, unknown)
 
 
 def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen or event.stage == REFUSED:
+        if event.stage in seen or event.stage == Stage.REFUSED:
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
@@ -75,7 +52,7 @@ def state(events: Iterable[Event]) -> State:
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
-    failure = last.detail.partition("\n")[0] if last.stage in (FAILED, SILENT) else ""
+    failure = last.detail.partition("\n")[0] if last.stage in (Stage.FAILED, Stage.SILENT) else ""
     return State(last.stage, last.at, failure)
 
 
@@ -86,11 +63,11 @@ def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:
     for its script meanwhile.
     """
     own = [event for event in events if not _is_strangers(event, boot)]
-    scripts = [at for at, event in enumerate(own) if event.stage == "script"]
+    scripts = [at for at, event in enumerate(own) if event.stage == Stage.SCRIPT]
     # A Raspberry Pi is given none: there the boot's own first word counts.
     begun = (at for at, event in enumerate(own) if boot is not None and event.boot == boot.id)
     start = scripts[-1] if scripts else next(begun, 0)
-    while start > 0 and own[start - 1].stage in FIRMWARE:
+    while start > 0 and own[start - 1].stage in OF_FIRMWARE:
         start -= 1
     return own[start:]
 

@@ -14,6 +14,8 @@ from storeboot.cli.options import json_option, say
 from storeboot.cli.tables import mebibytes, print_table
 from storeboot.config import Mode, NfsVersion
 from storeboot.errors import StorebootError
+from storeboot.protocol.reports import ReportFact
+from storeboot.protocol.stages import Stage
 from storeboot.vm.demo.build import Flavour, Kind, NetworkManager, build_demo
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import Outcome, TrialSpec, run_trial
@@ -102,11 +104,11 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             "hash_mismatches": len(report.mismatches),
             "closure_valid": report.closure_valid,
             "poweroff_seconds": round(outcome.poweroff_seconds, 1),
-            "hostname": report.facts.get("hostname", ""),
-            "machine_id": report.facts.get("machine_id", ""),
-            "kernel": report.facts.get("kernel", ""),
-            "address": report.facts.get("address", "").strip(),
-            "failed_units": report.facts.get("failed_units", "").split(),
+            "hostname": report.facts.get(ReportFact.HOSTNAME, ""),
+            "machine_id": report.facts.get(ReportFact.MACHINE_ID, ""),
+            "kernel": report.facts.get(ReportFact.KERNEL, ""),
+            "address": report.facts.get(ReportFact.ADDRESS, "").strip(),
+            "failed_units": report.facts.get(ReportFact.FAILED_UNITS, "").split(),
         },
     }
 
@@ -119,7 +121,7 @@ def _print(outcome: Outcome) -> None:
         previous = step.seconds
     print_table(("STAGE", "SECONDS", ""), rows)
     report = outcome.report
-    up = next(step.seconds for step in outcome.steps if step.stage == "multi-user")
+    up = next(step.seconds for step in outcome.steps if step.stage == Stage.MULTI_USER)
     click.echo(
         f"\nmulti-user after {up:.1f} s with {report.boot.total} RPCs of NFSv{report.boot.version} "
         f"and {mebibytes(report.boot.bytes_read)} read; {report.files_hashed} files verified, "

@@ -1,29 +1,69 @@
-"""`storeboot deploy`, `storeboot rollback` and `storeboot generations`."""
+"""`storeboot deploy`, `storeboot confirm`, `storeboot rollback` and `storeboot generations`."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from storeboot import config
 from storeboot.cli.names import complete_hosts, complete_targets
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.rollout import follow
-from storeboot.cli.status import running_generation
 from storeboot.cli.tables import clock, print_table
+from storeboot.deploy import actions, overview
+from storeboot.deploy.actions import DeployRequest, ProbationRequest, RolloutRequest
+from storeboot.deploy.following import follow
 from storeboot.deploy.inventory import Inventory, opened
-from storeboot.errors import StorebootError
-from storeboot.hosts.host import Host
-from storeboot.hosts.orders import Order
-from storeboot.hosts.probations import Probation
-from storeboot.hosts.rollouts import Rollout
-from storeboot.nix.profiles import Generation
+from storeboot.deploy.overview import GenerationOverview
 from storeboot.nix.store import StorePath
+from storeboot.protocol.orders import Order
+
+Request = DeployRequest | ProbationRequest | RolloutRequest
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How hosts are given a system."""
+
+    testing: bool
+    timeout: int
+    auto_confirm: bool
+    batch: int | None
+    max_failures: int | None
+    reboot: bool
+    kexec: bool
+    no_wait: bool
+
+    @property
+    def rolls(self) -> bool:
+        limits = (self.batch, self.max_failures)
+        return self.reboot or self.kexec or any(limit is not None for limit in limits)
+
+    def check(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        if self.rolls and self.testing:
+            raise click.UsageError("a rollout tests the system on every machine: leave out --test")
+        if self.no_wait and not self.rolls:
+            raise click.UsageError("--no-wait goes with a rollout: --batch, --reboot or --kexec")
+        if self.reboot and self.kexec:
+            raise click.UsageError("give either --reboot or --kexec")
+
+    def request(self, target: str, system: StorePath) -> Request:
+        if self.rolls:
+            return RolloutRequest(
+                target, system,
+                batch=self.batch or actions.BATCH,
+                max_failures=self.max_failures or actions.MAX_FAILURES,
+                word=Order.KEXEC if self.kexec else Order.RESTART if self.reboot else None,
+                seconds=self.timeout,
+            )  # fmt: skip
+        if self.testing:
+            return ProbationRequest(target, system, self.timeout, self.auto_confirm)
+        return DeployRequest(target, system)
 
 
 @click.command(short_help="Give a host, or a group of them, a system to boot from now on.")
@@ -33,7 +73,8 @@ from storeboot.nix.store import StorePath
 @click.option("--test", "testing", is_flag=True,
               help="Let one boot try it: if that does not reach multi-user, the next boot is the "
               "old generation again.")  # fmt: skip
-@click.option("--timeout", type=click.IntRange(min=10), default=600, show_default=True,
+@click.option("--timeout", type=click.IntRange(min=10), default=actions.TEST_SECONDS,
+              show_default=True,
               help="Seconds from the beginning of a test's boot until multi-user.")  # fmt: skip
 @click.option("--auto-confirm", is_flag=True,
               help="Keep what has passed its test without `storeboot confirm`.")  # fmt: skip
@@ -50,20 +91,7 @@ from storeboot.nix.store import StorePath
 @click.option("--no-wait", is_flag=True,
               help="Do not follow the rollout: see storeboot rollout.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
-def deploy(
-    target: str,
-    system: str,
-    config_path: Path,
-    testing: bool,
-    timeout: int,
-    auto_confirm: bool,
-    batch: int | None,
-    max_failures: int | None,
-    reboot: bool,
-    kexec: bool,
-    no_wait: bool,
-    dry_run: bool,
-) -> None:
+def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options: Any) -> None:
     """Make SYSTEM the next boot of HOST, or of every host of GROUP, as a new generation.
 
     SYSTEM is a built toplevel in the store, or a link to one, such as ./result. It is checked and
@@ -72,71 +100,33 @@ def deploy(
     A rollout (--batch, --max-failures, --reboot, --kexec) gives it to a few machines at a time.
     Each one tries it as with --test --auto-confirm; when too many have failed, nobody else gets it.
     """
-    rolls = reboot or kexec or batch is not None or max_failures is not None
-    if rolls and testing:
-        raise click.UsageError("a rollout tests the system on every machine: leave out --test")
-    if no_wait and not rolls:
-        raise click.UsageError("--no-wait goes with a rollout: --batch, --reboot or --kexec")
-    if reboot and kexec:
-        raise click.UsageError("give either --reboot or --kexec")
+    chosen = _Options(**options)
+    chosen.check()
     with opened(config.load(config_path)) as inventory:
-        toplevel = inventory.systems.toplevel(system)
-        hosts = inventory.registry.of(target)
+        request = chosen.request(target, inventory.systems.toplevel(system))
         if dry_run:
-            _say_plans(inventory, hosts, toplevel)
-        elif rolls:
-            word = Order.KEXEC if kexec else Order.RESTART if reboot else None
-            rollout = Rollout(
-                id=0, target=target, system=toplevel.text, batch=batch or 5,
-                max_failures=max_failures or 1, word=word, seconds=timeout, began_at=time.time(),
-            )  # fmt: skip
-            number = inventory.rollouts.begin(rollout, hosts, say)
-            say(f"rollout {number} has begun: {len(hosts)} hosts, {rollout.batch} at a time")
-            if not no_wait:
-                follow(inventory, number)
-        elif testing:
-            for host in hosts:
-                inventory.deployments.fallback(host, toplevel)
-            _require_all(inventory, hosts, toplevel)
-            for host in _changeable(inventory, hosts):
-                number = inventory.deployments.test(
-                    host, toplevel, inventory.url, say, seconds=timeout, confirms=auto_confirm
-                )
-                say(f"{host.name}: generation {number} is tested by its next boot")
+            _say_changes(inventory, request)
+            return
+        match request:
+            case RolloutRequest():
+                begun = actions.roll_out(inventory, request, say, time.time())
+                hosts = len(begun.hosts)
+                say(f"rollout {begun.id} has begun: {hosts} hosts, {begun.batch} at a time")
+                if not chosen.no_wait:
+                    follow(inventory, begun.id, say)
+            case ProbationRequest():
+                actions.test(inventory, request, say)
+            case DeployRequest():
+                actions.deploy(inventory, request, say)
+
+
+def _say_changes(inventory: Inventory, request: Request) -> None:
+    for change in actions.changes(inventory, request.target):
+        before = change.before or "nothing"
+        if change.is_held:
+            say(f"{change.host} is held and would go on booting {before}")
         else:
-            _require_all(inventory, hosts, toplevel)
-            for host in _changeable(inventory, hosts):
-                number = inventory.deployments.deploy(host, toplevel, inventory.url, say)
-                say(f"{host.name}: generation {number} is its next boot")
-
-
-def _require_all(inventory: Inventory, hosts: list[Host], toplevel: StorePath) -> None:
-    """Every one of them can boot it, or none is given it."""
-    for host in hosts:
-        inventory.deployments.prepare(host, toplevel, inventory.url, say)
-
-
-def _say_plans(inventory: Inventory, hosts: list[Host], toplevel: StorePath) -> None:
-    held = inventory.holds.all()
-    for host in hosts:
-        current = inventory.deployments.current(host.name) or "nothing"
-        if host.name in held:
-            say(f"{host.name} is held and would go on booting {current}")
-        else:
-            say(f"{host.name} would boot {toplevel} instead of {current}")
-
-
-def _changeable(inventory: Inventory, hosts: list[Host]) -> Iterator[Host]:
-    """A host that is held is an error by its own name, and left out of a group."""
-    for host in hosts:
-        try:
-            inventory.rollouts.take_over(host.name)
-        except StorebootError as error:
-            if len(hosts) == 1:
-                raise
-            say(f"{error.message}: left out")
-        else:
-            yield host
+            say(f"{change.host} would boot {request.system} instead of {before}")
 
 
 @click.command(short_help="Keep the generation that has passed its test.")
@@ -146,10 +136,7 @@ def _changeable(inventory: Inventory, hosts: list[Host]) -> Iterator[Host]:
 def confirm(host: str, config_path: Path, dry_run: bool) -> None:
     """Make the generation that HOST has tested, and come up with, its next boot from now on."""
     with opened(config.load(config_path)) as inventory:
-        known = inventory.registry.require(host)
-        if not dry_run:
-            inventory.rollouts.take_over(host)
-        number = inventory.deployments.confirm(known, dry_run=dry_run)
+        number = actions.confirm(inventory, host, dry_run=dry_run)
         say(f"{host}: generation {number} {'would be' if dry_run else 'is'} its next boot")
 
 
@@ -162,11 +149,7 @@ def confirm(host: str, config_path: Path, dry_run: bool) -> None:
 def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) -> None:
     """Make an older generation the next boot of HOST. The newer ones stay."""
     with opened(config.load(config_path)) as inventory:
-        known = inventory.registry.require(host)
-        goal = inventory.deployments.goal(known, number)
-        if not dry_run:
-            inventory.rollouts.take_over(host)
-            inventory.deployments.switch(known, goal)
+        goal = actions.roll_back(inventory, host, number, dry_run=dry_run)
         will = "would be" if dry_run else "is"
         say(f"{host}: generation {goal.number} {will} its next boot: {goal.system}")
 
@@ -178,53 +161,40 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
 def generations(host: str, config_path: Path, as_json: bool) -> None:
     """List every generation of HOST that is kept, and which one it boots next and runs."""
     with opened(config.load(config_path)) as inventory:
-        inventory.registry.require(host)
-        made = inventory.deployments.generations(host)
-        tests = inventory.deployments.probations.of(host)
-        runs = running_generation(inventory, made, inventory.boots.latest(host))
-    rows = [_Row(each, tests.get(each.number), each == runs) for each in made]
+        rows = overview.generations(inventory, host)
     if as_json:
-        click.echo(json.dumps([row.document() for row in rows], indent=2))
+        click.echo(json.dumps([_document(row) for row in rows], indent=2))
         return
     print_table(
         ("GENERATION", "MADE", "", "SYSTEM", "TEST"),
         [
-            (str(row.generation.number), clock(row.generation.made_at), row.marks,
-             row.generation.system.text, row.verdict)
+            (str(row.generation.number), clock(row.generation.made_at), _marks(row),
+             row.generation.system.text, _verdict(row))
             for row in rows
         ],
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A generation as it is shown."""
+def _marks(row: GenerationOverview) -> str:
+    said = (("next", row.generation.current), ("runs", row.runs))
+    return ", ".join(word for word, holds in said if holds) or "-"
 
-    generation: Generation
-    test: Probation | None
-    runs: bool
 
-    @property
-    def marks(self) -> str:
-        said = (("next", self.generation.current), ("runs", self.runs))
-        return ", ".join(word for word, holds in said if holds) or "-"
+def _verdict(row: GenerationOverview) -> str:
+    if row.test is None:
+        return "-"
+    first = row.test.reason.partition("\n")[0]
+    return f"{row.test.standing}: {first}" if first else str(row.test.standing)
 
-    @property
-    def verdict(self) -> str:
-        if self.test is None:
-            return "-"
-        first = self.test.reason.partition("\n")[0]
-        return f"{self.test.standing}: {first}" if first else str(self.test.standing)
 
-    def document(self) -> dict[str, object]:
-        test = self.test
-        return {
-            "generation": self.generation.number,
-            "system": self.generation.system.text,
-            "made_at": self.generation.made_at,
-            "next": self.generation.current,
-            "runs": self.runs,
-            "test": {"standing": test.standing, "boot": test.boot, "reason": test.reason}
-            if test
-            else None,
-        }
+def _document(row: GenerationOverview) -> dict[str, object]:
+    test = row.test
+    said = {"standing": test.standing, "boot": test.boot, "reason": test.reason} if test else None
+    return {
+        "generation": row.generation.number,
+        "system": row.generation.system.text,
+        "made_at": row.generation.made_at,
+        "next": row.generation.current,
+        "runs": row.runs,
+        "test": said,
+    }

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from storeboot.errors import StorebootError
-from storeboot.serve import dnsmasq_warden, loop
+from storeboot.serve import loop
+from storeboot.serve.dnsmasq import warden
 from storeboot.systemd import listen_fds
 
 
@@ -26,4 +27,4 @@ def dnsmasq(program: Path | None) -> None:
         raise StorebootError(
             "no socket was given by systemd", "systemctl enable --now storeboot-dnsmasq.socket"
         )
-    loop.run(dnsmasq_warden.guard(given[0], program), nfs=False)
+    loop.run(warden.guard(given[0], program), nfs=False)

@@ -11,17 +11,8 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import duration, mebibytes
-from storeboot.deploy.collection import (
-    Decision,
-    Outcome,
-    Plan,
-    carry_out,
-    decide,
-    delete_paths,
-    plan_collection,
-)
-from storeboot.deploy.inventory import Inventory, opened
-from storeboot.errors import StorebootError
+from storeboot.deploy.collection import Collection, collect
+from storeboot.deploy.inventory import opened
 
 
 @click.command(short_help="Remove old generations, and what nobody runs any more.")
@@ -36,40 +27,19 @@ def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
     What a machine runs stays until it boots again, shuts down, or is not heard of for
     boots.lease_days. Nothing else in the store is touched.
     """
-    loaded = config.load(config_path)
-    with opened(loaded) as inventory:
+    with opened(config.load(config_path)) as inventory:
         now = time.time()
-        plan = plan_collection(inventory.systems, _decide(inventory, keep, now))
-        outcome = None
-        if not dry_run:
-            plan = carry_out(inventory.deployments, plan, lambda: _decide(inventory, keep, now))
-            say(f"asking Nix which of {len(plan.candidates)} paths are dead")
-            outcome = delete_paths(inventory.state, inventory.systems.store, plan)
-    for words in plan.unread:
+        done = collect(inventory, keep, now, say, dry_run=dry_run)
+    for words in done.plan.unread:
         say(f"warning: {words}: nothing is taken that it may need")
     if as_json:
-        click.echo(json.dumps(_document(plan, outcome), indent=2))
+        click.echo(json.dumps(_document(done), indent=2))
     else:
-        _print(plan, outcome, now)
+        _print(done, now)
 
 
-def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
-    for name, error in inventory.registry.invalid().items():
-        # Of a host that is gone everything is taken, and this one is not gone.
-        raise StorebootError(
-            f"host {name!r} is invalid: {error.message}",
-            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
-        )
-    return decide(
-        inventory.deployments,
-        inventory.registry.all(),
-        inventory.leases(now),
-        keep,
-        inventory.rollouts.promised(),
-    )
-
-
-def _document(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
+def _document(done: Collection) -> dict[str, object]:
+    plan, freed = done.plan, done.freed
     return {
         "removed": [
             {"host": each.host, "generation": each.generation.number,
@@ -80,27 +50,28 @@ def _document(plan: Plan, outcome: Outcome | None) -> dict[str, object]:
             {"host": boot.host, "boot": boot.id, "system": boot.system, "seen_at": boot.seen_at}
             for boot in plan.held
         ],
-        "dry_run": outcome is None,
-        "freed": list(outcome.freed) if outcome else sorted(plan.candidates),
-        "bytes": outcome.bytes if outcome else plan.bytes,
-        "alive": list(outcome.alive) if outcome else [],
+        "dry_run": freed is None,
+        "freed": list(freed.paths) if freed else sorted(plan.candidates),
+        "bytes": freed.bytes if freed else plan.bytes,
+        "alive": list(freed.alive) if freed else [],
         "damaged": list(plan.unread),
     }  # fmt: skip
 
 
-def _print(plan: Plan, outcome: Outcome | None, now: float) -> None:
-    will = "would remove" if outcome is None else "removed"
+def _print(done: Collection, now: float) -> None:
+    plan, freed = done.plan, done.freed
+    will = "would remove" if freed is None else "removed"
     for each in plan.removals:
         click.echo(f"{will} {each.host} generation {each.generation.number}: "
                    f"{each.generation.system}")  # fmt: skip
     for boot in plan.held:
         click.echo(f"kept {boot.system}: {boot.host} runs it in boot {boot.id}, "
                    f"heard of {duration(now - boot.seen_at)} ago")  # fmt: skip
-    if outcome is None:
+    if freed is None:
         size = mebibytes(plan.bytes)
         click.echo(f"would free at most {len(plan.candidates)} paths, {size}")
         return
-    click.echo(f"freed {len(outcome.freed)} paths, {mebibytes(outcome.bytes)}")
-    if outcome.alive and plan.deletes:
-        click.echo(f"{len(outcome.alive)} paths stay: something else holds them, "
-                   f"first {outcome.alive[0]}")  # fmt: skip
+    click.echo(f"freed {len(freed.paths)} paths, {mebibytes(freed.bytes)}")
+    if freed.alive and plan.deletes:
+        click.echo(f"{len(freed.alive)} paths stay: something else holds them, "
+                   f"first {freed.alive[0]}")  # fmt: skip

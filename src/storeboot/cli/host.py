@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,9 @@ import click
 from storeboot import config
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.settings import complete_settings, given, read_csv, setting_options
 from storeboot.cli.tables import clock, plain, print_table
+from storeboot.config import BootSettings, settings_of
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
@@ -29,8 +28,6 @@ _UNKNOWN = {
     "menu": "no host: somebody chooses on its console which host it boots like",
     "default": "no host: it boots like {policy.default}, under a name of its own",
 }
-# Settings with more than one value.
-_SEVERAL = ("mac", "uuid", "serial", "label", "kernel_params", "persist_directories", "drivers")
 
 
 @click.group(short_help="Add, list, show, change and remove hosts.")
@@ -41,51 +38,9 @@ def host() -> None:
     """
 
 
-def _settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that `add` and `set` share."""
-    options = (
-        click.option("--mac", multiple=True, help="MAC address of a boot NIC."),
-        click.option("--uuid", multiple=True, help="SMBIOS UUID."),
-        click.option("--serial", multiple=True, help="SMBIOS serial number."),
-        click.option("--label", multiple=True,
-                     help="Another string that iPXE can send, such as asset=LAB-7."),
-        click.option("--address", multiple=True,
-                     help="IPv4 address that it has, and may mount from."),
-        click.option("--group", help="Group of the configuration whose settings it inherits."),
-        click.option("--hostname", help="Host name; by default NAME."),
-        click.option("--kernel-param", "kernel_params", multiple=True,
-                     help="Kernel parameter behind the system's own."),
-        click.option("--mode", type=click.Choice(["plain", "pack"]),
-                     help="Whether all of the store comes over NFS, or above it a pack."),
-        click.option("--overlay-size", help="Size of the store's tmpfs, such as 50% or 8G."),
-        click.option("--overlay-label",
-                     help="Label of a local file system that takes what is written to the store."),
-        click.option("--persist-label",
-                     help="Label of a local file system that keeps directories over boots."),
-        click.option("--persist-directory", "persist_directories", multiple=True,
-                     help="Directory that it keeps, such as /var/lib."),
-        click.option("--zram", help="Size of swap in compressed memory, such as 50%."),
-        click.option("--nix-store", type=click.Choice(["local", "local-overlay"]),
-                     help="What the machine's own Nix is prepared for."),
-        click.option("--driver", "drivers", multiple=True,
-                     help="Network driver of its initrd; all wired ones by default."),
-        click.option("--ssh-host-key/--no-ssh-host-key", default=None,
-                     help="Whether the server keeps its ssh host key."),
-        click.option("--specialisation", help="Which specialisation of its system to boot."),
-        click.option("--menu/--no-menu", default=None,
-                     help="Show a menu of generations at every boot, or never; by default when m "
-                     "is pressed."),
-        click.option("--nfs-version", type=click.Choice(["3", "4.1", "4.2"]),
-                     help="Protocol to mount with."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @host.command(short_help="Add a host, or many from a CSV file.")
 @click.argument("name", required=False)
-@_settings
+@setting_options
 @click.option("--system", help="Toplevel to deploy to it at once.")
 @click.option("--csv", "table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Add every host of a CSV file: a column `name`, and any of the settings; "
@@ -101,10 +56,9 @@ def add(
     **values: Any,
 ) -> None:
     """Add the host NAME, known by at least one MAC address, UUID or serial number."""
-    given = _given(values)
     if (name is None) == (table is None):
         raise click.UsageError("give either NAME or --csv FILE")
-    rows = _read_csv(table) if table is not None else {str(name): given}
+    rows = read_csv(table) if table is not None else {str(name): given(values)}
     with opened(config.load(config_path)) as inventory:
         sections = {key: read_section(key, row) for key, row in rows.items()}
         inventory.registry.add_all(sections, time.time(), dry_run=dry_run)
@@ -114,12 +68,8 @@ def add(
             _deploy(inventory, list(sections), system)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, "", ())}
-
-
 def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
-    """A host whose first system cannot be deployed is not left behind."""
+    """Deploy the first system of hosts; remove them again if it cannot be deployed."""
     try:
         toplevel = inventory.systems.toplevel(system)
         for name in names:
@@ -129,32 +79,6 @@ def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
         for name in names:
             inventory.remove(name)
         raise
-
-
-def _read_csv(table: Path) -> dict[str, dict[str, object]]:
-    rows: dict[str, dict[str, object]] = {}
-    hint = "the first line names the columns, and one of them is `name`"
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        lines = list(enumerate(csv.DictReader(io.StringIO(text), strict=True), 2))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StorebootError(f"cannot read {table}: {error}", hint) from None
-    for line, row in lines:
-        if None in row:
-            raise StorebootError(f"{table} line {line}: more fields than columns", hint)
-        name = (row.pop("name", "") or "").strip()
-        if not name or name in rows:
-            fault = f"{name!r} is there twice" if name else "the host has no name"
-            raise StorebootError(
-                f"{table} line {line}: {fault}",
-                hint,
-            )
-        rows[name] = {
-            key: value.split() if key in _SEVERAL else value.strip()
-            for key, value in row.items()
-            if value and value.strip()
-        }
-    return rows
 
 
 @host.command("list", short_help="List all hosts.")
@@ -259,41 +183,30 @@ def _document(known: Host, system: object) -> dict[str, object]:
         "from": "configuration" if known.declared else "command",
         "group": known.group,
         "matchers": sorted(known.matchers),
+        "address": list(known.addresses),
         "hostname": known.hostname,
-        "kernel_params": list(known.kernel_params),
-        "mode": known.mode,
-        "overlay_size": known.overlay_size,
-        "overlay_label": known.overlay_label,
-        "persist_label": known.persist_label,
-        "persist_directories": list(known.persist_directories),
-        "zram": known.zram,
-        "nix_store": known.nix_store,
-        "drivers": list(known.drivers),
-        "nfs_version": known.nfs_version,
-        "ssh_host_key": known.ssh_host_key,
-        "specialisation": known.specialisation,
-        "menu": known.menu,
+        **known.model_dump(mode="json", include=set(settings_of(BootSettings))),
         "system": str(system) if system else None,
     }
 
 
 @host.command("set", short_help="Change settings of an added host.")
 @click.argument("name", shell_complete=complete_hosts)
-@_settings
-@click.option("--unset", multiple=True, help="Setting to take away, such as group.")
+@setting_options
+@click.option("--unset", multiple=True, shell_complete=complete_settings,
+              help="Setting to take away, such as group.")  # fmt: skip
 @config_option
 @click.option("--dry-run", is_flag=True, help="Check, and change nothing.")
 def set_(
     name: str, unset: tuple[str, ...], config_path: Path, dry_run: bool, **values: Any
 ) -> None:
     """Change NAME; what is given replaces what was said before, the rest stays."""
-    given = _given(values)
     gone = {key.replace("-", "_") for key in unset}
     with opened(config.load(config_path)) as inventory:
         section = inventory.registry.added(name)
         old = section.model_dump(exclude_unset=True) if section is not None else {}
         kept = {key: value for key, value in old.items() if key not in gone}
-        changed = read_section(name, {**kept, **given})
+        changed = read_section(name, {**kept, **given(values)})
         inventory.registry.change(name, changed, time.time(), dry_run=dry_run)
     if dry_run:
         say(f"would change {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 import click
 from typing_extensions import override
@@ -66,8 +67,7 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Errors that the operator can act on end in two lines and exit status 1."""
-    # Asked to end, a command cleans up behind it as on Ctrl-C: no virtual machine stays behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
     try:
         cli(standalone_mode=False)
     except StorebootError as error:
@@ -93,6 +93,16 @@ def main() -> None:
         click.echo(f"error: the database failed: {reason}", err=True)
         click.echo("hint: try again; what was not finished was not done", err=True)
         sys.exit(1)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Do at SIGTERM what a command does at Ctrl-C.
+
+    Then asyncio cancels what runs and waits until it has tidied up, so no machine stays behind.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _is_of_database(error: Exception) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import mebibytes, print_table
-from storeboot.deploy.inventory import Inventory, opened
-from storeboot.deploy.state import ViewRecord
-from storeboot.pack.builder import Pack, newest
+from storeboot.deploy.inventory import opened
+from storeboot.pack.builder import Pack
 
 
 @click.group(short_help="Build and show boot packs.")
@@ -26,12 +23,6 @@ def pack() -> None:
     """
 
 
-def _view(inventory: Inventory, system: str) -> ViewRecord:
-    systems = inventory.systems
-    with inventory.state.lock():
-        return inventory.state.add_view(systems.store, systems.toplevel(system))
-
-
 @pack.command(short_help="Build the pack of a system.")
 @click.argument("system")
 @config_option
@@ -39,7 +30,8 @@ def _view(inventory: Inventory, system: str) -> ViewRecord:
 def build(system: str, config_path: Path, as_json: bool) -> None:
     """Build the pack of SYSTEM with all that was learned of its boots so far."""
     with opened(config.load(config_path)) as inventory:
-        made = inventory.systems.packs.build(_view(inventory, system), say)
+        systems = inventory.systems
+        made = systems.packs.build(systems.rooted(systems.toplevel(system)), say)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2, default=str))
         return
@@ -58,23 +50,17 @@ def _described(made: Pack) -> str:
 def show(system: str, config_path: Path, as_json: bool) -> None:
     """Show the newest pack of SYSTEM, and by package which files the next one has."""
     with opened(config.load(config_path)) as inventory:
-        view = _view(inventory, system)
-        built = newest(inventory.state.packs, view.view_id)
-        chosen = sorted(inventory.systems.packs.choose(view))
-        sizes, files = Counter[str](), Counter[str]()
-        for path in chosen:
-            package = path.partition(b"/")[0].decode()
-            place = inventory.systems.store.directory / os.fsdecode(path)
-            sizes[package] += place.lstat().st_size
-            files[package] += 1
+        systems = inventory.systems
+        found = systems.packs.overview(systems.rooted(systems.toplevel(system)))
     if as_json:
-        names = [path.decode(errors="backslashreplace") for path in chosen]
-        document = {"view": view.view_id, "pack": asdict(built) if built else None, "hot": names}
+        names = [path.decode(errors="backslashreplace") for path in found.hot]
+        built = asdict(found.built) if found.built else None
+        document = {"view": found.view, "pack": built, "hot": names}
         click.echo(json.dumps(document, indent=2, default=str))
         return
-    if built is not None:
-        click.echo(_described(built))
+    if found.built is not None:
+        click.echo(_described(found.built))
     print_table(
         ("PACKAGE", "FILES", "SIZE"),
-        [(name, str(files[name]), mebibytes(size)) for name, size in sizes.most_common()],
+        [(each.name, str(each.files), mebibytes(each.size)) for each in found.packages],
     )

@@ -12,12 +12,9 @@ import click
 from storeboot import config
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, plain, print_table
-from storeboot.deploy.inventory import Inventory, opened
-from storeboot.errors import StorebootError
-from storeboot.hosts.rollouts import Member, Part, Rollout, Standing
-
-POLL_SECONDS = 1.0
-SERVER_SECONDS = 900.0  # a server that runs says so more often
+from storeboot.deploy import following
+from storeboot.deploy.inventory import opened
+from storeboot.hosts.rollouts import Member, MemberStanding, Rollout
 
 
 @click.group(short_help="List, show, follow and stop rollouts.")
@@ -55,7 +52,7 @@ def list_(config_path: Path, as_json: bool) -> None:
 def show(number: int, config_path: Path, as_json: bool) -> None:
     """Show where each host of the rollout ID stands, and why."""
     with opened(config.load(config_path)) as inventory:
-        found = _require(inventory, number)
+        found = following.require(inventory, number)
         members = inventory.rollouts.table.members(number)
         held = inventory.holds.all()
     if as_json:
@@ -68,7 +65,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
         [
             (each.host, each.standing, str(each.generation or "-"),
              f"held: {held[each.host].reason}"
-             if each.standing is Part.WAITING and each.host in held else _reason(each))
+             if each.standing is MemberStanding.WAITING and each.host in held else _reason(each))
             for each in members
         ],
     )  # fmt: skip
@@ -80,12 +77,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
 def stop(number: int, config_path: Path) -> None:
     """Give the system of the rollout ID to nobody else; what boots it already is still decided."""
     with opened(config.load(config_path)) as inventory:
-        found = _require(inventory, number)
-        if found.standing is not Standing.RUNNING:
-            raise StorebootError(
-                f"rollout {number} is {found.standing}", "there is nothing to stop"
-            )
-        inventory.rollouts.stop(found, "by hand")
+        following.stop(inventory, number)
         say(f"rollout {number} is stopped")
 
 
@@ -95,46 +87,8 @@ def stop(number: int, config_path: Path) -> None:
 def follow_(number: int, config_path: Path) -> None:
     """Tell what becomes of each host of the rollout ID. Ctrl-C ends the telling alone."""
     with opened(config.load(config_path)) as inventory:
-        _require(inventory, number)
-        follow(inventory, number)
-
-
-def follow(inventory: Inventory, number: int) -> None:
-    """Until the rollout is decided; StorebootError when it was stopped."""
-    table = inventory.rollouts.table
-    told: dict[str, str] = {}
-    _require_server(inventory, time.time())
-    while True:
-        found = _require(inventory, number)
-        members = table.members(number)
-        for each in members:
-            words = f"{each.standing} {_first_line(each.reason)}".strip()
-            if told.get(each.host, str(Part.WAITING)) != words:
-                say(plain(f"{each.host}: {words}"))
-            told[each.host] = words
-        if found.standing is Standing.STOPPED:
-            raise StorebootError(
-                f"rollout {number} was stopped: {plain(found.reason)}",
-                f"see storeboot rollout show {number}",
-            )
-        if found.standing is Standing.DONE:
-            return
-        time.sleep(POLL_SECONDS)
-
-
-def _require_server(inventory: Inventory, now: float) -> None:
-    until = inventory.state.served_until()
-    if until is None or until < now - SERVER_SECONDS:
-        raise StorebootError(
-            "no server carries the rollout on", "start storeboot serve; the rollout waits for it"
-        )
-
-
-def _require(inventory: Inventory, number: int) -> Rollout:
-    found = inventory.rollouts.table.get(number)
-    if found is None:
-        raise StorebootError(f"no rollout {number}", "see storeboot rollout list")
-    return found
+        following.require(inventory, number)
+        following.follow(inventory, number, say)
 
 
 def _standing(each: Rollout) -> str:
@@ -143,7 +97,7 @@ def _standing(each: Rollout) -> str:
 
 def _reason(each: Member) -> str:
     since = ""
-    if each.standing is Part.TRYING and each.since is not None:
+    if each.standing is MemberStanding.TRYING and each.since is not None:
         asked = "asked" if each.asked else "given"
         since = f"{asked} {duration(max(0.0, time.time() - each.since))} ago"
     return _first_line(each.reason) or since or "-"
@@ -153,5 +107,5 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def _counts(counts: dict[Part, int]) -> str:
-    return ", ".join(f"{counts[part]} {part}" for part in Part if part in counts)
+def _counts(counts: dict[MemberStanding, int]) -> str:
+    return ", ".join(f"{counts[part]} {part}" for part in MemberStanding if part in counts)

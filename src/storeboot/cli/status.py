@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from storeboot import config
-from storeboot.boot.timeline import State, last_boot, state, steps
+from storeboot.boot.timeline import State
 from storeboot.cli.health import health_warnings, server_health
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, duration, print_table
-from storeboot.deploy.damage import damages
 from storeboot.deploy.hazards import hazards
-from storeboot.deploy.inventory import Inventory, opened
+from storeboot.deploy.inventory import opened
+from storeboot.deploy.overview import HostOverview, overview
+from storeboot.deploy.overview import timeline as timeline_of
 from storeboot.errors import StorebootError
-from storeboot.hosts.boots import Boot
-from storeboot.hosts.holds import Hold
-from storeboot.hosts.host import Host
-from storeboot.nix.profiles import Generation
 
 SERVER = "_server"
 
@@ -38,41 +35,36 @@ def status(config_path: Path, as_json: bool) -> None:
     for words in health_warnings(loaded, health):
         say(f"warning: {words}")
     with opened(loaded) as inventory:
-        held = inventory.holds.all()
-        known = inventory.known()
-        damaged = damages(inventory, known)
-        machines = {
-            host.name: _machine(inventory, host, held.get(host.name), damaged.get(host.name, []))
-            for host in known
-        }
+        found = overview(inventory)
     for hazard in hazards():
         say(f"warning: {hazard}")
-    for words in sorted({words for some in damaged.values() for words in some}):
+    for words in found.damages:
         say(f"warning: {words}")
     _warn_of_dnsmasq(loaded)
     if as_json:
-        hosts = {
-            name: {
-                **asdict(each.state),
-                "boot": each.boot.id if each.boot else None,
-                "runs": each.boot.system if each.boot else None,
-                "next": each.next.system.text if each.next else None,
-                "generation": each.next.number if each.next else None,
-                "held": each.held,
-                "damaged": each.damaged,
-            }
-            for name, each in machines.items()
-        }
+        hosts = {each.name: _document(each) for each in found.hosts}
         # No host can have this name. None: no server answers.
         click.echo(json.dumps({**hosts, SERVER: health}, indent=2))
         return
     print_table(
         ("HOST", "STAGE", "SINCE", "GENERATION", "MEANING"),
         [
-            (name, each.state.stage, _since(each.state), each.generation, _words(each))
-            for name, each in machines.items()
+            (each.name, each.state.stage, _since(each.state), _generation(each), _words(each))
+            for each in found.hosts
         ],
     )
+
+
+def _document(each: HostOverview) -> dict[str, object]:
+    return {
+        **asdict(each.state),
+        "boot": each.boot.id if each.boot else None,
+        "runs": each.boot.system if each.boot else None,
+        "next": each.next.system.text if each.next else None,
+        "generation": each.next.number if each.next else None,
+        "held": each.held,
+        "damaged": list(each.damaged),
+    }
 
 
 def _warn_of_dnsmasq(loaded: config.Config) -> None:
@@ -90,59 +82,21 @@ def _warn_of_dnsmasq(loaded: config.Config) -> None:
         say(f"warning: dnsmasq was started {said['starts']} times since the server's start")
 
 
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """What is known of a host: its last boot, and what it boots next."""
-
-    state: State
-    boot: Boot | None
-    next: Generation | None
-    runs: Generation | None
-    held: str | None  # why
-    damaged: list[str]  # files that are its own
-
-    @property
-    def generation(self) -> str:
-        """The one that boots next, and the one that runs where that is another."""
-        if self.next is None:
-            return "-"
-        if self.boot is None or self.boot.ended_at is not None or self.runs == self.next:
-            return str(self.next.number)
-        runs = self.runs.number if self.runs is not None else "one that is gone"
-        return f"{self.next.number} (runs {runs})"
-
-
-def _machine(inventory: Inventory, host: Host, hold: Hold | None, damaged: list[str]) -> _Machine:
-    boot = inventory.boots.latest(host.name)
-    events = last_boot(inventory.boots.lately(host.name, boot.id if boot else None), boot)
-    made = inventory.deployments.generations(host.profile)
-    return _Machine(
-        state=state(events),
-        boot=boot,
-        next=next((each for each in made if each.current), None),
-        runs=running_generation(inventory, made, boot),
-        held=hold.reason if hold else None,
-        damaged=damaged,
-    )
-
-
-def running_generation(
-    inventory: Inventory, made: list[Generation], boot: Boot | None
-) -> Generation | None:
-    """The one that a boot runs, itself or as a specialisation; the one that is next if several."""
-    if boot is None or boot.ended_at is not None:
-        return None
-    for each in sorted(made, key=lambda each: not each.current):
-        if boot.view in inventory.systems.views(each.system):
-            return each
-    return None
+def _generation(each: HostOverview) -> str:
+    """The one that boots next, and the one that runs where that is another."""
+    if each.next is None:
+        return "-"
+    if not each.is_running or each.runs == each.next:
+        return str(each.next.number)
+    runs = each.runs.number if each.runs is not None else "one that is gone"
+    return f"{each.next.number} (runs {runs})"
 
 
 def _since(each: State) -> str:
     return duration(time.time() - each.since) + " ago" if each.since is not None else "-"
 
 
-def _words(each: _Machine) -> str:
+def _words(each: HostOverview) -> str:
     words = each.state.failure or each.state.meaning
     notes = [f"held: {each.held}"] if each.held else []
     notes += [f"damaged: {each.damaged[0]}"] if each.damaged else []
@@ -158,9 +112,7 @@ def timeline(host: str, config_path: Path, as_json: bool) -> None:
     loaded = config.load(config_path)
     _require_database(loaded)
     with opened(loaded) as inventory:
-        inventory.registry.require(host)
-        boot = inventory.boots.latest(host)
-        passed = steps(last_boot(inventory.boots.lately(host, boot.id if boot else None), boot))
+        passed = timeline_of(inventory, host)
     if as_json:
         click.echo(json.dumps([asdict(step) for step in passed], indent=2))
         return

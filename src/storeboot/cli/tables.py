@@ -1,19 +1,17 @@
-"""Tables and numbers for people: plain text where stdout is no terminal."""
+"""Tables and numbers for people, the same on a terminal and in a pipe."""
 
 from __future__ import annotations
 
-import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from storeboot.hosts import words
 
 _LONGEST = 4096  # characters of a cell
+_WIDEST = 100  # columns that a cell may make all the others of its column have
 
 
 def plain(text: str) -> str:
@@ -22,18 +20,29 @@ def plain(text: str) -> str:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below a head. Cells are data, whatever is in them: no markup, no escapes."""
-    rows = [[plain(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        table = Table(*head, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    for row in (head, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    """Print rows below a head. Cells are data, whatever is in them: no escapes, no line feeds.
+
+    Lines are not made to fit: a terminal that is too narrow folds them, and a store path that is
+    copied from it is whole.
+    """
+    lines = [[plain(cell) for cell in row] for row in (head, *rows)]
+    widths = [min(_WIDEST, max(map(_width, column))) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (
+            cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)
+        )
         click.echo("  ".join(cells).rstrip())
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes (UAX #11)."""
+    return sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):  # drawn over the one before
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "FW" else 1
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ import structlog
 
 from storeboot import faults
 from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
 from storeboot.errors import CommandError, StorebootError
@@ -65,7 +66,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """What a collection would do."""
 
     removals: tuple[Removal, ...]
@@ -81,12 +82,57 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a collection did."""
+class Freed:
+    """Which store paths a collection has deleted."""
 
-    freed: tuple[str, ...]
+    paths: tuple[str, ...]
     bytes: int
     alive: tuple[str, ...]  # store paths that something else holds
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection did, or would do."""
+
+    plan: CollectionPlan  # what was done of it, where something was done
+    freed: Freed | None  # None for a plan only
+
+
+def collect(
+    inventory: Inventory,
+    keep: int,
+    now: float,
+    progress: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+) -> Collection:
+    """Collect garbage; `keep` generations of each host stay besides its next boot. Blocking."""
+
+    def decided() -> Decision:
+        return _decide(inventory, keep, now)
+
+    plan = plan_collection(inventory.systems, decided())
+    if dry_run:
+        return Collection(plan, None)
+    plan = carry_out(inventory.deployments, plan, decided)
+    progress(f"asking Nix which of {len(plan.candidates)} paths are dead")
+    return Collection(plan, delete_paths(inventory.state, inventory.systems.store, plan))
+
+
+def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
+    for name, error in inventory.registry.invalid().items():
+        # Of a host that is gone everything is taken, and this one is not gone.
+        raise StorebootError(
+            f"host {name!r} is invalid: {error.message}",
+            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
+        )
+    return decide(
+        inventory.deployments,
+        inventory.registry.all(),
+        inventory.leases(now),
+        keep,
+        inventory.rollouts.promised(),
+    )
 
 
 def decide(
@@ -107,7 +153,7 @@ def decide(
     aliased = {host.name for host in known.values() if systems.config.nfs.alias and host.addresses}
     declared = (host.system for host in known.values() if host.system is not None)
     staying, removals, unread = {*declared, *promised}, list[Removal](), list[str]()
-    for host in sorted({*state.profiled(), *known}):
+    for host in sorted({*state.profiles.hosts(), *known}):
         made = deployments.generations(host)
         damages = deployments.profile(host).damages()
         unread += damages
@@ -120,18 +166,18 @@ def decide(
     generation_views = set[str]().union(*map(systems.views, staying))
     held = tuple(boot for boot in leases if boot.view not in generation_views)
     needed = generation_views | {boot.view for boot in held}
-    dropped = [] if unread else [view for view in state.views() if view not in needed]
+    dropped = [] if unread else [view for view in state.views.ids() if view not in needed]
     return Decision(
         tuple(removals), tuple(dropped), held, frozenset(needed), tuple(unread)
     )  # fmt: skip
 
 
-def plan_collection(systems: Systems, decision: Decision) -> Plan:
+def plan_collection(systems: Systems, decision: Decision) -> CollectionPlan:
     """What comes of a decision: the store paths that nobody needs then."""
     kept, unread_kept = _paths(systems, decision.needed)
     given_up, unread_dropped = _paths(systems, decision.dropped)
-    given_up |= systems.state.garbage()
-    return Plan(
+    given_up |= systems.state.garbage.get()
+    return CollectionPlan(
         removals=decision.removals,
         dropped=tuple(view for view in decision.dropped if view not in unread_dropped),
         held=decision.held,
@@ -141,22 +187,24 @@ def plan_collection(systems: Systems, decision: Decision) -> Plan:
     )
 
 
-def carry_out(deployments: Deployments, plan: Plan, decide_again: Callable[[], Decision]) -> Plan:
+def carry_out(
+    deployments: Deployments, plan: CollectionPlan, decide_again: Callable[[], Decision]
+) -> CollectionPlan:
     """Take generations, roots and what was built of them away; what was done of the plan."""
     systems = deployments.systems
     state = systems.state
-    state.set_garbage(plan.candidates)
+    state.garbage.set(plan.candidates)
     removals = _discard(deployments, plan.removals)
     faults.reach("gc.generations")
-    with state.lock(alone=True):
+    with state.locks.roots(alone=True):
         still = {*decide_again().dropped}
         dropped = tuple(view for view in plan.dropped if view in still)
         for view in dropped:
-            state.drop_view(view)
+            state.views.drop(view)
     faults.reach("gc.views")
-    forget(state.initrds, lambda system: state.is_rooted(view_id([system]).hex()))
-    forget_packs(state.packs, state.is_rooted)
-    state.forget_hot(state.is_rooted, KEPT_HOT_LISTS)
+    forget(state.initrds, lambda system: state.views.is_rooted(view_id([system]).hex()))
+    forget_packs(state.packs, state.views.is_rooted)
+    state.hot_lists.forget(state.views.is_rooted, KEPT_HOT_LISTS)
     return replace(plan, removals=removals, dropped=dropped)
 
 
@@ -173,10 +221,10 @@ def _discard(deployments: Deployments, removals: Iterable[Removal]) -> tuple[Rem
     return tuple(done)
 
 
-def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
+def delete_paths(state: StateDirectory, store: Store, plan: CollectionPlan) -> Freed:
     """Delete those candidates that Nix takes for dead, and that no other garbage refers to."""
     if not plan.deletes:
-        return Outcome((), 0, tuple(sorted(plan.candidates)))
+        return Freed((), 0, tuple(sorted(plan.candidates)))
     candidates = plan.candidates
     there = _there(store, candidates)
     dead = there & store.dead() if there else set()
@@ -192,10 +240,8 @@ def delete_paths(state: StateDirectory, store: Store, plan: Plan) -> Outcome:
             freed += some
     alive = _there(store, there - set(freed))  # Nix's own collection may have been faster
     # Dead ones that other garbage refers to can go next time.
-    state.set_garbage({path: candidates[path] for path in alive})
-    return Outcome(
-        tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive))
-    )
+    state.garbage.set({path: candidates[path] for path in alive})
+    return Freed(tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive)))
 
 
 def _there(store: Store, paths: Iterable[str]) -> set[str]:
@@ -208,7 +254,7 @@ def _paths(systems: Systems, views: Iterable[str]) -> tuple[dict[str, Registered
     unread: dict[str, str] = {}
     for view in sorted(views):
         try:
-            record = systems.state.mended_view(systems.store, view)
+            record = systems.state.views.mended(systems.store, view)
             paths |= parse_registration(record.registration) if record is not None else {}
         except (StorebootError, ValueError) as error:
             unread[view] = str(error)

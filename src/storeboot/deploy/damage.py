@@ -16,10 +16,10 @@ def damages(inventory: Inventory, hosts: Iterable[Host]) -> dict[str | None, lis
     """
     known = list(hosts)
     found: dict[str | None, list[str]] = defaultdict(list)
-    for name in {*inventory.state.profiled(), *(host.profile for host in known)}:
+    for name in {*inventory.state.profiles.hosts(), *(host.profile for host in known)}:
         owner = name if any(host.name == name for host in known) else None
         found[owner] += inventory.deployments.profile(name).damages()
-    views = inventory.state.damaged_views()
+    views = inventory.state.views.damages()
     owners = _owners(inventory, known) if views else {}
     for view, words in views.items():
         for owner in owners.get(view, {None}):

@@ -1,4 +1,7 @@
-"""Which generation a host boots: deploy, rollback, and what the configuration declares."""
+"""Which generation a host boots: deploy, rollback, and what the configuration declares.
+
+Tests of generations are in `testing.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,11 @@ from dataclasses import dataclass, replace
 from sqlalchemy import delete, insert, select
 
 from storeboot import faults, files
-from storeboot.boot.timeline import FAILED, UP
 from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import Database
 from storeboot.hosts.host import Host
-from storeboot.hosts.probations import Probation, Probations, Standing
+from storeboot.hosts.probations import Probations
 from storeboot.hosts.schema import declarations
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation, Profile
@@ -29,7 +31,7 @@ class Deployments:
     engine: Database
 
     def profile(self, host: str) -> Profile:
-        return self.systems.state.profile(self.systems.store, host)
+        return self.systems.state.profiles.of(self.systems.store, host)
 
     @property
     def probations(self) -> Probations:
@@ -89,7 +91,7 @@ class Deployments:
     def prepare(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> None:
-        """Everything that deploying needs; an error if the host could not boot the system."""
+        """Make ready all that deploying needs; StorebootError if the host could not boot it."""
         assignment = self.systems.prepare(self.systems.booted(host, system), host, progress)
         self.systems.plan(host, assignment).command_line(url)  # too long is an error now
         faults.reach("deploy.prepared")
@@ -97,166 +99,29 @@ class Deployments:
     def deploy(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> int:
-        """Make the system the host's next boot; the number of its generation.
+        """Make the system the host's next boot; return the number of its generation.
 
         Until the last step, the switch of a symlink, the host boots what it did before. All that
         the generation needs is on disk before that, and the switch is on disk when this returns.
         """
         self.prepare(host, system, url, progress)
-        with self._deciding(host.name), files.reported(f"host {host.name} is not given it"):
-            self._root(host, system)
+        with self.deciding(host.name), files.reported(f"host {host.name} is not given it"):
+            self.root(host, system)
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")
             self.probations.drop(host.name)
         return number
 
-    def test(
-        self,
-        host: Host,
-        system: StorePath,
-        url: str,
-        progress: Callable[[str], None],
-        *,
-        seconds: float,
-        confirms: bool,
-    ) -> int:
-        """Let one boot try the system; the number of its generation.
-
-        The profile stays at the generation before.
-        """  # fmt: skip
-        self.fallback(host, system)  # said before anything is built
-        self.prepare(host, system, url, progress)
-        profile = self.profile(host.name)
-        with self._deciding(host.name), files.reported(f"host {host.name} is not given it"):
-            previous = self.fallback(host, system)
-            self._root(host, system)
-            # Written down first: from here on it decides, wherever nix-env leaves the profile.
-            test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
-            self.probations.begin(test)
-            faults.reach("test.begun")
-            profile.set(system)
-            faults.reach("test.added")
-            profile.switch(previous)
-        return test.generation
-
-    def fallback(self, host: Host, system: StorePath) -> int:
-        """The generation that is booted again if a test of the system fails; an error for none."""
-        other = self.probations.open(host.name)
-        previous = other.previous if other else self.profile(host.name).current_number()
-        if previous is None:
-            raise StorebootError(
-                f"host {host.name!r} has no generation to fall back to",
-                f"deploy one without --test first: storeboot deploy {host.name} SYSTEM",
-            )
-        if self.profile(host.name).system(previous) == system:
-            raise StorebootError(
-                f"{system} is what host {host.name!r} boots already", "there is nothing to test"
-            )
-        return previous
-
     @contextmanager
-    def _deciding(self, host: str) -> Iterator[None]:
-        """Alone with one host's generations, and no root is taken away meanwhile."""
-        with self.systems.state.lock(), self.systems.state.host_lock(host):
+    def deciding(self, host: str) -> Iterator[None]:
+        """Be alone with one host's generations, while no root is taken away."""
+        with self.systems.state.locks.roots(), self.systems.state.locks.host(host):
             yield
 
-    def _root(self, host: Host, system: StorePath) -> None:
-        """Should its view be gone since it was made ready."""
+    def root(self, host: Host, system: StorePath) -> None:
+        """Root what the host boots of a system; its view may be gone since it was made ready."""
         state, store = self.systems.state, self.systems.store
-        state.add_view(store, self.systems.booted(host, system))
-
-    def confirm(self, host: Host, *, dry_run: bool = False) -> int:
-        """Make the generation that has passed its test the host's next boot from now on."""
-        with self._deciding(host.name):
-            probation = self.probations.open(host.name)
-            if probation is None or probation.standing is not Standing.PASSED:
-                stands = f"is {probation.standing}" if probation else "is not there"
-                raise StorebootError(
-                    f"host {host.name!r} has no test to confirm: it {stands}",
-                    f"see storeboot generations {host.name}",
-                )
-            if not dry_run:
-                self._accept(probation)
-        return probation.generation
-
-    def _accept(self, probation: Probation) -> None:
-        """The profile first: should this be killed between the two, the next one does it again."""
-        self.profile(probation.host).switch(probation.generation)
-        self.probations.pass_on(probation, Standing.CONFIRMED)
-
-    def take_back(self, host: str, generation: int) -> bool:
-        """Whether the host's test of a generation had not begun, and is none any more."""
-        with self._deciding(host):
-            test = self.probations.open(host)
-            if test is None or test.generation != generation:
-                return False
-            return test.standing is Standing.PENDING and self.probations.pass_on(
-                test, Standing.DROPPED
-            )
-
-    def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
-        """The boot of a test, or one that says that the test's boot is over."""
-        if self.probations.open(host) is None:
-            return
-        with self._deciding(host):
-            self._boot_began(host, boot, view, now)
-
-    def _boot_began(self, host: str, boot: str, view: str, now: float) -> None:
-        probation = self.probations.open(host)
-        if probation is None:
-            return
-        system = self.profile(host).system(probation.generation)
-        is_its = system is not None and view in self.systems.views(system)
-        match probation.standing:
-            case Standing.PENDING if is_its:
-                self.probations.pass_on(probation, Standing.RUNNING, boot=boot, began_at=now)
-            case Standing.RUNNING if probation.boot != boot:
-                self._fail(probation, "the machine booted again before it reached multi-user")
-            case _:
-                pass
-
-    def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
-        """A boot says that it is up, or why it failed."""
-        if stage not in (UP, FAILED) or self.probations.open(host) is None:
-            return
-        with self._deciding(host):
-            probation = self.probations.open(host)
-            if probation is None or probation.boot != boot:
-                return
-            if probation.standing is not Standing.RUNNING:
-                return
-            if stage == UP:
-                self.probations.pass_on(probation, Standing.PASSED)
-                faults.reach("test.passed")
-            else:
-                self._fail(probation, detail)
-            confirms = probation.confirms
-        if stage == UP and confirms:
-            self.settle(host, now=0.0)
-
-    def unsettled(self, now: float) -> list[Probation]:
-        """Tests that time has decided, or that were to confirm themselves."""
-        return [each for each in self.probations.all_open() if each.overdue(now) or each.confirmed]
-
-    def settle(self, host: str, *, now: float) -> Probation | None:
-        """Fail the host's test if its boot is overdue; confirm it if it has passed and may.
-
-        Returns it if it was failed.
-        """
-        with self._deciding(host):
-            probation = self.probations.open(host)
-            if probation is not None and probation.confirmed:
-                self._accept(probation)
-            elif probation is not None and probation.overdue(now):
-                self._fail(probation, f"no multi-user within {probation.seconds:.0f} s")
-                return probation
-        return None
-
-    def _fail(self, probation: Probation, reason: str) -> None:
-        profile = self.profile(probation.host)
-        if profile.current_number() != probation.previous:  # `test` was killed on its way
-            profile.switch(probation.previous)
-        self.probations.pass_on(probation, Standing.FAILED, reason=reason)
+        state.views.add(store, self.systems.booted(host, system))
 
     def declare(self, host: Host, url: str, progress: Callable[[str], None]) -> bool:
         """Deploy what the configuration gives a host, once for each change of it there; whether so.
@@ -304,7 +169,7 @@ class Deployments:
 
     def forget(self, host: str) -> None:
         """A host that is removed: generations and tests; what they held is for the next gc."""
-        with self._deciding(host), files.reported(f"the generations of host {host} stay"):
+        with self.deciding(host), files.reported(f"the generations of host {host} stay"):
             self.probations.forget(host)
             self.profile(host).forget()
 
@@ -314,7 +179,7 @@ class Deployments:
         Of a host that is gone all goes if the current one is among them. Returns those deleted.
         """
         going, profile = set(numbers), self.profile(host)
-        with self._deciding(host), files.reported(f"the generations of host {host} stay"):
+        with self.deciding(host), files.reported(f"the generations of host {host} stay"):
             if is_gone and profile.current_number() in {None, *going}:
                 profile.forget()
             else:
@@ -326,6 +191,6 @@ class Deployments:
     def switch(self, host: Host, generation: Generation) -> None:
         """Make a generation that is there the host's next boot."""
         self.systems.prepare(self.systems.booted(host, generation.system), host)
-        with self._deciding(host.name), files.reported(f"host {host.name} is not switched"):
+        with self.deciding(host.name), files.reported(f"host {host.name} is not switched"):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)

@@ -10,8 +10,10 @@ from storeboot import files
 from storeboot.config import Config
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.rollouts import Rollouts
-from storeboot.deploy.state import StateDirectory
+from storeboot.deploy.state import StateDirectory, make_state_directory
 from storeboot.deploy.systems import Systems
+from storeboot.deploy.testing import GenerationTests
+from storeboot.deploy.tidying import restrict_database
 from storeboot.deploy.unrecorded import unrecorded_views
 from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.database import COMMAND_SECONDS, Database, database_url, open_database
@@ -39,6 +41,7 @@ class Inventory:
     orders: Orders
     holds: Holds
     deployments: Deployments
+    tests: GenerationTests
     rollouts: Rollouts
 
     @property
@@ -81,12 +84,12 @@ class Inventory:
         that they are there.
         """
         views = sorted(unrecorded_views(self.state.path))
-        until = self.state.served_until()
+        until = self.state.serving.until()
         recorded = self.boots.leases(now if until is None else min(now, until), self.lease)
         return [*recorded, *(self._unrecorded(view, now) for view in views)]
 
     def _unrecorded(self, view: str, now: float) -> Boot:
-        toplevel = self.state.toplevel(view)
+        toplevel = self.state.views.toplevel(view)
         return Boot(
             id="not recorded yet", host="a machine", view=view,
             system=toplevel.text if toplevel is not None else view, nonce="",
@@ -95,20 +98,21 @@ class Inventory:
 
     def resume(self, now: float) -> None:
         """The server is up again: leases go on from where they stood."""
-        until = self.state.served_until()
+        until = self.state.serving.until()
         down = max(0.0, now - until) if until is not None else 0.0
         if until is not None and down:
             self.boots.prolong(down, until - self.lease)
-        self.state.serves()
+        self.state.serving.note()
         self.rollouts.resume(now, down)
 
 
 def make_inventory(config: Config, database: Database) -> Inventory:
-    """Opens nothing but the state directory; the database may be away."""
+    """Read the key of a state directory that is there; the database may be away."""
     state = StateDirectory(config.server.state_directory)
-    state.restrict_database()
-    systems = Systems(config, state, Store(config.store.root), state.key())
+    restrict_database(state.path)
+    systems = Systems(config, state, Store(config.store.root), state.server_key.get())
     deployments = Deployments(systems, database)
+    tests = GenerationTests(deployments)
     registry, boots = Registry(config, database), Boots(database)
     orders, holds = Orders(database), Holds(database)
     table, url = RolloutTable(database), boot_url(config)
@@ -122,7 +126,8 @@ def make_inventory(config: Config, database: Database) -> Inventory:
         orders=orders,
         holds=holds,
         deployments=deployments,
-        rollouts=Rollouts(table, deployments, registry, boots, orders, holds, url),
+        tests=tests,
+        rollouts=Rollouts(table, tests, registry, boots, orders, holds, url),
     )
 
 
@@ -134,7 +139,7 @@ def boot_url(config: Config, local: str = "") -> str:
 @contextmanager
 def opened(config: Config, seconds: float = COMMAND_SECONDS) -> Iterator[Inventory]:
     """For a command; no transaction takes longer than `seconds`."""
-    StateDirectory(config.server.state_directory)  # SQLite needs the directory
+    make_state_directory(config.server.state_directory)  # SQLite needs the directory
     database = open_database(database_url(config), seconds)
     try:
         yield make_inventory(config, database)

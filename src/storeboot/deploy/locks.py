@@ -6,7 +6,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from storeboot.errors import StorebootError
@@ -16,6 +17,31 @@ PATIENCE = 60.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds between two tries
 _SAME_USER = "run commands as the user that `storeboot serve` runs as"
 _PROC_LOCKS = Path("/proc/locks")
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """The locks of a state directory. Each method waits for its lock for `seconds` at most."""
+
+    state: Path
+
+    def roots(
+        self, *, alone: bool = False, seconds: float = PATIENCE
+    ) -> AbstractContextManager[None]:
+        """Hold garbage collection roots as they are.
+
+        Whoever makes roots or relies on them holds this together with others; whoever takes them
+        away, alone, and only for as long as it takes to decide which.
+        """
+        return locked(self.state / "lock", "the state directory", alone=alone, seconds=seconds)
+
+    def host(self, host: str, seconds: float = PATIENCE) -> AbstractContextManager[None]:
+        """Be alone with one host's generations, to look at them and change them."""
+        return locked(self.state / "locks" / host, f"host {host}", seconds=seconds)
+
+    def rollouts(self, seconds: float = PATIENCE) -> AbstractContextManager[None]:
+        """Be the one that carries rollouts on."""
+        return locked(self.state / "rollouts", "what rollouts do", seconds=seconds)
 
 
 @contextmanager

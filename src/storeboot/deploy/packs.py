@@ -7,8 +7,10 @@ and packs are built again once in a while only.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +39,25 @@ PAUSES = (0.0, 60.0, 600.0)
 PATIENCE = 120.0  # seconds that a boot to learn from waits for another one's pack to be built
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePart:
+    """What a pack has of one store path."""
+
+    name: str
+    files: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PackOverview:
+    """What is known of a view's packs."""
+
+    view: str
+    built: Pack | None  # the newest
+    hot: tuple[bytes, ...]  # the files that the next one has with their data
+    packages: tuple[PackagePart, ...]  # of these, the largest first
 
 
 @dataclass(slots=True)
@@ -92,13 +113,25 @@ class Packs:
         """The files that the next pack of a view has with their data."""
         return choose(self.store, self.hot(view), self.section.hot_size << 20, MAX_DOUBTED)
 
+    def overview(self, view: ViewRecord) -> PackOverview:
+        """Look at the newest pack of a view, and at what the next one has. Blocking."""
+        chosen = tuple(sorted(self.choose(view)))
+        sizes, files = Counter[str](), Counter[str]()
+        for path in chosen:
+            package = path.partition(b"/")[0].decode()
+            sizes[package] += (self.store.directory / os.fsdecode(path)).lstat().st_size
+            files[package] += 1
+        packages = (PackagePart(name, files[name], size) for name, size in sizes.most_common())
+        built = newest(self.state.packs, view.view_id)
+        return PackOverview(view.view_id, built, chosen, tuple(packages))
+
     def hot(self, view: ViewRecord) -> HotList:
         """What boots of the view have read, or of the one most like it, or what one may guess."""
-        own = self.state.hot(view.view_id)
+        own = self.state.hot_lists.get(view.view_id)
         if own is not None:
             return own
         names = [path.rpartition("/")[2].encode() for path in view.paths]
-        others = (other.for_closure(names) for other in self.state.hot_lists())
+        others = (other.for_closure(names) for other in self.state.hot_lists.all())
         best = max(others, key=lambda hot: len(hot.files), default=HotList())
         if best.files:
             return best
@@ -124,7 +157,7 @@ class Packs:
             resident = resident & had
         with self._alone():
             hot = self.hot(view).with_boot(own, had, resident, by)
-            self.state.set_hot(view.view_id, hot)
+            self.state.hot_lists.set(view.view_id, hot)
             if self._is_outdated(view):
                 self.due[view.view_id] = view
         self.catch_up()
@@ -139,7 +172,7 @@ class Packs:
                 if self.due.pop(identity, None) is None:
                     continue  # another thread was faster
                 self.rebuilt[identity] = (count + 1, self.clock())
-                if self.state.is_rooted(identity):
+                if self.state.views.is_rooted(identity):
                     self.prepare(view, lambda _text: None)
 
     @contextmanager

@@ -14,14 +14,15 @@ import structlog
 
 from storeboot import faults
 from storeboot.deploy.deployments import Deployments
+from storeboot.deploy.testing import GenerationTests
 from storeboot.errors import StorebootError
 from storeboot.hosts.boots import Boot, Boots
 from storeboot.hosts.holds import Holds
 from storeboot.hosts.host import Host
 from storeboot.hosts.orders import Orders
-from storeboot.hosts.probations import Standing as Verdict
+from storeboot.hosts.probations import Standing
 from storeboot.hosts.registry import Registry
-from storeboot.hosts.rollouts import Member, Part, Rollout, RolloutTable, Standing
+from storeboot.hosts.rollouts import Member, MemberStanding, Rollout, RolloutStanding, RolloutTable
 from storeboot.nix.store import StorePath
 
 log = structlog.get_logger()
@@ -36,12 +37,16 @@ class Rollouts:
     """All decisions are taken alone, by whichever process."""
 
     table: RolloutTable
-    deployments: Deployments
+    tests: GenerationTests
     registry: Registry
     boots: Boots
     orders: Orders
     holds: Holds
     url: str
+
+    @property
+    def deployments(self) -> Deployments:
+        return self.tests.deployments
 
     def begin(self, rollout: Rollout, hosts: Iterable[Host], progress: Progress) -> int:
         """Its id. Nothing has begun if the system cannot be booted by every one of the hosts."""
@@ -50,9 +55,8 @@ class Rollouts:
         for host in chosen:
             self.deployments.prepare(host, system, self.url, progress)
         systems = self.deployments.systems
-        with systems.state.lock():
-            systems.state.add_view(systems.store, system)
-        with systems.state.rollout_lock():
+        systems.rooted(system)
+        with systems.state.locks.rollouts():
             number = self.table.begin(rollout, [host.name for host in chosen])
             for member in self.table.members(number):
                 self._begin_with_nothing(member, system)
@@ -62,11 +66,11 @@ class Rollouts:
         """A host that boots it already is done; one with nothing to fall back to is given it."""
         settled = self.deployments.settled(member.host)
         if settled == system:
-            self.table.change(member, Part.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="boots it already")
         elif settled is None and self.holds.get(member.host) is None:
             host = self.registry.require(member.host)
             self.deployments.deploy(host, system, self.url, lambda _text: None)
-            self.table.change(member, Part.DONE, reason="has it as its first generation")
+            self.table.change(member, MemberStanding.DONE, reason="has it as its first generation")
 
     def promised(self) -> list[StorePath]:
         """Systems that hosts may still get; they are kept from garbage collection."""
@@ -77,10 +81,14 @@ class Rollouts:
         number = self.table.waiting_for(host)
         if number is None:
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             rollout = self.table.get(number)
             members = self.table.members(number)
-            own = [each for each in members if each.host == host and each.standing is Part.WAITING]
+            own = [
+                each
+                for each in members
+                if each.host == host and each.standing is MemberStanding.WAITING
+            ]
             if rollout is not None and own and self._free(rollout, members):
                 self._try(rollout, own[0], now)
 
@@ -88,7 +96,7 @@ class Rollouts:
         """See what has become of those that try, stop where too many failed, ask the next ones."""
         if not self.table.active():
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 self._advance(rollout, now)
 
@@ -97,44 +105,48 @@ class Rollouts:
 
         The `down` seconds without a server are nobody's fault.
         """
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
-                    if member.standing is Part.TRYING and member.since is not None:
-                        self.table.change(member, Part.TRYING, since=member.since + down)
+                    if member.standing is MemberStanding.TRYING and member.since is not None:
+                        self.table.change(member, MemberStanding.TRYING, since=member.since + down)
                     test = self.deployments.probations.open(member.host)
-                    if member.standing is not Part.WAITING or test is None:
+                    if member.standing is not MemberStanding.WAITING or test is None:
                         continue
                     tried = self.deployments.profile(member.host).system(test.generation)
                     if tried is not None and tried.text == rollout.system:
                         self.table.change(
-                            member, Part.TRYING, generation=test.generation, since=now
+                            member, MemberStanding.TRYING, generation=test.generation, since=now
                         )
 
     def _advance(self, rollout: Rollout, now: float) -> None:
         for member in self.table.members(rollout.id):
-            if member.standing is Part.TRYING:
+            if member.standing is MemberStanding.TRYING:
                 self._look(rollout, member, now)
-        if rollout.standing is not Standing.RUNNING:
+        if rollout.standing is not RolloutStanding.RUNNING:
             return
         members = self.table.members(rollout.id)
-        failed = [each for each in members if each.standing is Part.FAILED]
+        failed = [each for each in members if each.standing is MemberStanding.FAILED]
         if len(failed) >= rollout.max_failures:
             self._stop(rollout, f"{failed[-1].host}: {_first_line(failed[-1].reason)}")
         elif not any(each.standing.is_open for each in members):
-            self.table.end(rollout.id, Standing.DONE)
+            self.table.end(rollout.id, RolloutStanding.DONE)
             log.info("rollout.done", rollout=rollout.id, system=rollout.system)
         elif rollout.word is not None:
             self._ask(rollout, members, now)
 
     def _free(self, rollout: Rollout, members: list[Member]) -> int:
-        return rollout.batch - sum(each.standing is Part.TRYING for each in members)
+        return rollout.batch - sum(each.standing is MemberStanding.TRYING for each in members)
 
     def _ask(self, rollout: Rollout, members: list[Member], now: float) -> None:
         assert rollout.word is not None
         free = self._free(rollout, members)
         for member in members:
-            boot = self._running(member.host, now) if member.standing is Part.WAITING else None
+            boot = (
+                self._running(member.host, now)
+                if member.standing is MemberStanding.WAITING
+                else None
+            )
             if free < 1 or boot is None or member.asked == boot.id:
                 continue
             if self._try(rollout, member, now, boot.id):
@@ -150,40 +162,40 @@ class Rollouts:
     def _try(self, rollout: Rollout, member: Member, now: float, asked: str | None = None) -> bool:
         host = self.registry.get(member.host)
         if host is None:
-            self.table.change(member, Part.LEFT, reason="the host was removed")
+            self.table.change(member, MemberStanding.LEFT, reason="the host was removed")
             return False
         if self.holds.get(host.name) is not None:
             return False
         if self.deployments.settled(host.name) == StorePath(rollout.system):
-            self.table.change(member, Part.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="boots it already")
             return False
         try:
-            generation = self.deployments.test(
+            generation = self.tests.begin(
                 host, StorePath(rollout.system), self.url, lambda _text: None,
                 seconds=rollout.seconds, confirms=True,
             )  # fmt: skip
         except StorebootError as error:
-            self.table.change(member, Part.FAILED, reason=error.message)
+            self.table.change(member, MemberStanding.FAILED, reason=error.message)
             return False
         faults.reach("rollout.given")
         changes = {"generation": generation, "since": now, "asked": asked}
-        if not self.table.change(member, Part.TRYING, reason="", **changes):
-            self.deployments.take_back(host.name, generation)
+        if not self.table.change(member, MemberStanding.TRYING, reason="", **changes):
+            self.tests.take_back(host.name, generation)
             return False
         log.info("rollout.tries", rollout=rollout.id, host=host.name, asked=asked is not None)
         return True
 
     def _look(self, rollout: Rollout, member: Member, now: float) -> None:
         test = self.deployments.probations.of(member.host).get(member.generation or 0)
-        match test.standing if test is not None else Verdict.DROPPED:
-            case Verdict.CONFIRMED:
-                self.table.change(member, Part.DONE)
-            case Verdict.FAILED:
+        match test.standing if test is not None else Standing.DROPPED:
+            case Standing.CONFIRMED:
+                self.table.change(member, MemberStanding.DONE)
+            case Standing.FAILED:
                 assert test is not None
-                self.table.change(member, Part.FAILED, reason=test.reason)
-            case Verdict.DROPPED:
-                self.table.change(member, Part.LEFT, reason=BETWEEN)
-            case Verdict.PENDING:
+                self.table.change(member, MemberStanding.FAILED, reason=test.reason)
+            case Standing.DROPPED:
+                self.table.change(member, MemberStanding.LEFT, reason=BETWEEN)
+            case Standing.PENDING:
                 self._wait(rollout, member, now - (member.since or now))
             case _:
                 pass
@@ -195,81 +207,83 @@ class Rollouts:
         boot = self.boots.get(member.asked) if member.asked else None
         if boot is not None and (boot.ended_at is not None or not self._spoke(boot, member)):
             late = f"did not begin to boot within {rollout.seconds:.0f} s"
-            self._take_back(member, Part.FAILED, f"was asked to restart, and {late}")
+            self._take_back(member, MemberStanding.FAILED, f"was asked to restart, and {late}")
         else:
-            self._take_back(member, Part.WAITING, "did not go down" if boot else "did not boot")
+            self._take_back(
+                member, MemberStanding.WAITING, "did not go down" if boot else "did not boot"
+            )
 
     def _spoke(self, boot: Boot, member: Member) -> bool:
         """Whether the machine was heard of since it was asked, and some time after that."""
         return boot.seen_at > (member.since or 0.0) + ALIVE_SECONDS
 
-    def _take_back(self, member: Member, standing: Part, reason: str) -> None:
+    def _take_back(self, member: Member, standing: MemberStanding, reason: str) -> None:
         # Who has not heard the order may be asked again.
         unheard = member.asked is not None and self.orders.revoke(member.asked)
         asked = None if unheard else member.asked
-        if self.deployments.take_back(member.host, member.generation or 0):
+        if self.tests.take_back(member.host, member.generation or 0):
             self.table.change(member, standing, reason=reason, asked=asked)
 
     def refused(self, boot: str, reason: str) -> None:
         """A machine that was asked says no: it gets the system when it boots by itself."""
         if self.table.asked(boot) is None:
             return
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             member = self.table.asked(boot)
             if member is not None:
-                self._take_back(member, Part.WAITING, reason)
+                self._take_back(member, MemberStanding.WAITING, reason)
 
     def hold(self, host: str, reason: str, now: float) -> None:
         """Hold a host: what it was given and has not begun is taken back."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self.holds.hold(host, reason, now)
-            self._free_of_rollouts(host, Part.WAITING, f"held: {reason}")
+            self._free_of_rollouts(host, MemberStanding.WAITING, f"held: {reason}")
             test = self.deployments.probations.open(host)
             if test is not None:
-                self.deployments.take_back(host, test.generation)
+                self.tests.take_back(host, test.generation)
 
     def release(self, host: str) -> bool:
         """Whether it was held; it waits for its turn again."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
-                    if member.host == host and member.standing is Part.WAITING:
-                        self.table.change(member, Part.WAITING, reason="")
+                    if member.host == host and member.standing is MemberStanding.WAITING:
+                        self.table.change(member, MemberStanding.WAITING, reason="")
             return self.holds.release(host)
 
     def take_over(self, host: str) -> None:
         """A command decides what the host boots: not while it is held, and no rollout then."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self.holds.refuse(host)
-            self._free_of_rollouts(host, Part.LEFT, BETWEEN)
+            self._free_of_rollouts(host, MemberStanding.LEFT, BETWEEN)
 
     def forget(self, host: str) -> None:
         """A host that is removed."""
-        with self.deployments.systems.state.rollout_lock():
-            self._free_of_rollouts(host, Part.LEFT, "the host was removed")
+        with self.deployments.systems.state.locks.rollouts():
+            self._free_of_rollouts(host, MemberStanding.LEFT, "the host was removed")
             self.holds.release(host)
 
-    def _free_of_rollouts(self, host: str, standing: Part, reason: str) -> None:
+    def _free_of_rollouts(self, host: str, standing: MemberStanding, reason: str) -> None:
         for rollout in self.table.active():
             for member in self.table.members(rollout.id):
-                if member.host == host and member.standing is Part.TRYING:
+                if member.host == host and member.standing is MemberStanding.TRYING:
                     self._take_back(member, standing, reason)
-        if standing is Part.LEFT:
+        if standing is MemberStanding.LEFT:
             self.table.leave(host, reason)
 
     def stop(self, rollout: Rollout, reason: str) -> None:
         """Nobody gets it any more; boots that have begun are decided by their tests."""
-        with self.deployments.systems.state.rollout_lock():
+        with self.deployments.systems.state.locks.rollouts():
             self._stop(rollout, reason)
 
     def _stop(self, rollout: Rollout, reason: str) -> None:
-        self.table.end(rollout.id, Standing.STOPPED, reason)
+        self.table.end(rollout.id, RolloutStanding.STOPPED, reason)
         why = "the rollout was stopped"
         for member in self.table.members(rollout.id):
-            if member.standing is Part.TRYING:
-                self._take_back(member, Part.LEFT, why)
-            elif member.standing is Part.WAITING:
-                self.table.change(member, Part.LEFT, reason=why)
+            if member.standing is MemberStanding.TRYING:
+                self._take_back(member, MemberStanding.LEFT, why)
+            elif member.standing is MemberStanding.WAITING:
+                self.table.change(member, MemberStanding.LEFT, reason=why)
         log.warning("rollout.stopped", rollout=rollout.id, reason=reason)
 
 

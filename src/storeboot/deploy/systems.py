@@ -15,6 +15,7 @@ from storeboot.boot.plan import Plan, make_plan
 from storeboot.config import Config
 from storeboot.deploy.packs import Packs
 from storeboot.deploy.state import StateDirectory, ViewRecord
+from storeboot.deploy.tidying import tidy
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import Initrd, build, own
@@ -61,8 +62,7 @@ class Systems:
             return None
         if host is None:
             return Needs(drivers)
-        disk = host.overlay_label is not None or host.persist_label is not None
-        return Needs(host.drivers or drivers, disk=disk, zram=host.zram is not None)
+        return Needs(host.drivers or drivers, **dict.fromkeys(host.modules(), True))
 
     def prepare(
         self,
@@ -104,13 +104,17 @@ class Systems:
         for trait in system.traits:
             log.info("system.trait", system=str(toplevel), name=trait.name,
                      treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
-        with self.state.lock():
-            view = self.state.add_view(self.store, toplevel)
+        view = self.rooted(toplevel)
         initrd = own(system) if needs is None else self._build(system, needs, progress)
         self._pack_for(host, view, progress)
         self._database_for(view)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def rooted(self, toplevel: StorePath) -> ViewRecord:
+        """Return the view of a system; root it and write it down if it is not there. Blocking."""
+        with self.state.locks.roots():
+            return self.state.views.add(self.store, toplevel)
 
     def _build(self, system: System, needs: Needs, progress: Callable[[str], None]) -> Initrd:
         initrds = self.config.initrd
@@ -131,7 +135,7 @@ class Systems:
     def _database_for(self, view: ViewRecord) -> None:
         """Machines can do without: their own Nix makes it then, after they are up."""
         try:
-            self.state.database(view)
+            self.state.views.database(view)
         except (StorebootError, OSError) as error:
             log.error("nix.no_database", view=view.view_id, reason=str(error))
 
@@ -144,7 +148,7 @@ class Systems:
         found = self.ready.get((toplevel, needs))
         if found is None:
             return None
-        if self.state.is_rooted(found.view.view_id) and found.initrd.is_whole():
+        if self.state.views.is_rooted(found.view.view_id) and found.initrd.is_whole():
             return found
         self.ready.pop((toplevel, needs), None)
         return None
@@ -165,19 +169,19 @@ class Systems:
         """The system of a view that is rooted, whoever rooted it."""
         for (toplevel, _), assignment in list(self.ready.items()):
             if assignment.view.view_id == view:
-                return toplevel if self.state.is_rooted(view) else None
-        return self.state.toplevel(view)
+                return toplevel if self.state.views.is_rooted(view) else None
+        return self.state.views.toplevel(view)
 
     def mend(self) -> None:
         """What a server does at its start: clean up the state directory, and make views again whose
         files are damaged or lost, because machines may run them. What is wrong stops nothing."""
         try:
-            self.state.clean_up()
+            tidy(self.state.path)
         except OSError as error:
             log.error("state.not_cleaned_up", reason=str(error))
-        for view in sorted(self.state.damaged_views(lost=True)):
+        for view in sorted(self.state.views.damages(lost=True)):
             try:
-                self.state.mended_view(self.store, view)
+                self.state.views.mended(self.store, view)
             except StorebootError as error:
                 log.error("view.damaged", view=view, reason=error.message, hint=error.hint)
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ class Views:
             raise DamagedError(f"{file} is damaged", _FROM_COPY) from None
 
     def mended(self, store: Store, identity: str) -> ViewRecord | None:
-        """The same; one that is damaged or lost is made again from its root. Blocking."""
+        """Do the same as `get`; make one that is damaged or lost again from its root. Blocking."""
         try:
             found = self.get(identity)
         except DamagedError as error:
@@ -114,6 +113,11 @@ class Views:
         names = (file.name for file in self._roots.iterdir())
         return sorted(name for name in names if _ID.fullmatch(name) and self.is_rooted(name))
 
+    def are_any(self) -> bool:
+        """Whether there is one, or was one, or is about to be."""
+        places = (self._roots, self._descriptions)
+        return any(next(place.iterdir(), None) for place in places)
+
     def is_rooted(self, identity: str) -> bool:
         return self._root(identity).is_symlink()
 
@@ -135,22 +139,29 @@ class Views:
         faults.reach("view.unwritten")
         files.remove(self._root(identity), durable=False)
 
-    def damages(self, *, lost: bool = False) -> Iterator[tuple[str, str]]:
-        """The views whose files are no good, each with what is wrong.
+    def damages(self, *, lost: bool = False) -> dict[str, str]:
+        """Return what is wrong with the files of views, by the view's id.
 
         With those that are lost only if that is asked for: where a root is good, its view's file is
         about to be written, or is made again at the next start.
         """
-        known = {file.stem for file in self._descriptions.glob("*.json")}
-        for identity in sorted({name for name in known if _ID.fullmatch(name)} | {*self.ids()}):
-            file = self._description(identity)
-            try:
-                if not _is_whole(identity, file.read_bytes()):
-                    yield identity, f"{file} is damaged"
-            except OSError as error:
-                is_lost = isinstance(error, FileNotFoundError)
-                if lost or not is_lost or self.toplevel(identity) is None:
-                    yield identity, f"{file} cannot be read: {error.strerror}"
+        known = {
+            file.stem for file in self._descriptions.glob("*.json") if _ID.fullmatch(file.stem)
+        }
+        words = {
+            identity: self._damage(identity, lost) for identity in sorted({*known, *self.ids()})
+        }
+        return {identity: each for identity, each in words.items() if each is not None}
+
+    def _damage(self, identity: str, lost: bool) -> str | None:
+        file = self._description(identity)
+        try:
+            return None if _is_whole(identity, file.read_bytes()) else f"{file} is damaged"
+        except OSError as error:
+            is_lost = isinstance(error, FileNotFoundError)
+            if is_lost and not lost and self.toplevel(identity) is not None:
+                return None
+            return f"{file} cannot be read: {error.strerror}"
 
     def database(self, view: ViewRecord) -> Path:
         """A view's paths as Nix on the machine knows them, gzipped; made at the first call, and

@@ -6,7 +6,8 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-ADDRESS, FIRMWARE = "address", "firmware"
+from storeboot.protocol.stages import Stage
+
 _REMEMBERED = 4096  # requests, and addresses
 _LINE = re.compile(r"dnsmasq(?:-dhcp|-tftp)?(?:\[\d+\])?: (.*)")
 _VENDOR = re.compile(r"(\d+) vendor class: (.*)")
@@ -48,7 +49,7 @@ class Journal:
         elif (proxied := _PROXIED.match(said)) is not None:
             return self._of_firmware(proxied[1], proxied[3], proxied[2] or "")
         elif (sent := _SENT.match(said)) is not None and sent[2] in self._macs:
-            return Seen(self._macs[sent[2]], FIRMWARE, sent[1].rpartition("/")[2])
+            return Seen(self._macs[sent[2]], Stage.FIRMWARE, sent[1].rpartition("/")[2])
         return None
 
     def _of_firmware(self, transaction: str, mac: str, address: str) -> Seen | None:
@@ -56,7 +57,7 @@ class Journal:
         kind = self._kinds.get(transaction, "")
         if not kind.startswith(_FIRMWARE):
             return None
-        return Seen(mac, ADDRESS, f"{address} {kind}".strip())
+        return Seen(mac, Stage.ADDRESS, f"{address} {kind}".strip())
 
 
 def _remember(table: OrderedDict[str, str], key: str, value: str) -> None:

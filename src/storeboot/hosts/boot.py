@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storeboot.protocol.stages import Source, Stage
+
 SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it still runs
-# Stages that decide something: a test, a lease, an order.
-UP = "multi-user"
-FAILED = "failed"
-DOWN = "shutdown"
-REFUSED = "refused"
-DECISIVE = frozenset({UP, FAILED, DOWN, REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Boot:
         One that was superseded and still speaks is a running machine that somebody else has
         started a boot in the name of; it gets a while to do so.
         """
-        if self.seen_at <= now - lease or self.ended_by == "shutdown":
+        if self.seen_at <= now - lease or self.ended_by == Stage.SHUTDOWN:
             return False
         if self.ended_at is None or self.seen_at > self.ended_at:
             return True
@@ -58,4 +54,4 @@ class Event:
     @property
     def is_machines(self) -> bool:
         """Whether the machine itself has said so, with the key of its boot."""
-        return self.boot is not None and self.source in ("initrd", "agent")
+        return self.boot is not None and self.source in (Source.INITRD, Source.AGENT)

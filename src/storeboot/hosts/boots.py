@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Row, and_, delete, false, func, or_, select, union, update
+from sqlalchemy import and_, delete, false, func, or_, select, union, update
 
-from storeboot.hosts import records
+from storeboot.hosts import records, rows
 from storeboot.hosts.boot import SUPERSEDED, Boot, Event
 from storeboot.hosts.database import Database
 from storeboot.hosts.host import MAX_BASE
-from storeboot.hosts.records import to_boot
 from storeboot.hosts.schema import boots, events
+from storeboot.protocol.stages import Stage
 
 __all__ = ["Boot", "Boots", "Event"]
 
@@ -32,8 +32,7 @@ class Boots:
 
     def by_nonce(self, nonce: str) -> Boot | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(boots).where(boots.c.nonce == nonce)).first()
-        return to_boot(row) if row is not None else None
+            return rows.first(connection, Boot, select(boots).where(boots.c.nonce == nonce))
 
     def hosts(self) -> set[str]:
         """Names under which a boot has begun."""
@@ -47,7 +46,7 @@ class Boots:
         are forgotten first.
         """
         of_guests = and_(boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}"), boots.c.host != host)
-        silent_since = or_(boots.c.ended_by == "shutdown", boots.c.seen_at <= boots.c.ended_at)
+        silent_since = or_(boots.c.ended_by == Stage.SHUTDOWN, boots.c.seen_at <= boots.c.ended_at)
         over = and_(boots.c.ended_at < now - SUPERSEDED, silent_since)
         silent = and_(boots.c.seen_at < boots.c.began_at + 60, boots.c.seen_at < now - 3600)
         with self._database.begin() as connection:
@@ -77,14 +76,12 @@ class Boots:
 
     def get(self, boot_id: str) -> Boot | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(boots).where(boots.c.id == boot_id)).first()
-        return to_boot(row) if row is not None else None
+            return rows.first(connection, Boot, select(boots).where(boots.c.id == boot_id))
 
     def latest(self, host: str) -> Boot | None:
         query = select(boots).where(boots.c.host == host).order_by(boots.c.began_at.desc())
         with self._database.connect() as connection:
-            row = connection.execute(query.limit(1)).first()
-        return to_boot(row) if row is not None else None
+            return rows.first(connection, Boot, query.limit(1))
 
     def touch(self, boot_id: str, now: float) -> None:
         with self._database.begin(lossy=True) as connection:
@@ -98,14 +95,14 @@ class Boots:
         query = (
             select(boots.c.id, boots.c.address, boots.c.ended_at)
             .where(boots.c.address.in_(list(addresses)))
-            .where(boots.c.ended_by.is_distinct_from("shutdown"))
+            .where(boots.c.ended_by.is_distinct_from(Stage.SHUTDOWN))
             .order_by(boots.c.began_at)
         )
         with self._database.begin(lossy=True) as connection:
-            rows = connection.execute(query).all()
-            newest = {row.address: row.id for row in rows}
+            found = connection.execute(query).all()
+            newest = {row.address: row.id for row in found}
             alive = [
-                row.id for row in rows if row.ended_at is None or newest[row.address] == row.id
+                row.id for row in found if row.ended_at is None or newest[row.address] == row.id
             ]
             connection.execute(update(boots).where(boots.c.id.in_(alive)).values(seen_at=now))
 
@@ -122,7 +119,7 @@ class Boots:
         """Boots that hold their views, by host; `lease` in seconds."""
         query = select(boots).where(boots.c.seen_at > now - lease).order_by(boots.c.host)
         with self._database.connect() as connection:
-            found = [to_boot(row) for row in connection.execute(query)]
+            found = rows.every(connection, Boot, query)
         return [boot for boot in found if boot.holds(now, lease)]
 
     def end(self, boot_id: str, now: float) -> None:
@@ -137,7 +134,7 @@ class Boots:
     def events_since(self, host: str, since: float) -> list[Event]:
         query = select(events).where(events.c.host == host, events.c.at >= since)
         with self._database.connect() as connection:
-            return [_event(row) for row in connection.execute(query.order_by(events.c.id))]
+            return rows.every(connection, Event, query.order_by(events.c.id))
 
     def lately(self, host: str, boot: str | None) -> list[Event]:
         """What a boot has said, and what was seen of its host last before or without one."""
@@ -150,15 +147,9 @@ class Boots:
         )
         query = select(events).where(events.c.host == host, or_(own, events.c.id.in_(loose)))
         with self._database.connect() as connection:
-            return [_event(row) for row in connection.execute(query.order_by(events.c.id))]
+            return rows.every(connection, Event, query.order_by(events.c.id))
 
     def events_of(self, boot_id: str) -> list[Event]:
         query = select(events).where(events.c.boot == boot_id).order_by(events.c.id)
         with self._database.connect() as connection:
-            return [_event(row) for row in connection.execute(query)]
-
-
-def _event(row: Row[tuple[object, ...]]) -> Event:
-    values = dict(row._mapping)
-    del values["id"]
-    return Event(**values)
+            return rows.every(connection, Event, query)

@@ -18,10 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import (
     ArgumentError,
@@ -41,10 +37,10 @@ from storeboot.config import Config
 from storeboot.errors import ConfigError, StorebootError
 from storeboot.hosts.deadlines import Deadlines
 from storeboot.hosts.memory import Memory
+from storeboot.hosts.revision import HEAD, revision
 
 log = structlog.get_logger()
 
-HEAD = "0004"
 SERVER_SECONDS = 10.0  # for one transaction of the server: a disk may be slow to sync
 ASK_SECONDS = 3.0  # for what it only reads: machines wait for that
 COMMAND_SECONDS = 60.0  # of a command, which may add a thousand hosts
@@ -112,22 +108,23 @@ class Database:
         """Connect and bring the schema up to date."""
         try:
             with self._using(OPEN_SECONDS) as connection, connection.begin():
-                current = _revision(connection)
+                current = revision(connection)
             if current != HEAD:
-                with self._using(OPEN_SECONDS) as connection, connection.begin():
-                    if self._kind == "postgresql":
-                        limit = f"SET LOCAL statement_timeout = {OPEN_SECONDS * 1000:.0f}"
-                        connection.exec_driver_sql(limit)
-                    connection.exec_driver_sql(_ALONE[self._kind])
-                    upgrade(connection)
-        except (CommandError, KeyError) as error:
-            raise StorebootError(
-                f"cannot use the database: {error}",
-                "it may be of a newer storeboot, or another kind",
-            ) from None
+                self._migrate()
         except _AWAY as error:
             raise StorebootError(f"cannot use the database: {_reason(error)}", _HINT) from None
         self._opened = True
+
+    def _migrate(self) -> None:
+        # Here, because importing alembic takes as long as a whole command.
+        from storeboot.hosts.migration import migrate
+
+        with self._using(OPEN_SECONDS) as connection, connection.begin():
+            if self._kind == "postgresql":
+                limit = f"SET LOCAL statement_timeout = {OPEN_SECONDS * 1000:.0f}"
+                connection.exec_driver_sql(limit)
+            connection.exec_driver_sql(_ALONE[self._kind])
+            migrate(connection)
 
     @contextmanager
     def begin(self, *, lossy: bool = False) -> Iterator[Connection]:
@@ -279,10 +276,6 @@ def _break_off(driver: Any) -> None:
         copy.shutdown(socket.SHUT_RDWR)
 
 
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
 def database_url(config: Config) -> str:
     return config.database.url or sqlite_url(config.server.state_directory)
 
@@ -297,12 +290,3 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def upgrade(connection: Connection) -> None:
-    if _revision(connection) == HEAD:
-        return  # somebody else was first
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)

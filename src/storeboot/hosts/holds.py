@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 
 from storeboot.errors import StorebootError
+from storeboot.hosts import rows
 from storeboot.hosts.database import Database
 from storeboot.hosts.schema import holds
 
@@ -38,14 +39,12 @@ class Holds:
 
     def get(self, host: str) -> Hold | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(holds).where(holds.c.host == host)).first()
-        return Hold(**row._mapping) if row is not None else None
+            return rows.first(connection, Hold, select(holds).where(holds.c.host == host))
 
     def all(self) -> dict[str, Hold]:
         """By host."""
         with self._database.connect() as connection:
-            found = [Hold(**row._mapping) for row in connection.execute(select(holds))]
-        return {each.host: each for each in found}
+            return {each.host: each for each in rows.every(connection, Hold, select(holds))}
 
     def refuse(self, host: str) -> None:
         """StorebootError if the host is held."""

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import delete, insert, select
 
 from storeboot.hosts.database import Database
 from storeboot.hosts.schema import orders
-
-
-class Order(StrEnum):
-    """Words of the agent's protocol."""
-
-    REPORT = "report"  # verify the closure, and tell
-    POWEROFF = "poweroff"
-    REBOOT = "reboot"  # whatever runs there: the boot has failed
-    RESTART = "restart"  # unless somebody there inhibits it (systemd-inhibit(1))
-    KEXEC = "kexec"  # the same, without firmware
+from storeboot.protocol.orders import Order
 
 
 class Orders:

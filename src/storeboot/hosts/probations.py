@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import Row, Update, delete, insert, select, update
+from sqlalchemy import Update, delete, insert, select, update
 
+from storeboot.hosts import rows
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.schema import probations
 
@@ -76,12 +77,11 @@ class Probations:
         query = select(probations).where(probations.c.host == host, probations.c.standing.in_(OPEN))
         try:
             with self._database.connect() as connection:
-                row = connection.execute(query).first()
+                test = rows.first(connection, Probation, query)
         except DatabaseAwayError:
             if self._database.memory is None:
                 raise
             return _remembered(host, self._database.memory.tests.get(host))
-        test = _probation(row) if row is not None else None
         self._note(host, test)
         return test
 
@@ -93,7 +93,7 @@ class Probations:
     def all_open(self) -> list[Probation]:
         query = select(probations).where(probations.c.standing.in_(OPEN))
         with self._database.connect() as connection:
-            found = [_probation(row) for row in connection.execute(query)]
+            found = rows.every(connection, Probation, query)
         if self._database.memory is not None:
             self._database.memory.tests = {each.host: _both(each) for each in found}
         return found
@@ -102,7 +102,7 @@ class Probations:
         """By generation, also those that were decided."""
         query = select(probations).where(probations.c.host == host)
         with self._database.connect() as connection:
-            found = [_probation(row) for row in connection.execute(query)]
+            found = rows.every(connection, Probation, query)
         return {each.generation: each for each in found}
 
     def begin(self, probation: Probation) -> None:
@@ -111,11 +111,10 @@ class Probations:
             probations.c.host == probation.host,
             probations.c.generation == probation.generation,
         )
-        values = {name: getattr(probation, name) for name in Probation.__dataclass_fields__}
         with self._database.begin() as connection:
             connection.execute(delete(probations).where(*same))
             connection.execute(_drop(probation.host))
-            connection.execute(insert(probations).values(values))
+            connection.execute(insert(probations).values(rows.to_row(probation)))
         self._note(probation.host, probation)
 
     def drop(self, host: str) -> None:
@@ -164,8 +163,3 @@ def _remembered(host: str, both: tuple[int, int] | None) -> Probation | None:
     if both is None:
         return None
     return Probation(host, both[0], both[1], 0.0, confirms=False, standing=Standing.RUNNING)
-
-
-def _probation(row: Row[tuple[object, ...]]) -> Probation:
-    values = dict(row._mapping)
-    return Probation(**{**values, "standing": Standing(str(values["standing"]))})

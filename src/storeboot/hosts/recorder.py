@@ -20,8 +20,9 @@ import structlog
 from sqlalchemy import Connection
 
 from storeboot.hosts import records
-from storeboot.hosts.boot import DECISIVE, Boot, Event
+from storeboot.hosts.boot import Boot, Event
 from storeboot.hosts.database import Database, DatabaseAwayError
+from storeboot.protocol.stages import DECISIVE
 
 log = structlog.get_logger()
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from storeboot.hosts.boot import DOWN, Boot, Event
+from storeboot.hosts import rows
+from storeboot.hosts.boot import Boot, Event
 from storeboot.hosts.schema import boots, events
+from storeboot.protocol.stages import Stage
 
 MAX_BOOTS_PER_HOST = 200
 MAX_LOOSE_EVENTS = 200  # of one host, without a boot: anybody may cause those
@@ -31,9 +33,9 @@ def write_boot(connection: Connection, boot: Boot, connected: Collection[str] = 
 
     `connected` are addresses that read the store at the moment.
     """
-    known = connection.execute(select(boots).where(boots.c.nonce == boot.nonce)).first()
+    known = rows.first(connection, Boot, select(boots).where(boots.c.nonce == boot.nonce))
     if known is not None:
-        return to_boot(known)
+        return known
     _insert_boot(connection, boot, connected)
     return boot
 
@@ -60,13 +62,11 @@ def _insert_boot(
         .where(boots.c.host == boot.host, boots.c.ended_at.is_(None))
         .values(ended_at=boot.began_at, ended_by="boot")
     )
-    of_host = [to_boot(row) for row in connection.execute(select(boots).where(
-        boots.c.host == boot.host))]  # fmt: skip
+    of_host = rows.every(connection, Boot, select(boots).where(boots.c.host == boot.host))
     gone = victims(of_host, connected, MAX_BOOTS_PER_HOST - 1)
     for some in chunks(gone):
         connection.execute(delete(boots).where(boots.c.id.in_(some)))
-    values = {name: getattr(boot, name) for name in Boot.__dataclass_fields__}
-    connection.execute(insert(boots).values({**values, **changed}))
+    connection.execute(insert(boots).values({**rows.to_row(boot), **changed}))
 
 
 def victims(of_host: Iterable[Boot], connected: Collection[str], room: int) -> list[str]:
@@ -94,25 +94,24 @@ def write_events(connection: Connection, new: Sequence[Event]) -> int:
     """Write events down; each of a boot is a sign of its life. Returns how many were of no boot
     that is known."""
     hosts = _hosts(connection, {event.boot for event in new if event.boot is not None})
-    rows = []
+    made = []
     for event in new:
         host = event.host if event.boot is None else hosts.get(event.boot)
         if host is None:
             continue
-        values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
-        rows.append({**values, "host": host, "detail": event.detail[-MAX_DETAIL:]})
-    if rows:
-        connection.execute(insert(events), rows)
+        made.append({**rows.to_row(event), "host": host, "detail": event.detail[-MAX_DETAIL:]})
+    if made:
+        connection.execute(insert(events), made)
     own = [event for event in new if event.boot in hosts]
     write_signs(connection, _latest(own), spoken={e.boot for e in own if e.boot and e.is_machines})
     for event in own:
-        if event.stage == DOWN:
+        if event.stage == Stage.SHUTDOWN:
             end(connection, str(event.boot), event.at)
     for boot in {event.boot for event in own}:
         _trim_boot(connection, str(boot))
     for host in {event.host for event in new if event.boot is None}:
         _trim_loose(connection, host)
-    return len(new) - len(rows)
+    return len(new) - len(made)
 
 
 def _hosts(connection: Connection, ids: Collection[str]) -> dict[str, str]:
@@ -152,8 +151,8 @@ def end(connection: Connection, boot: str, now: float) -> None:
     """The boot's machine has shut down."""
     connection.execute(
         update(boots)
-        .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from("shutdown"))
-        .values(ended_at=now, ended_by="shutdown")
+        .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from(Stage.SHUTDOWN))
+        .values(ended_at=now, ended_by=Stage.SHUTDOWN)
     )
 
 
@@ -161,16 +160,16 @@ def _trim_boot(connection: Connection, boot: str) -> None:
     """The first event of each stage stays, and of the others the newest; old details go."""
     length = func.length(events.c.detail)
     query = select(events.c.id, events.c.stage, length.label("length")).where(events.c.boot == boot)
-    rows = connection.execute(query.order_by(events.c.id)).all()
-    if len(rows) > MAX_BOOT_EVENTS:
-        first = {row.stage: row.id for row in reversed(rows)}
-        others = [row.id for row in rows if first[row.stage] != row.id]
-        gone = set(others[: len(rows) - MAX_BOOT_EVENTS])
+    found = connection.execute(query.order_by(events.c.id)).all()
+    if len(found) > MAX_BOOT_EVENTS:
+        first = {row.stage: row.id for row in reversed(found)}
+        others = [row.id for row in found if first[row.stage] != row.id]
+        gone = set(others[: len(found) - MAX_BOOT_EVENTS])
         for some in chunks(sorted(gone)):
             connection.execute(delete(events).where(events.c.id.in_(some)))
-        rows = [row for row in rows if row.id not in gone]
-    over = sum(row.length for row in rows) - MAX_BOOT_DETAIL
-    for row in rows:
+        found = [row for row in found if row.id not in gone]
+    over = sum(row.length for row in found) - MAX_BOOT_DETAIL
+    for row in found:
         if over <= 0:
             return
         if row.length:
@@ -189,7 +188,3 @@ def _trim_loose(connection: Connection, host: str) -> None:
 def chunks(ids: Sequence[object]) -> Iterable[Sequence[object]]:
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
-
-
-def to_boot(row: Row[tuple[object, ...]]) -> Boot:
-    return Boot(**row._mapping)

@@ -47,7 +47,7 @@ class Registry:
         return self._make(name, settings) if settings is not None else self._guest(name)
 
     def _guest(self, name: str) -> Host | None:
-        """An unknown machine that was seen, by the name under which it boots like a host."""
+        """Return the host under whose made-up name an unknown machine boots, if it was seen."""
         match = _GUEST.fullmatch(name)
         if match is None or self._config.machines.unknown not in ("menu", "default"):
             return None
@@ -56,7 +56,7 @@ class Registry:
         return base.for_guest(mac) if base is not None and self._unknown.has_seen(mac) else None
 
     def _bases(self) -> list[Host]:
-        """Hosts that unknown machines may boot like."""
+        """Return the hosts that unknown machines may boot like."""
         if self._config.machines.unknown == "menu":
             return self.all()
         name = self._config.machines.default or ""
@@ -65,12 +65,12 @@ class Registry:
         return [default] if default is not None else []
 
     def guest(self, machine: Machine, like: str) -> Host | None:
-        """An unknown machine that boots like a host, if it may."""
+        """Return the host that an unknown machine is while it boots like `like`, if it may."""
         base = next((each for each in self._bases() if each.name == like), None)
         return base.for_guest(machine.mac) if base is not None else None
 
     def labels(self) -> list[str]:
-        """Names of the labels that some host is known by."""
+        """Return the names of the labels that some host is known by."""
         query = select(matchers.c.value).where(matchers.c.value.like("%=%"))
         try:
             with self._database.connect() as connection:
@@ -88,14 +88,14 @@ class Registry:
         return host
 
     def all(self) -> list[Host]:
-        """By name, without those that are invalid."""
+        """Return all hosts by name, except invalid ones, which are logged."""
         added, faulty = self._read_added()
         for name, error in faulty.items():
             log.error("host.invalid", host=name, reason=error.message)
         return sorted([*self._declared.values(), *added], key=lambda host: host.name)
 
     def invalid(self) -> dict[str, StorebootError]:
-        """Added hosts that an edit of the configuration has made so, and why."""
+        """Return the added hosts that an edit of the configuration made invalid, and why."""
         return self._read_added()[1]
 
     def _read_added(self) -> tuple[list[Host], dict[str, StorebootError]]:
@@ -113,9 +113,9 @@ class Registry:
         return self._make_all(found)
 
     def remembered(self) -> list[Host]:
-        """Added hosts as they were read last; DatabaseAwayError in a command, which has read none.
+        """Return the added hosts as they were last read, without asking the database.
 
-        Asks nobody, so that the event loop may call it.
+        The event loop may call it. Raises DatabaseAwayError in a command, which remembers none.
         """
         memory = self._database.memory
         if memory is None:
@@ -123,9 +123,9 @@ class Registry:
         return self._make_all(memory.hosts)[0]
 
     def at(self, address: str) -> Host | None:
-        """The host that has an address, as far as is remembered; declared ones go first.
+        """Return the host that has an address, a declared one before an added one.
 
-        Asks nobody, so that the event loop may call it.
+        It asks only what is remembered, so that the event loop may call it.
         """
         memory = self._database.memory
         added = memory.hosts if memory is not None else {}
@@ -150,7 +150,7 @@ class Registry:
         return added, faulty
 
     def _make(self, name: str, settings: str) -> Host:
-        """The host of these settings, which are read once."""
+        """Return the host of these settings, which are parsed once."""
         known = self._made.get(name)
         if known is not None and known[0] == settings:
             return known[1]
@@ -159,7 +159,7 @@ class Registry:
         return host
 
     def of(self, target: str) -> list[Host]:
-        """The host of that name, or the hosts of that group; an error when it is neither."""
+        """Return the host of that name, or the hosts of that group; an error if it is neither."""
         host = self.get(target)
         if host is not None and host.like is not None:
             raise StorebootError(
@@ -175,7 +175,7 @@ class Registry:
         return found
 
     def find(self, machine: Machine) -> Host | None:
-        """The one host that a machine is; AmbiguousMachineError when it could be several."""
+        """Return the one host that a machine is; AmbiguousMachineError if it could be several."""
         said = machine.matchers
         names = {self._owners[matcher].name for matcher in said if matcher in self._owners}
         query = select(matchers.c.host).where(matchers.c.value.in_(said))
@@ -189,12 +189,12 @@ class Registry:
         return self.get(names.pop()) if names else None
 
     def added(self, name: str) -> HostSection | None:
-        """What a command has said of a host; None for a declared one."""
+        """Return what commands have set for a host; None if it was not added by command."""
         settings = self._settings(name)
         return _section(name, settings) if settings is not None else None
 
     def _settings(self, name: str) -> str | None:
-        """What a command has said of a host, as it is kept or, failing that, remembered."""
+        """Return the settings of an added host as JSON: from the database, or as remembered."""
         memory = self._database.memory
         query = select(hosts.c.settings).where(hosts.c.name == name)
         try:
@@ -214,7 +214,7 @@ class Registry:
     def add_all(
         self, sections: dict[str, HostSection], now: float, *, dry_run: bool = False
     ) -> None:
-        """All or nothing; a clash names both hosts."""
+        """Add all of these hosts or none; the error of a clash names both hosts."""
         with self._database.connect() as connection, connection.begin() as transaction:
             for name, section in sections.items():
                 if name in self._declared or _exists(connection, name):
@@ -243,12 +243,12 @@ class Registry:
         self._reread([name])
 
     def _reread(self, names: Iterable[str]) -> None:
-        """Remember what was changed in this process."""
+        """Remember what this process has changed."""
         for name in names if self._database.memory is not None else ():
             self._settings(name)
 
     def require_added(self, name: str) -> None:
-        """StorebootError unless it was added by command."""
+        """Raise StorebootError unless the host was added by command."""
         if name not in self._declared and self.added(name) is None:
             self.require(name)
         if name in self._declared:
@@ -288,7 +288,7 @@ class Registry:
 
 
 def read_section(name: str, values: dict[str, object]) -> HostSection:
-    """Settings as typed; StorebootError with all that is wrong with them."""
+    """Check settings as typed; StorebootError lists everything that is wrong with them."""
     try:
         return HostSection.model_validate(values)
     except ValidationError as error:

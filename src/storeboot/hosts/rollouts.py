@@ -12,12 +12,13 @@ from enum import StrEnum
 
 from sqlalchemy import func, insert, select, update
 
+from storeboot.hosts import rows
 from storeboot.hosts.database import Database
-from storeboot.hosts.orders import Order
 from storeboot.hosts.schema import rollout_hosts, rollouts
+from storeboot.protocol.orders import Order
 
 
-class Standing(StrEnum):
+class RolloutStanding(StrEnum):
     """Of a rollout."""
 
     RUNNING = "running"
@@ -25,7 +26,7 @@ class Standing(StrEnum):
     STOPPED = "stopped"
 
 
-class Part(StrEnum):
+class MemberStanding(StrEnum):
     """A host's part in a rollout."""
 
     WAITING = "waiting"
@@ -36,7 +37,7 @@ class Part(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        return self in (Part.WAITING, Part.TRYING)
+        return self in (MemberStanding.WAITING, MemberStanding.TRYING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Rollout:
     word: Order | None  # what running machines are asked for; else they are waited for
     seconds: float  # until a machine that was asked begins to boot, and from there to multi-user
     began_at: float
-    standing: Standing = Standing.RUNNING
+    standing: RolloutStanding = RolloutStanding.RUNNING
     reason: str = ""
 
 
@@ -62,7 +63,7 @@ class Member:
     rollout: int
     host: str
     position: int
-    standing: Part = Part.WAITING
+    standing: MemberStanding = MemberStanding.WAITING
     generation: int | None = None  # the one that is tried
     since: float | None = None  # when it got it
     asked: str | None = None  # the boot whose agent was asked
@@ -77,55 +78,57 @@ class RolloutTable:
 
     def begin(self, rollout: Rollout, hosts: list[str]) -> int:
         """Its id; hosts that another one has not come to yet leave that."""
-        values = {name: getattr(rollout, name) for name in Rollout.__dataclass_fields__}
-        del values["id"]
+        values = rows.to_row(rollout, "id")
         for host in hosts:
             self.leave(host, "another rollout came")
         with self._database.begin() as connection:
             made = connection.execute(insert(rollouts).values(values).returning(rollouts.c.id))
             number = int(made.scalar_one())
-            rows = [
-                {"rollout": number, "host": host, "position": position, "standing": Part.WAITING}
+            members = [
+                {
+                    "rollout": number,
+                    "host": host,
+                    "position": position,
+                    "standing": MemberStanding.WAITING,
+                }
                 for position, host in enumerate(hosts)
             ]
-            connection.execute(insert(rollout_hosts), rows)
+            connection.execute(insert(rollout_hosts), members)
         return number
 
     def all(self) -> list[Rollout]:
         """The newest first."""
         with self._database.connect() as connection:
-            rows = connection.execute(select(rollouts).order_by(rollouts.c.id.desc())).all()
-        return [_rollout(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Rollout, select(rollouts).order_by(rollouts.c.id.desc()))
 
     def get(self, number: int) -> Rollout | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(rollouts).where(rollouts.c.id == number)).first()
-        return _rollout(dict(row._mapping)) if row is not None else None
+            return rows.first(connection, Rollout, select(rollouts).where(rollouts.c.id == number))
 
     def active(self) -> list[Rollout]:
         """That run, or have hosts that still try."""
-        trying = select(rollout_hosts.c.rollout).where(rollout_hosts.c.standing == Part.TRYING)
+        trying = select(rollout_hosts.c.rollout).where(
+            rollout_hosts.c.standing == MemberStanding.TRYING
+        )
         query = select(rollouts).where(
-            (rollouts.c.standing == Standing.RUNNING) | rollouts.c.id.in_(trying)
+            (rollouts.c.standing == RolloutStanding.RUNNING) | rollouts.c.id.in_(trying)
         )
         with self._database.connect() as connection:
-            rows = connection.execute(query.order_by(rollouts.c.id)).all()
-        return [_rollout(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Rollout, query.order_by(rollouts.c.id))
 
     def members(self, rollout: int) -> list[Member]:
         """In their order."""
         query = select(rollout_hosts).where(rollout_hosts.c.rollout == rollout)
         with self._database.connect() as connection:
-            rows = connection.execute(query.order_by(rollout_hosts.c.position)).all()
-        return [_member(dict(row._mapping)) for row in rows]
+            return rows.every(connection, Member, query.order_by(rollout_hosts.c.position))
 
     def waiting_for(self, host: str) -> int | None:
         """The running rollout in which a host waits for its turn."""
         query = (
             select(rollouts.c.id)
             .join(rollout_hosts, rollout_hosts.c.rollout == rollouts.c.id)
-            .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
-            .where(rollouts.c.standing == Standing.RUNNING)
+            .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == MemberStanding.WAITING)
+            .where(rollouts.c.standing == RolloutStanding.RUNNING)
         )
         with self._database.connect() as connection:
             found: int | None = connection.execute(
@@ -136,13 +139,12 @@ class RolloutTable:
     def asked(self, boot: str) -> Member | None:
         """The member whose machine was asked in this boot, and still tries."""
         query = select(rollout_hosts).where(
-            rollout_hosts.c.asked == boot, rollout_hosts.c.standing == Part.TRYING
+            rollout_hosts.c.asked == boot, rollout_hosts.c.standing == MemberStanding.TRYING
         )
         with self._database.connect() as connection:
-            row = connection.execute(query).first()
-        return _member(dict(row._mapping)) if row is not None else None
+            return rows.first(connection, Member, query)
 
-    def change(self, member: Member, standing: Part, **changes: object) -> bool:
+    def change(self, member: Member, standing: MemberStanding, **changes: object) -> bool:
         """Whether it still stood where it was, and now stands there."""
         with self._database.begin() as connection:
             done = connection.execute(
@@ -161,19 +163,21 @@ class RolloutTable:
         with self._database.begin() as connection:
             connection.execute(
                 update(rollout_hosts)
-                .where(rollout_hosts.c.host == host, rollout_hosts.c.standing == Part.WAITING)
-                .values(standing=Part.LEFT, reason=reason)
+                .where(
+                    rollout_hosts.c.host == host, rollout_hosts.c.standing == MemberStanding.WAITING
+                )
+                .values(standing=MemberStanding.LEFT, reason=reason)
             )
 
-    def end(self, rollout: int, standing: Standing, reason: str = "") -> None:
+    def end(self, rollout: int, standing: RolloutStanding, reason: str = "") -> None:
         with self._database.begin() as connection:
             connection.execute(
                 update(rollouts)
-                .where(rollouts.c.id == rollout, rollouts.c.standing == Standing.RUNNING)
+                .where(rollouts.c.id == rollout, rollouts.c.standing == RolloutStanding.RUNNING)
                 .values(standing=standing, reason=reason)
             )
 
-    def counts(self, rollout: int) -> dict[Part, int]:
+    def counts(self, rollout: int) -> dict[MemberStanding, int]:
         """How many hosts stand where."""
         query = (
             select(rollout_hosts.c.standing, func.count())
@@ -181,19 +185,6 @@ class RolloutTable:
             .group_by(rollout_hosts.c.standing)
         )
         with self._database.connect() as connection:
-            return {Part(standing): count for standing, count in connection.execute(query)}
-
-
-def _rollout(values: dict[str, object]) -> Rollout:
-    word = values["word"]
-    return Rollout(
-        **{  # type: ignore[arg-type]
-            **values,
-            "standing": Standing(str(values["standing"])),
-            "word": Order(str(word)) if word is not None else None,
-        }
-    )
-
-
-def _member(values: dict[str, object]) -> Member:
-    return Member(**{**values, "standing": Part(str(values["standing"]))})  # type: ignore[arg-type]
+            return {
+                MemberStanding(standing): count for standing, count in connection.execute(query)
+            }

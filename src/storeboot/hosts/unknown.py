@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storeboot.config import MAC
+from storeboot.hosts import rows
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import Machine
 from storeboot.hosts.schema import unknown
@@ -61,12 +62,12 @@ class UnknownMachines:
         """The last that was seen first."""
         query = select(unknown).order_by(unknown.c.last_at.desc())
         with self._database.connect() as connection:
-            return [UnknownMachine(**row._mapping) for row in connection.execute(query)]
+            return rows.every(connection, UnknownMachine, query)
 
     def get(self, mac: str) -> UnknownMachine | None:
         with self._database.connect() as connection:
-            row = connection.execute(select(unknown).where(unknown.c.mac == mac)).first()
-        return UnknownMachine(**row._mapping) if row is not None else None
+            query = select(unknown).where(unknown.c.mac == mac)
+            return rows.first(connection, UnknownMachine, query)
 
     def has_seen(self, mac: str) -> bool:
         """Whether a machine with this address has asked, as far as is known."""

@@ -19,10 +19,11 @@ from storeboot.errors import UnbootableError
 from storeboot.initrd import cpio, modules
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.system import System
+from storeboot.protocol.units import DIRECTORY, UNITS
 
 log = structlog.get_logger()
 
-FORMAT = 1  # part of every cache key; raise it when the layout below changes
+FORMAT = 2  # part of every cache key; raise it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
             "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
@@ -71,7 +72,13 @@ def build(
     progress(f"initrd of {system.toplevel.name}: {len(wanted)} modules")
     contents = _Contents(system, tree, wanted)
     members = cpio.with_parents(
-        [*_base(busybox), *_script_members(scripts), *_mask_members(system), *contents.members()]
+        [
+            *_base(busybox),
+            *_script_members(scripts),
+            *_mask_members(system),
+            *_unit_members(),
+            *contents.members(),
+        ]
     )
     files.make_directory(cache)
     with files.publish(image) as partial:
@@ -143,7 +150,8 @@ def _from_facts(image: Path, facts: Mapping[str, Any]) -> Initrd:
 
 def _cache_key(system: System, busybox: Path, needs: modules.Needs, scripts: dict[str, str]) -> str:
     busybox_hash = hashlib.sha256(busybox.read_bytes()).hexdigest()
-    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()))
+    units = [unit.text() for unit in UNITS]
+    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()), units)
     return hashlib.sha256(repr(inputs).encode()).hexdigest()[:32]
 
 
@@ -183,6 +191,13 @@ def _mask_members(system: System) -> list[cpio.Member]:
     ]
 
 
+def _unit_members() -> Iterator[cpio.Member]:
+    """Units for stage 2, each with the link that pulls it in."""
+    for unit in UNITS:
+        yield cpio.regular(f"storeboot/units/{unit.name}", unit.text().encode())
+        yield cpio.symlink(f"storeboot/units/{unit.target}.wants/{unit.name}", f"../{unit.name}")
+
+
 def _mask(entry: FstabEntry) -> str:
     """Whoever requires a unit with a failed condition goes on; with a masked one it fails.
 
@@ -191,7 +206,7 @@ def _mask(entry: FstabEntry) -> str:
     lines = (
         "[Unit]",
         f"Description={entry.mount_point} (not on this diskless machine)",
-        "ConditionPathExists=!/run/storeboot",
+        f"ConditionPathExists=!{DIRECTORY}",
         "[Mount]",
         "What=storeboot",
         f"Where={entry.mount_point}",

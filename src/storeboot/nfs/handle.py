@@ -33,6 +33,7 @@ PATH_ID_SIZE = 14
 
 _NIX32 = "0123456789abcdfghijklmnpqrsvwxyz"
 _NIX32_VALUE = {letter: value for value, letter in enumerate(_NIX32)}
+_NIX32_PAIRS = [(high + low).encode() for high in _NIX32 for low in _NIX32]
 
 
 class Place(IntEnum):
@@ -43,6 +44,9 @@ class Place(IntEnum):
     VIEW_ROOT = 2
     STORE_OBJECT = 3
     FLAT_DIRECTORY = 4
+
+
+_PLACES = tuple(Place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def object_id(store_name: bytes) -> bytes:
 def hash_digits(identity: bytes) -> bytes:
     """The 32 digits that an object id was made of."""
     number = int.from_bytes(identity, "little")
-    return bytes(ord(_NIX32[number >> 5 * place & 31]) for place in range(31, -1, -1))
+    return b"".join([_NIX32_PAIRS[number >> shift & 1023] for shift in range(150, -1, -10)])
 
 
 def path_id(relative: bytes) -> bytes:
@@ -106,11 +110,11 @@ class HandleCodec:
     def decode(self, raw: bytes) -> Handle:
         """Raises BADHANDLE for anything that this key did not sign."""
         body, mac = raw[:54], raw[54:]
-        if len(raw) != HANDLE_SIZE or raw[0] != VERSION or raw[1] > max(Place):
+        if len(raw) != HANDLE_SIZE or raw[0] != VERSION or raw[1] >= len(_PLACES):
             raise NfsError(Status.BADHANDLE)
         if not hmac.compare_digest(mac, _digest(self._handle_mac, body)):
             raise NfsError(Status.BADHANDLE)
-        return Handle(Place(raw[1]), raw[4:20], raw[20:40], raw[40:54])
+        return Handle(_PLACES[raw[1]], raw[4:20], raw[20:40], raw[40:54])
 
     def encode_token(self, token: MountToken) -> str:
         body = token.view + token.boot

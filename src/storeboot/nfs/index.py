@@ -54,6 +54,7 @@ def fileid(store_name: bytes, relative: bytes) -> int:
 
 
 _EXECUTABLE = 0x80
+_UNPACKED = {kind | bit: (kind, bit != 0) for kind in Kind for bit in (0, _EXECUTABLE)}
 
 
 def packed_kind(node: Node) -> int:
@@ -62,7 +63,7 @@ def packed_kind(node: Node) -> int:
 
 
 def unpacked_kind(packed: int) -> tuple[Kind, bool]:
-    return Kind(packed & ~_EXECUTABLE), packed & _EXECUTABLE != 0
+    return _UNPACKED[packed]
 
 
 def packed(numbers: Sequence[int]) -> array[int]:
@@ -153,19 +154,20 @@ class Index:
         self.cost = 1300 + len(found) * (1 + sum(table.itemsize for table in tables))
         self.cost += self._names.cost + self._targets.cost + 150 * len(broken)  # bytes, about
 
-    def relative(self, identity: bytes) -> bytes | None:
-        """The path with this path id."""
+    def find(self, identity: bytes) -> tuple[bytes, Node] | None:
+        """The path with this path id, and what is there."""
         for number in self._candidates(identity):
             relative = self._path(number)
             if path_id(relative) == identity:
-                return relative
+                return relative, self._node(number, relative)
         return None
 
     def get(self, relative: bytes) -> Node | None:
         """What is at a path; a directory without its names, which few questions need."""
         number = self._find(relative)
-        if number is None:
-            return None
+        return None if number is None else self._node(number, relative)
+
+    def _node(self, number: int, relative: bytes) -> Node:
         kind, executable = unpacked_kind(self._kinds[number])
         return Node(
             kind,
@@ -182,6 +184,16 @@ class Index:
             return ()
         first = self._first[number]
         return self._names.some(first, first + self._sizes[number])
+
+    def children(self, relative: bytes, start: int = 0) -> Iterator[tuple[bytes, Node]]:
+        """Paths of a directory's entries and what is there, sorted, from a position on."""
+        number = self._find(relative)
+        if number is None or unpacked_kind(self._kinds[number])[0] is not Kind.DIRECTORY:
+            return
+        first, above = self._first[number], relative + b"/" if relative else b""
+        for child in range(first + start, first + self._sizes[number]):
+            path = above + self._names[child]
+            yield path, self._node(child, path)
 
     def _find(self, relative: bytes) -> int | None:
         for number in self._candidates(path_id(relative)):

@@ -10,14 +10,15 @@ from storeboot.nfs.handle import HandleCodec
 from storeboot.nfs.limits import LEASE_SECONDS, REPLY_MEMORY
 from storeboot.nfs.replies import Replies
 from storeboot.nfs.rpc import AcceptStat, AuthFlavor, Call
-from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import acl, mount, procedures
+from storeboot.nfs.v3.dispatch import Request, answer
 from storeboot.nfs.v4.clients import Clients, Peer
-from storeboot.nfs.v4.compound import Outcome, Server, compound
+from storeboot.nfs.v4.compound import Outcome, compound
 from storeboot.nfs.v4.constants import VERSION as VERSION_4
 from storeboot.nfs.v4.identity import IdentityCodec
-from storeboot.nfs.views import Catalogue, NotLoadedError
-from storeboot.nfs.xdr import FileSlice, Segment, Writer, XdrError
+from storeboot.nfs.views import Catalogue, Lack
+from storeboot.nfs.walk import Walk
+from storeboot.nfs.xdr import Segment, Writer, XdrError
 
 _VERSION = 3  # of all three programs; NFS has version 4 as well
 _TABLES = {
@@ -45,7 +46,6 @@ class Programs:
         self.codec = HandleCodec(key)
         self.catalogue = Catalogue(self.codec, lease)
         self.clients = Clients(IdentityCodec(key, service), clock, lease)
-        self._v4 = Server(self.catalogue, self.clients)
         self._replies = Replies(self.clients, reply_memory)
         self._slow: Counter[tuple[int, int, int]] = Counter()
 
@@ -54,27 +54,27 @@ class Programs:
         """How often each (program, version, procedure) was called; zeros: what does not exist."""
         return self._slow + self._replies.calls
 
-    def answer(self, record: bytes, peer: Peer) -> list[Segment]:
-        """A framed reply.
+    def answer(self, record: bytes, peer: Peer, lack: Lack | None = None) -> list[Segment]:
+        """Return a framed reply; `lack` is what it has to do without.
 
+        A lack is not remembered: a view that another server made may come to this one later.
         Raises RpcError when the connection is to end, NotLoadedError to be asked again.
         """
-        catalogue = self.catalogue
         # A peer that has proven nothing yet is answered the long way, which sees what it shows.
-        if peer.proven and not catalogue.lacks_something:
-            known = self._replies.known(record, peer)
-            if known is not None:
-                return known
-        catalogue.begin()
+        if peer.proven and lack is None:
+            again = self._replies.answer(record, peer)
+            if again is not None:
+                return again
         try:
             call = rpc.read_call(record)
         except rpc.RpcMismatchError as error:
             self._slow[0, 0, 0] += 1
             return rpc.framed(rpc.denied_rpc_version(error.xid).segments())
+        walk = Walk(self.catalogue, lack)
         try:
-            results, outcome = self._reply(call, peer, len(record))
+            results, outcome = self._reply(walk, call, peer, len(record))
         finally:
-            if catalogue.shown:
+            if walk.shown:
                 peer.prove()
         if outcome.replay is not None:
             segments: list[Segment] = [call.xid.to_bytes(4, "big") + outcome.replay]
@@ -82,21 +82,9 @@ class Programs:
             segments = results.segments()
         segments = rpc.framed(segments)
         self._slow[self._counted(call)] += 1
-        if outcome.pure and not catalogue.met_broken and not catalogue.lacks_something:
+        if outcome.pure and not walk.met_broken and lack is None:
             self._replies.keep(record, segments, outcome)
         return segments
-
-    def answer_without(self, record: bytes, peer: Peer, missing: NotLoadedError) -> list[Segment]:
-        """The reply when what was missing is not to be had."""
-        with self.catalogue.without(missing):
-            return self.answer(record, peer)
-
-    def answer_unreadable(
-        self, record: bytes, peer: Peer, data: FileSlice, status: Status
-    ) -> list[Segment]:
-        """The reply when that file cannot be read."""
-        with self.catalogue.unreadable(data, status):
-            return self.answer(record, peer)
 
     def uncount(self, record: bytes) -> None:
         """A reply that was made is not given: the call will be answered, and counted, again."""
@@ -115,40 +103,35 @@ class Programs:
             known = call.version == _VERSION and call.procedure in _TABLES.get(call.program, {})
         return (call.program, call.version, call.procedure) if known else (0, 0, 0)
 
-    def _reply(self, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
+    def _reply(self, walk: Walk, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
         if call.flavor not in (AuthFlavor.NONE, AuthFlavor.SYS):
             return rpc.denied_credential(call.xid), _IMPURE
         if call.program not in _TABLES:
             return rpc.accepted(call.xid, AcceptStat.PROG_UNAVAIL), _IMPURE
         try:
-            return self._dispatch(call, peer, size)
+            if call.version == VERSION_4 and call.program == procedures.PROGRAM:
+                return self._reply_4(walk, call, peer, size)
+            return self._reply_3(walk, call, peer)
         except XdrError:
             return rpc.accepted(call.xid, AcceptStat.GARBAGE_ARGS), _IMPURE
 
-    def _dispatch(self, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
-        results = rpc.accepted(call.xid)
-        if call.program == procedures.PROGRAM and call.version == VERSION_4:
-            return self._dispatch_v4(call, results, peer, size)
+    def _reply_3(self, walk: Walk, call: Call, peer: Peer) -> tuple[Writer, Outcome]:
         if call.version != _VERSION:
             high = VERSION_4 if call.program == procedures.PROGRAM else _VERSION
             return rpc.version_mismatch(call.xid, _VERSION, high), _IMPURE
-        if call.program == mount.PROGRAM and call.procedure == mount.MNT:
-            mount.mnt(self.catalogue, call.arguments, results, peer.alias)
-            return results, _IMPURE
         procedure = _TABLES[call.program].get(call.procedure)
         if procedure is None:
             return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL), _IMPURE
-        procedure(self.catalogue, call.arguments, results)
-        return results, _PURE
+        request = Request(walk, call.arguments, peer.alias)
+        return answer(procedure, request, call.xid), _PURE if procedure.pure else _IMPURE
 
-    def _dispatch_v4(
-        self, call: Call, results: Writer, peer: Peer, size: int
-    ) -> tuple[Writer, Outcome]:
+    def _reply_4(self, walk: Walk, call: Call, peer: Peer, size: int) -> tuple[Writer, Outcome]:
+        results = rpc.accepted(call.xid)
         match call.procedure:
             case 0:
                 call.arguments.end()
                 return results, _PURE
             case 1:
-                return results, compound(self._v4, call, results, peer, size)
+                return results, compound(walk, self.clients, call, results, peer, size)
             case _:
                 return rpc.accepted(call.xid, AcceptStat.PROC_UNAVAIL), _IMPURE

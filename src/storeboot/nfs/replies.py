@@ -1,8 +1,37 @@
-"""Replies that were made once, found again by the bytes of the question.
+"""Replies that were made once, given again to the same question.
 
 A view never changes, so what was answered is right for ever and for everybody: the key is the call
-without what belongs to one caller (transaction id, credential, and in NFSv4 the slot). Most of a
-lab's questions have been asked before, by the machine at the next desk.
+without what belongs to one caller, and what belongs to a caller is put into the reply anew. Most of
+a lab's questions have been asked before, by the machine at the next desk.
+
+A call, behind its record mark (RFC 5531 section 9); what is the caller's own has a star:
+
+    offset  size  field
+         0     4  * transaction id
+         4     8  CALL, RPC version
+        12    12  program, version, procedure
+        24     4  flavor of the credential
+        28     4  * size of the credential
+        32        * credential, padded to a multiple of four
+     ... 8  verifier: flavor NONE and no bytes, or the call is answered the long way
+     start  arguments
+
+The arguments of a COMPOUND that begins with SEQUENCE (RFC 8881 sections 16.2 and 18.46), counted
+from `start`, and those of its reply, counted from the record mark:
+
+    offset  size  argument              offset  size  result
+         0     4  size of the tag: 0         0     4  record mark
+         4     4  minor version              4     4  * transaction id
+         8     4  count of operations        8    20  rest of the RPC header
+        12     4  SEQUENCE                  28     4  status
+        16    16  * session id              32     8  size of the tag: 0, count of results
+        32     4  * sequence id             40     8  SEQUENCE, its status
+        36     4  * slot id                 48    24  * session id, sequence id, slot id
+        40     4  * highest slot id used    72        the server's slots; all other results
+        44     4  whether to cache
+        48        all other operations
+
+In any other reply nothing but the transaction id is the caller's own.
 """
 
 from __future__ import annotations
@@ -16,28 +45,28 @@ from storeboot.nfs.v4.clients import Clients, Peer
 from storeboot.nfs.v4.compound import Outcome
 from storeboot.nfs.xdr import FileSlice, Segment
 
-# Offsets in a call (RFC 5531 section 9) behind the record mark.
-_PROCEDURE = slice(12, 24)  # program, version, procedure
-_HEADER = slice(4, 28)  # and what is before them, and the flavor of the credential
+# Of a call.
+_HEADER = slice(4, 28)  # all before the credential but the transaction id
+_PROCEDURE = slice(12, 24)
 _CREDENTIAL_SIZE = slice(28, 32)
+_FIXED = 40  # bytes before the arguments of a call with an empty credential
 _NO_VERIFIER = bytes(8)
-_FIXED = 40  # bytes of a call with an empty credential
-_COMPOUND = (100003).to_bytes(4, "big") + (4).to_bytes(4, "big") + (1).to_bytes(4, "big")
+_COMPOUND = Struct(">III").pack(100003, 4, 1)  # program, version, procedure
 
-# Offsets in COMPOUND4args with an empty tag that begins with SEQUENCE.
-_SESSION, _ECHO, _CACHED, _REST = 16, 40, 44, 48
+# Of its arguments. The reply echoes 24 bytes of them: session id, sequence id, slot id.
+_SESSION, _SLOT_AT, _ECHO_END, _CACHE, _REST = 16, 32, 40, 44, 48
 _SLOT = Struct(">II")  # sequence id, slot id
 
-# Offsets in a reply with its record mark: xid, and the SEQUENCE result that echoes the question.
-_MARK, _BEHIND_XID, _ECHO_START, _ECHO_END = 4, 8, 48, 72
+# Of a reply.
+_XID, _XID_END, _ECHOED, _ECHOED_END = 4, 8, 48, 72
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A reply in pieces, between which a caller's own words go."""
+    """A reply in pieces, between which the caller's own bytes go."""
 
     mark: bytes
-    head: bytes  # between xid and the echo of session, sequence id and slot; NFSv4 only
+    head: bytes  # between transaction id and echo; empty without an echo
     tail: bytes
     file: FileSlice | None
     padding: bytes
@@ -64,8 +93,13 @@ class Replies:
             counts[program, version, procedure] = count
         return counts
 
-    def known(self, record: bytes, peer: Peer) -> list[Segment] | None:
-        """The reply to a call if it was made before, and nothing stands against giving it."""
+    def answer(self, record: bytes, peer: Peer) -> list[Segment] | None:
+        """Answer a call as it was answered before, or return None if it has to be run.
+
+        As when it is run, the call is counted, and uses up a sequence id of its slot. Only a slot
+        whose next sequence id this is, in the session that the connection used last, is as simple
+        as that.
+        """
         size = int.from_bytes(record[_CREDENTIAL_SIZE])
         start = _FIXED + size + (-size & 3)
         if record[start - 8 : start] != _NO_VERIFIER or size > 400:
@@ -78,19 +112,19 @@ class Replies:
             self._counts[procedure] = self._counts.get(procedure, 0) + 1
             first = reply.mark + record[:4] + reply.tail
         else:
-            session = self._sessions.get(record[start + _SESSION : start + 32])
+            session = self._sessions.get(record[start + _SESSION : start + _SLOT_AT])
             if session is None or session is not peer.session or not session.roomy:
                 return None
             reply = self._memo.get(_compound_key(record, start))
             if reply is None:
                 return None
-            sequence, slot = _SLOT.unpack_from(record, start + 32)
+            sequence, slot = _SLOT.unpack_from(record, start + _SLOT_AT)
             slots = session.slots
             if slot >= len(slots) or slots[slot] + 1 != sequence or not sequence:
                 return None
             slots[slot] = sequence
             self._counts[procedure] = self._counts.get(procedure, 0) + 1
-            echo = record[start + _SESSION : start + _ECHO]
+            echo = record[start + _SESSION : start + _ECHO_END]
             first = b"".join((reply.mark, record[:4], reply.head, echo, reply.tail))
         if reply.file is None:
             return [first]
@@ -111,21 +145,21 @@ class Replies:
         elif len(segments) > 1:
             return
         if record[_PROCEDURE] != _COMPOUND:
-            reply = _Reply(first[:_MARK], b"", first[_BEHIND_XID:], file, padding)
+            reply = _Reply(first[:_XID], b"", first[_XID_END:], file, padding)
             self._memo.put(record[_HEADER] + record[start:], reply)
-        elif outcome.in_session and not any(record[start : start + 4]):
-            head, tail = first[_BEHIND_XID:_ECHO_START], first[_ECHO_END:]
-            reply = _Reply(first[:_MARK], head, tail, file, padding)
+        elif outcome.in_session and not any(record[start : start + 4]):  # without a tag
+            head, tail = first[_XID_END:_ECHOED], first[_ECHOED_END:]
+            reply = _Reply(first[:_XID], head, tail, file, padding)
             self._memo.put(_compound_key(record, start), reply)
 
 
 def _compound_key(record: bytes, start: int) -> bytes:
-    """Flavor, tag, minor version, count, whether to cache; then what is behind SEQUENCE."""
+    """All of a call that is not the caller's own."""
     return b"".join(
         (
             record[_HEADER],
             record[start : start + _SESSION],
-            record[start + _CACHED : start + _REST],
+            record[start + _CACHE : start + _REST],
             record[start + _REST :],
         )
     )

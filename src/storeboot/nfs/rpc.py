@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,6 +11,9 @@ from storeboot.nfs.xdr import Reader, Segment, Writer, XdrError
 MAX_AUTH_BODY = 400  # RFC 5531 section 8.2
 MAX_FRAGMENTS = 16
 HEADER_SIZE = 24  # bytes of an accepted reply before its results
+_START = struct.Struct(">3I")  # of a call: transaction id, CALL, RPC version
+_CALL = struct.Struct(">4I")  # then: program, version, procedure, flavor of the credential
+_ACCEPTED = struct.Struct(">6I")
 
 
 class RpcError(ValueError):
@@ -63,36 +67,35 @@ def read_call(record: bytes) -> Call:
     Raises RpcError when there is nothing to answer to, RpcMismatchError for another RPC version.
     """
     try:
-        reader = Reader(record)
-        xid = reader.uint32()
-        if reader.uint32() != 0:
+        xid, kind, rpc = _START.unpack_from(record)
+        if kind != 0:
             raise RpcError("not an RPC call")
-        if reader.uint32() != 2:
+        if rpc != 2:
             raise RpcMismatchError(xid)
-        program, version, procedure = reader.uint32(), reader.uint32(), reader.uint32()
-        flavor = reader.uint32()
+        program, version, procedure, flavor = _CALL.unpack_from(record, _START.size)
+        reader = Reader(record, _START.size + _CALL.size)
         credential = reader.opaque(MAX_AUTH_BODY)
         reader.uint32()
         reader.opaque(MAX_AUTH_BODY)
         uid = _uid(credential) if flavor == AuthFlavor.SYS else 0
-    except XdrError as error:
+    except (struct.error, XdrError) as error:
         raise RpcError(f"broken RPC header: {error}") from None
     return Call(xid, program, version, procedure, flavor, uid, reader)
 
 
 def _uid(credential: bytes) -> int:
     """The user of an authsys_parms (RFC 5531 appendix A); nothing is decided by it."""
-    reader = Reader(credential)
-    reader.uint32()
-    reader.opaque(255)
-    return reader.uint32()
+    size = int.from_bytes(credential[4:8])  # of the machine's name, behind a stamp
+    start = 8 + size + (-size & 3)
+    if size > 255 or start + 4 > len(credential):
+        raise XdrError("broken authsys_parms")
+    return int.from_bytes(credential[start : start + 4])
 
 
 def accepted(xid: int, stat: AcceptStat = AcceptStat.SUCCESS) -> Writer:
     """A reply that starts with an accepted header; results are written behind it."""
     writer = Writer()
-    for value in (xid, 1, 0, AuthFlavor.NONE, 0, stat):
-        writer.uint32(value)
+    writer.raw(_ACCEPTED.pack(xid, 1, 0, AuthFlavor.NONE, 0, stat))
     return writer
 
 

@@ -93,14 +93,19 @@ class Store:
         argv = ["nix", "path-info", "--json", "--recursive", *self.arguments(), path.text]
         try:
             output = run(argv, hint=_INSTALL_NIX, seconds=SECONDS)
-        except CommandError as error:
-            if "is not valid" in error.message:
-                raise StoreError(
-                    f"{path} is not valid in Nix's database",
-                    f"copy it properly: nix copy --to {self.root} {path}",
-                ) from None
-            raise
+        except CommandError:
+            if self.is_valid(path):
+                raise
+            raise StoreError(
+                f"{path} is not valid in Nix's database",
+                f"copy it properly: nix copy --to {self.root} {path}",
+            ) from None
         return tuple(sorted(parse_path_info(output), key=lambda info: info.path))
+
+    def is_valid(self, path: StorePath) -> bool:
+        """Return whether Nix's database has the path."""
+        argv = ["nix-store", *self.options(), "--check-validity", "--print-invalid", path.text]
+        return not run(argv, hint=_INSTALL_NIX, seconds=SECONDS).strip()
 
     def require(self, path: StorePath) -> None:
         if not self.physical(path).exists() and not self.physical(path).is_symlink():

@@ -38,7 +38,7 @@ async def reload(server: Server, load: Callable[[], Config]) -> str:
     """
     old = server.service.config
     try:
-        new, left = merged(old, await server.service.threads.chores.run(LOAD_SECONDS, load))
+        new, left = merged(old, await server.service.work.chores.run(LOAD_SECONDS, load))
         await server.use(new)
     except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))

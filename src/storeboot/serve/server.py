@@ -14,25 +14,31 @@ import structlog
 
 from storeboot.config import Config
 from storeboot.deploy.hazards import hazards
-from storeboot.deploy.inventory import make_inventory
-from storeboot.deploy.state import StateDirectory
-from storeboot.dhcp.firmware import find_programs
+from storeboot.deploy.inventory import Inventory, make_inventory
+from storeboot.deploy.state import make_state_directory
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import SERVER_SECONDS, Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.program import Programs
 from storeboot.nfs.v4.clients import Peer
-from storeboot.serve.boot_service import MAKE_SECONDS, BootService
-from storeboot.serve.chores import Chores, assign, bravely
-from storeboot.serve.dnsmasq import Dnsmasq
-from storeboot.serve.http_app import make_app
-from storeboot.serve.http_gate import Gate, GatedRunner, bound, most_connections
-from storeboot.serve.nfs_channel import WorkerSettings
-from storeboot.serve.nfs_listener import Backend, NfsListener
-from storeboot.serve.nfs_service import NfsService
-from storeboot.serve.nfs_workers import NfsWorkers, usable_cores
-from storeboot.serve.raspberry import Boards
-from storeboot.serve.store_tree import StoreTree
+from storeboot.serve.chores import Chores, bravely
+from storeboot.serve.dnsmasq.supervisor import Dnsmasq
+from storeboot.serve.http.app import make_app
+from storeboot.serve.http.gate import Gate, GatedRunner, bound, most_connections
+from storeboot.serve.nfs.channel import WorkerSettings
+from storeboot.serve.nfs.listener import Backend, NfsListener
+from storeboot.serve.nfs.service import NfsService
+from storeboot.serve.nfs.store_tree import StoreTree
+from storeboot.serve.nfs.workers import NfsWorkers, usable_cores
+from storeboot.serve.threads import pools
+from storeboot.service.alias import alias_of
+from storeboot.service.assembly import make_service
+from storeboot.service.boards import Boards
+from storeboot.service.boot_service import BootService
+from storeboot.service.current import Current
+from storeboot.service.ipxe import IpxePrograms
+from storeboot.service.native import NativeBoots
+from storeboot.service.work import MAKE_SECONDS
 
 log = structlog.get_logger()
 
@@ -41,7 +47,6 @@ Given = Mapping[str, Sequence[socket.socket]]  # by name: nfs, http, alias
 NFS_PORT = 2049
 DATABASE_SECONDS = 70.0  # while the schema is brought up to date
 ASSIGN_SECONDS = 86_400.0  # a room of systems is made ready, at the first start with packs
-RELOAD_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,8 @@ class Server:
 
     async def use(self, config: Config) -> None:
         """Another configuration, with the same sockets."""
-        run = self.service.threads.making.run
-        made = await run(MAKE_SECONDS, make_inventory, config, self.database)
-        await run(RELOAD_SECONDS, self.service.use, made)
-        await self.service.notify()
+        run = self.service.work.making.run
+        await self.service.use(await run(MAKE_SECONDS, make_inventory, config, self.database))
 
     async def stop(self) -> None:
         """Close every listener and connection."""
@@ -80,18 +83,8 @@ async def running(
     them nor those that boot waiting.
     """
     _raise_file_limit()
-    state = StateDirectory(config.server.state_directory)  # SQLite needs the directory
-    memory = Memory(state.path / "memory.json")
-    memory.load()
-    database = Database(database_url(config), seconds=SERVER_SECONDS, memory=memory)
-    service = BootService(make_inventory(config, database), time.time)
-    nfs = NfsListener(
-        lambda on_closed: _backend(service, on_closed),
-        service.alias_of,
-        lambda address: service.native.connected(address, service.clock()),
-    )
-    service.reads = lambda address: nfs.backend.reads(address)
-    service.peers = nfs.peers
+    database = _database(config)
+    service, nfs = _made(config, database)
     gate = Gate(most_connections())
     runner = GatedRunner(make_app(service, gate), gate, shutdown_timeout=2)
     async with AsyncExitStack() as stack:  # each is ended, whatever another one says
@@ -102,10 +95,10 @@ async def running(
         await _listen_nfs(nfs, config, given or {})
         service.books.start()
         mend = service.inventory.systems.mend
-        await bravely(service.threads.making.run(ASSIGN_SECONDS, mend))
+        await bravely(service.work.making.run(ASSIGN_SECONDS, mend))
         await _wait_for_database(database)
-        await service.threads.making.run(ASSIGN_SECONDS, assign, service, progress)
-        for hazard in await service.threads.chores.run(MAKE_SECONDS, hazards):
+        await service.assign(ASSIGN_SECONDS, progress)
+        for hazard in await service.work.chores.run(MAKE_SECONDS, hazards):
             log.warning("store.changes_in_place", reason=hazard)
         await runner.setup()
         _listen_http(runner, config, (given or {}).get("http", ()))
@@ -114,11 +107,40 @@ async def running(
             stack.push_async_callback(dnsmasq.stop)
         chores = Chores(service, nfs, dnsmasq, _boards(service, dnsmasq))
         stack.push_async_callback(chores.stop)
-        await bravely(chores.resume())
+        await bravely(service.resume())
         hosts = await service.ask(service.registry.all)
         log.info("serve.ready", url=service.url, nfs_port=config.nfs.port, hosts=len(hosts))
         chores.start()
         yield Server(service, nfs, runner, database, dnsmasq)
+
+
+def _database(config: Config) -> Database:
+    """Return the database, with what was remembered of it. It is not opened yet."""
+    state = make_state_directory(config.server.state_directory)  # SQLite needs the directory
+    memory = Memory(state.path / "memory.json")
+    memory.load()
+    return Database(database_url(config), seconds=SERVER_SECONDS, memory=memory)
+
+
+def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]:
+    """Return the service and the NFS ports. The ports do not know the service; it asks them."""
+    current, native = Current(make_inventory(config, database)), NativeBoots()
+    nfs = NfsListener(
+        lambda on_closed: _backend(current.inventory, on_closed),
+        lambda address: alias_of(current.inventory, address),
+        lambda address: native.connected(address, time.time()),
+    )
+    service = make_service(
+        current,
+        pools(database),
+        native,
+        IpxePrograms(config.dhcp.ipxe),
+        clock=time.time,
+        monotonic=time.monotonic,
+        reads=nfs.reads,
+        peers=nfs.peers,
+    )
+    return service, nfs
 
 
 async def _to_the_end(function: Callable[[], None]) -> None:
@@ -140,21 +162,20 @@ def _boards(service: BootService, dnsmasq: Dnsmasq | None) -> Boards | None:
     firmware = service.config.dhcp.raspberry_firmware
     if dnsmasq is None or firmware is None:
         return None
-    return Boards(service.inventory, dnsmasq.places.tftp, firmware.absolute())
+    return Boards(dnsmasq.places.tftp, firmware.absolute())
 
 
 async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
     """Last of all: who gets an address finds everything else ready."""
+    find = service.programs.find
     if service.config.dhcp.mode == "off":
-        find = service.threads.chores.run(MAKE_SECONDS, find_programs, service.config.dhcp.ipxe)
         try:
-            service.programs = await find
+            await service.work.chores.run(MAKE_SECONDS, find)
         except StorebootError as error:
             log.error("dhcp.no_programs", reason=error.message, hint=error.hint)
         return None
-    dnsmasq = Dnsmasq(service.config, service.state.path / "dhcp", service.saw)
+    dnsmasq = Dnsmasq(service.config, service.state.path / "dhcp", find, service.saw)
     await dnsmasq.start(await service.ask(service.registry.all))
-    service.programs = dnsmasq.programs
     return dnsmasq
 
 
@@ -163,14 +184,14 @@ def worker_count(config: Config) -> int:
     return usable_cores() if config.nfs.workers is None else config.nfs.workers
 
 
-def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend:
+def _backend(inventory: Inventory, on_closed: Callable[[Peer], None]) -> Backend:
     """Worker processes, or this one."""
-    config = service.config
+    config, key = inventory.config, inventory.systems.key
     address = f"{config.server.address}:{config.nfs.port}"
     count = worker_count(config)
     if count:
         settings = WorkerSettings(
-            key=service.key.hex(),
+            key=key.hex(),
             service=address,
             lease=config.nfs.lease,
             reply_memory=config.nfs.reply_memory << 20,
@@ -179,12 +200,10 @@ def _backend(service: BootService, on_closed: Callable[[Peer], None]) -> Backend
         )
         return NfsWorkers(settings, count, on_closed)
     programs = Programs(
-        service.key, address, time.monotonic,
+        key, address, time.monotonic,
         lease=config.nfs.lease, reply_memory=config.nfs.reply_memory << 20,
     )  # fmt: skip
-    return NfsService(
-        programs, StoreTree(service.inventory.systems.store, service.state), on_closed
-    )
+    return NfsService(programs, StoreTree(inventory.systems.store, inventory.state), on_closed)
 
 
 async def _listen_nfs(nfs: NfsListener, config: Config, given: Given) -> None:

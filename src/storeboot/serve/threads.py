@@ -13,11 +13,11 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from storeboot.hosts.database import Database
+from storeboot.service.work import Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_WAITING = 10_000
-ASK_SECONDS = 4.0  # for a question to the database: longer than it may take
 IDLE_SECONDS = 30.0  # after which a thread with nothing to do ends
 
 
@@ -76,32 +76,14 @@ class Pool:
                 future.set_result(result)
 
 
-class BusyError(Exception):
-    """A machine may ask again; the reason is for its console."""
-
-
-class Threads:
-    """All of a server's."""
-
-    def __init__(self) -> None:
-        self.asking = Pool("asking", 8)  # short questions to database and files
-        self.boots = Pool("boots", 16)  # what a boot that begins waits for
-        self.deciding = Pool("deciding", 4)  # what follows from what a boot has said
-        self.making = Pool("making", 4)  # initrds and packs: seconds, sometimes minutes
-        self.chores = Pool("chores", 4)
-        self.reports = Pool("reports", 4)
-
-    async def ask(
-        self, database: Database, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """What a short question to database and files is answered, within a few seconds.
-
-        A database that hangs counts as away from then on, and the question is asked again, so that
-        it is answered from memory. Raises BusyError if even that takes too long.
-        """
-        for _ in range(2):
-            try:
-                return await self.asking.run(ASK_SECONDS, function, *args, **kwargs)
-            except TimeoutError:
-                database.lost(f"no answer within {ASK_SECONDS:g} s")
-        raise BusyError("the server's disk or database does not answer")
+def pools(database: Database) -> Work:
+    """Return the pools of a server."""
+    return Work(
+        database=database,
+        asking=Pool("asking", 8),
+        boots=Pool("boots", 16),
+        deciding=Pool("deciding", 4),
+        making=Pool("making", 4),
+        chores=Pool("chores", 4),
+        reports=Pool("reports", 4),
+    )

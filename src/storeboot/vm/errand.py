@@ -19,6 +19,7 @@ from aiohttp import web
 from storeboot.errors import BootError
 from storeboot.initrd import cpio, modules
 from storeboot.initrd.busybox import find_busybox
+from storeboot.protocol.stages import Stage
 from storeboot.vm import uml
 from storeboot.vm.demo.uml_kernel import UmlKernel
 from storeboot.vm.qemu import HOST_ADDRESS
@@ -37,7 +38,7 @@ async def run_errand(
     async with _errand(script, variables) as (url, results):
         params = (*spec.kernel_params, f"micro.run={url}")
         async with started(replace(spec, kernel_params=params), progress) as trial:
-            boot = await trial.reach("multi-user")
+            boot = await trial.reach(Stage.MULTI_USER)
             await trial.until(results.done, seconds, "results of the errand")
             await trial.power_off(boot)
     return results.result()

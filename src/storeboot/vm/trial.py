@@ -36,9 +36,11 @@ from storeboot.config import (
 )
 from storeboot.errors import BootError
 from storeboot.hosts.boots import Boot
-from storeboot.hosts.orders import Order
 from storeboot.nfs.limits import LEASE_SECONDS
 from storeboot.nix.store import Store, StorePath
+from storeboot.protocol.orders import Order
+from storeboot.protocol.reports import ReportPart
+from storeboot.protocol.stages import Stage
 from storeboot.serve import server
 from storeboot.vm import qemu, uml
 from storeboot.vm.demo.uml_kernel import UmlKernel
@@ -185,8 +187,8 @@ class Trial:
 
     def _has_reached(self, stage: str) -> bool:
         passed = {step.stage: step for step in self.stages()}
-        if "failed" in passed and stage != "failed":
-            words = passed["failed"].detail.partition("\n")[0]
+        if Stage.FAILED in passed and stage != Stage.FAILED:
+            words = passed[Stage.FAILED].detail.partition("\n")[0]
             raise BootError(f"the machine failed: {words}", f"console: {self.machine.console}")
         return stage in passed
 
@@ -195,17 +197,17 @@ class Trial:
     ) -> GuestReport:
         """Ask the machine for its account and hold it against what the server has."""
         self.service.inventory.orders.give(boot.id, Order.REPORT)
-        facts = self.service.state.report(boot.id, "facts")
+        facts = self.service.state.reports.file(boot.id, ReportPart.FACTS)
         await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
-        part = self.service.state.report
-        theirs = parse_hashes(part(boot.id, "hashes").read_bytes())
-        seen = part(boot.id, "attributes")  # only machines with a pack look at these
+        part = self.service.state.reports.file
+        theirs = parse_hashes(part(boot.id, ReportPart.HASHES).read_bytes())
+        seen = part(boot.id, ReportPart.ATTRIBUTES)  # only machines with a pack look at these
         return GuestReport(
             facts=parse_facts(facts.read_text()),
             files_hashed=len(theirs),
             mismatches=compare(theirs, expected),
-            boot=parse_mountstats(part(boot.id, "mountstats").read_text()),
-            after=parse_mountstats(part(boot.id, "mountstats-after").read_text()),
+            boot=parse_mountstats(part(boot.id, ReportPart.MOUNTSTATS).read_text()),
+            after=parse_mountstats(part(boot.id, ReportPart.MOUNTSTATS_AFTER).read_text()),
             other_attributes=compare(parse_attributes(seen.read_bytes()), attributes)
             if seen.exists()
             else (),
@@ -214,7 +216,7 @@ class Trial:
     async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
         """Ask for it; returns the seconds it took."""
         self.service.inventory.orders.give(boot.id, Order.POWEROFF)
-        await self.reach("shutdown", 120)
+        await self.reach(Stage.SHUTDOWN, 120)
         return await self.wait_off(seconds)
 
     async def wait_off(self, seconds: float) -> float:
@@ -255,7 +257,7 @@ class Trial:
 async def run_trial(spec: TrialSpec, progress: Progress) -> Outcome:
     """Boot, verify, power off."""
     async with started(spec, progress) as trial:
-        boot = await trial.reach("multi-user")
+        boot = await trial.reach(Stage.MULTI_USER)
         report = await verify(spec, trial, boot, progress)
         seconds = await trial.power_off(boot)
         return Outcome(trial.stages(), report, seconds, boot)
@@ -322,7 +324,7 @@ def _from_here(running: server.Server) -> str:
 
 async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) -> GuestReport:
     """The machine's report; BootError unless everything in it is as it should be."""
-    record = trial.service.state.view(boot.view)
+    record = trial.service.state.views.get(boot.view)
     assert record is not None
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
     progress(f"the machine reads and hashes {len(expected)} files through its mount")
@@ -334,7 +336,7 @@ async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) 
     if faults:
         raise BootError(
             "the machine's report does not check out: " + "; ".join(faults),
-            f"its parts are in {trial.service.state.report(boot.id, '').parent}",
+            f"its parts are in {trial.service.state.reports.file(boot.id, '').parent}",
         )
     return report
 

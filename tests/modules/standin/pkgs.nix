@@ -49,7 +49,7 @@ let
     mkShell = arguments: package "shell" // arguments;
     placeholder = output: "/placeholder-${output}";
     python3Packages = lib.genAttrs [
-      "aiohttp" "alembic" "click" "hatchling" "psycopg" "pydantic" "pyelftools" "qemu-qmp" "rich"
+      "aiohttp" "alembic" "click" "hatchling" "psycopg" "pydantic" "pyelftools" "qemu-qmp"
       "sqlalchemy" "structlog" "typing-extensions" "uvloop" "zstandard"
     ] package // {
       buildPythonApplication = arguments: package arguments.pname // arguments;

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `database.upgrade` hands over."""
+"""Runs the migrations on the connection that `migration.migrate` hands over."""
 
 from __future__ import annotations
 

@@ -11,19 +11,10 @@ CONSOLE='' SOURCE=agent
 SYSTEM_BIN=/run/current-system/sw/bin
 HEARTBEAT=$(fact heartbeat)
 
-nic() {
-    for address in /sys/class/net/*/address; do
-        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
-            address=${address%/address}
-            echo "${address##*/}"
-        fi
-    done | head -n 1
-}
-
 # udhcpc ends when its interface is renamed or goes away: find it again by its MAC address.
 keep_lease() {
     while :; do
-        udhcpc -f -i "$(nic)" -r "$(fact ip)" -t 5 -T 3 -A 10 -s /run/storeboot/dhcp.sh \
+        udhcpc -f -i "$(nic_of_mac)" -r "$(fact ip)" -t 5 -T 3 -A 10 -s /run/storeboot/dhcp.sh \
             -V storeboot >/dev/null 2>&1
         sleep 5
     done
@@ -247,7 +238,7 @@ reached() {
 
 case "$1" in
 nic-env)
-    echo "STOREBOOT_NIC=$(nic)" >"$SB/nic.env"
+    echo "STOREBOOT_NIC=$(nic_of_mac)" >"$SB/nic.env"
     exit 0
     ;;
 run) ;;

@@ -1,10 +1,6 @@
 # shellcheck shell=sh
 # What a machine says when its boot begins, and what it is told.
 
-answer() {
-    sed -n "s/^$1=//p" "$SB/answer"
-}
-
 post_boot() {
     http_post 10 /boots "$SB/request" "$SB/answer" && return 0
     case "$(http_error)" in
@@ -42,11 +38,14 @@ boot_request() {
     [ ! -e "$SB/early" ] || cat "$SB/early"
 }
 
+# Every field of the answer becomes a fact of its name.
 read_answer() {
-    for name in boot key token hostname machine_id nfs_server nfs_port nfs_version pack pack_sha256 learn_seconds \
-        overlay_size overlay_label persist_label persist_directories zram nix_store ssh_host_key heartbeat; do
-        fact "$name" "$(answer $name)"
-    done
+    while IFS= read -r line; do
+        case "${line%%=*}" in
+        "$line" | '' | *[!a-z0-9_]*) ;;
+        *) fact "${line%%=*}" "${line#*=}" ;;
+        esac
+    done <"$SB/answer"
     [ -n "$(fact boot)" ] || fail "the server's answer has no boot id"
 }
 

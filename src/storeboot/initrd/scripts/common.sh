@@ -65,6 +65,19 @@ refuse() {
     return 1
 }
 
+# nic_of_mac: the name of the NIC that booted. Names change between initrd and stage 2; the MAC
+# address does not.
+nic_of_mac() {
+    for address in /sys/class/net/*/address; do
+        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
+            address=${address%/address}
+            echo "${address##*/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
 # wait_for SECONDS COMMAND…: until it succeeds or the time is over.
 wait_for() {
     end=$(($(date +%s) + $1))

@@ -6,18 +6,6 @@ load_drivers() {
     modprobe -a -q $(find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u) 2>/dev/null
 }
 
-# Names change between initrd and stage 2; the MAC address does not.
-nic_of_mac() {
-    for address in /sys/class/net/*/address; do
-        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
-            address=${address%/address}
-            echo "${address##*/}"
-            return 0
-        fi
-    done
-    return 1
-}
-
 first_nic() {
     for device in /sys/class/net/*/device; do
         [ -e "$device" ] || continue

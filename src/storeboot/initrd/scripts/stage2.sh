@@ -114,44 +114,13 @@ write_network_manager() {
     } >/run/NetworkManager/conf.d/00-storeboot.conf
 }
 
-# unit NAME [WANTED-BY…]: a unit from stdin, pulled in by targets.
-unit() {
-    name=$1
-    shift
-    cat >"$UNITS/$name"
-    for target in "$@"; do
-        mkdir -p "$UNITS/$target.wants"
-        ln -s "$UNITS/$name" "$UNITS/$target.wants/$name"
-    done
-}
-
+# The initrd's builder has made them, with the links that pull them in.
 write_units() {
     mkdir -p "$UNITS"
-    for file in /storeboot/units/*; do
+    cp -dR /storeboot/units/. "$UNITS"
+    for file in /storeboot/units/*.mount; do
         [ -e "$file" ] || continue
-        cp "$file" "$UNITS/"
         say "masked: ${file##*/} (there is no local disk)"
-    done
-    unit storeboot-multi-user.service multi-user.target <<END
-[Unit]
-Description=Tell storeboot that the machine is up
-DefaultDependencies=no
-After=multi-user.target
-Conflicts=shutdown.target
-Before=shutdown.target
-[Service]
-Type=oneshot
-ExecStart=$SB/bin/sh -c 'echo multi-user > $SB/events'
-END
-    for action in poweroff reboot halt kexec; do
-        unit "storeboot-$action.service" "$action.target" <<END
-[Unit]
-Description=Tell storeboot that the machine goes down
-DefaultDependencies=no
-[Service]
-Type=oneshot
-ExecStart=$SB/bin/sh -c 'echo shutdown $action > $SB/events'
-END
     done
 }
 

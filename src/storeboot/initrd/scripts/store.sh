@@ -5,7 +5,7 @@ begin_boot() {
     boot_request >"$SB/request"
     wait_for 60 post_boot || fail "no answer from $(fact url) in 60 s: $(http_error)"
     read_answer
-    date -s "@$(answer time)" >/dev/null || say "could not set the clock"
+    date -s "@$(fact time)" >/dev/null || say "could not set the clock"
     hostname "$(fact hostname)"
     say "boot $(fact boot) as $(fact hostname) has begun"
 }
@@ -19,6 +19,10 @@ nfs_options() {
     3) echo "$options,vers=3,nolock,mountaddr=$server,mountport=$port,mountproto=tcp" ;;
     *) echo "$options,vers=$version,clientaddr=$(fact ip)" ;;
     esac
+}
+
+nfs_type() {
+    if [ "$(fact nfs_version)" = 3 ]; then echo nfs; else echo nfs4; fi
 }
 
 # A client that only gets a refusal or silence would retry for minutes without a word.
@@ -48,10 +52,8 @@ mount_store() {
     # Machines with one host name must not be one client to the server, so this comes first.
     echo "storeboot-$(fact machine_id)" >/sys/module/nfs/parameters/nfs4_unique_id
     mount -t tmpfs -o mode=0755 tmpfs "$SYSROOT" || fail "cannot mount a tmpfs as root"
-    type=nfs
-    [ "$(fact nfs_version)" = 3 ] || type=nfs4
     mkdir -p "$SYSROOT/nix/.ro-store"
-    wait_for 60 mount_nfs "$type" ||
+    wait_for 60 mount_nfs "$(nfs_type)" ||
         fail "$where was reached, but its view could not be mounted in 60 s: $(cat "$SB/nc-error" "$SB/mount-error")"
     # Above so many, 5000 by default, Linux hands delegations back at every close.
     watermark=/sys/module/nfsv4/parameters/delegation_watermark

@@ -8,26 +8,21 @@ those of Solaris' nfs_acl.x, as Linux speaks it.
 
 from __future__ import annotations
 
-from storeboot.nfs.status import NfsError, Status
+from storeboot.nfs.status import Status
 from storeboot.nfs.v3.attributes import post_op_attr
-from storeboot.nfs.v3.procedures import MAX_HANDLE, Procedure, null
-from storeboot.nfs.views import Catalogue
-from storeboot.nfs.xdr import Reader, Writer
+from storeboot.nfs.v3.dispatch import Procedure, Request
+from storeboot.nfs.v3.procedures import null
+from storeboot.nfs.xdr import Writer
 
 PROGRAM = 100227
 VERSION = 3
 _MASK = 0xF  # NFS_ACL, NFS_ACLCNT, NFS_DFACL, NFS_DFACLCNT
 
 
-def getacl(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    try:
-        entry = catalogue.resolve(arguments.opaque(MAX_HANDLE))
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, None)
-        return
-    mask = arguments.uint32() & _MASK
-    arguments.end()
+def getacl(request: Request, results: Writer) -> None:
+    entry = request.resolve()
+    mask = request.arguments.uint32() & _MASK
+    request.arguments.end()
     results.uint32(Status.OK)
     post_op_attr(results, entry.node)
     results.uint32(mask)
@@ -35,15 +30,12 @@ def getacl(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
         results.uint32(0)
 
 
-def setacl(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    try:
-        entry = catalogue.resolve(arguments.opaque(MAX_HANDLE))
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, None)
-        return
-    results.uint32(Status.ROFS)
-    post_op_attr(results, entry.node)
+def setacl(request: Request, _results: Writer) -> None:
+    request.resolve()
 
 
-PROCEDURES: dict[int, Procedure] = {0: null, 1: getacl, 2: setacl}
+PROCEDURES: dict[int, Procedure] = {
+    0: Procedure(null, pure=True),
+    1: Procedure(getacl, post_op_attr, pure=True),
+    2: Procedure(setacl, post_op_attr, refusal=Status.ROFS, pure=True),
+}

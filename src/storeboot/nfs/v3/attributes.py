@@ -28,7 +28,7 @@ def post_op_attr(results: Writer, node: Node | None) -> None:
         results.raw(fattr3(node))
 
 
-def wcc_data(results: Writer) -> None:
+def wcc_data(results: Writer, _node: Node | None) -> None:
     """wcc_data with nothing in it: a refused change has no before and after."""
     results.boolean(False)
     results.boolean(False)

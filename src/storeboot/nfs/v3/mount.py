@@ -2,70 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.views import ALIAS_NAME, VIEW_DIRECTORY_NAME, Catalogue
-from storeboot.nfs.xdr import Reader, Writer
+from storeboot.nfs.v3.dispatch import Procedure, Request
+from storeboot.nfs.v3.procedures import null
+from storeboot.nfs.walk import ALIAS_NAME, VIEW_DIRECTORY_NAME, Entry
+from storeboot.nfs.xdr import Writer
 
 PROGRAM = 100005
 VERSION = 3
-MNT = 1
 MAX_PATH = 1024  # MNTPATHLEN
 
-Procedure = Callable[[Catalogue, Reader, Writer], None]
 
-
-def null(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
-    arguments.end()
-
-
-def mnt(
-    catalogue: Catalogue, arguments: Reader, results: Writer, alias: bytes | None = None
-) -> None:
-    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS.
-
-    `alias` is the view that this peer may mount by the alias' name.
-    """
-    path = arguments.opaque(MAX_PATH)
-    arguments.end()
-    directory, *names = path.strip(b"/").split(b"/")
+def mnt(request: Request, results: Writer) -> None:
+    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS."""
+    path = request.arguments.opaque(MAX_PATH)
+    request.arguments.end()
     try:
-        if directory == ALIAS_NAME and alias is not None:
-            root = catalogue.view_root(alias)
-        elif directory == VIEW_DIRECTORY_NAME and names:
-            root = catalogue.mount(names.pop(0))
-        else:
-            raise NfsError(Status.ACCESS)
-        for name in names:
-            root = catalogue.lookup(root, name)
+        root = _mounted(request, path)
     except NfsError:
-        results.uint32(Status.ACCESS)
-        return
+        raise NfsError(Status.ACCESS) from None
     results.uint32(Status.OK)
-    results.opaque(catalogue.raw(root))
+    results.opaque(request.walk.raw(root))
     results.uint32(2)
     results.uint32(AuthFlavor.SYS)
     results.uint32(AuthFlavor.NONE)
 
 
-def dump(_catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
+def _mounted(request: Request, path: bytes) -> Entry:
+    """The place that a path leads to, which begins with the alias, or with a token."""
+    directory, *names = path.strip(b"/").split(b"/")
+    if directory == ALIAS_NAME and request.alias is not None:
+        place = request.walk.view_root(request.alias)
+    elif directory == VIEW_DIRECTORY_NAME and names:
+        place = request.walk.mount(names.pop(0))
+    else:
+        raise NfsError(Status.ACCESS)
+    for name in names:
+        place = request.walk.lookup(place, name)
+    return place
+
+
+def dump(request: Request, results: Writer) -> None:
     """Section 5.2.2: nobody is remembered, so the list is empty."""
-    arguments.end()
+    request.arguments.end()
     results.boolean(False)
 
 
-def umnt(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
-    arguments.opaque(MAX_PATH)
-    arguments.end()
+def umnt(request: Request, _results: Writer) -> None:
+    request.arguments.opaque(MAX_PATH)
+    request.arguments.end()
 
 
 PROCEDURES: dict[int, Procedure] = {
-    0: null,
-    MNT: mnt,
-    2: dump,
-    3: umnt,
-    4: null,  # UMNTALL
-    5: dump,  # EXPORT: tokens are not listed either
+    0: Procedure(null, pure=True),
+    1: Procedure(mnt),  # the alias leads each address elsewhere
+    2: Procedure(dump, pure=True),
+    3: Procedure(umnt, pure=True),
+    4: Procedure(null, pure=True),  # UMNTALL
+    5: Procedure(dump, pure=True),  # EXPORT: tokens are not listed either
 }

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum, IntFlag
+from collections.abc import Iterator
+from enum import IntEnum
+from struct import Struct
 
+from storeboot.nfs.access import granted
 from storeboot.nfs.index import Kind, Node
 from storeboot.nfs.limits import MAX_FILE_SIZE, MAX_LISTING, MAX_READ, MAX_WRITE
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3.attributes import fattr3, post_op_attr, wcc_data
-from storeboot.nfs.views import Catalogue, Entry
-from storeboot.nfs.xdr import FileSlice, Reader, Writer
+from storeboot.nfs.v3.dispatch import Procedure, Request
+from storeboot.nfs.walk import Entry, Walk
+from storeboot.nfs.xdr import FileSlice, Writer
 
 PROGRAM = 100003
 VERSION = 3
-MAX_HANDLE = 64  # NFS3_FHSIZE
+_ENTRY = Struct(">IQI")  # there is another entry, fileid, size of the name
 MAX_WIRE_NAME = 1024  # longer than any name, so that the answer is NAMETOOLONG and not garbage
-
-Procedure = Callable[[Catalogue, Reader, Writer], None]
 
 
 class Proc(IntEnum):
@@ -47,156 +48,98 @@ class Proc(IntEnum):
     COMMIT = 21
 
 
-class Access(IntFlag):
-    """Section 3.3.4."""
-
-    READ = 0x01
-    LOOKUP = 0x02
-    MODIFY = 0x04
-    EXTEND = 0x08
-    DELETE = 0x10
-    EXECUTE = 0x20
+def null(request: Request, _results: Writer) -> None:
+    request.arguments.end()
 
 
-def granted(node: Node) -> Access:
-    """What anybody may do: the store is world-readable and nobody's to change."""
-    if node.kind is Kind.DIRECTORY:
-        return Access.READ | Access.LOOKUP | Access.EXECUTE
-    return Access.READ | Access.EXECUTE if node.executable else Access.READ
-
-
-def _resolve(catalogue: Catalogue, arguments: Reader) -> Entry:
-    return catalogue.resolve(arguments.opaque(MAX_HANDLE))
-
-
-def null(_catalogue: Catalogue, arguments: Reader, _results: Writer) -> None:
-    arguments.end()
-
-
-def getattr_(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    try:
-        entry = _resolve(catalogue, arguments)
-    except NfsError as error:
-        results.uint32(error.status)
-        return
-    arguments.end()
+def getattr_(request: Request, results: Writer) -> None:
+    entry = request.resolve()
+    request.arguments.end()
     results.uint32(Status.OK)
     results.raw(fattr3(entry.node))
 
 
-def lookup(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    directory = None
-    try:
-        directory = _resolve(catalogue, arguments)
-        found = _step(catalogue, directory, arguments.opaque(MAX_WIRE_NAME))
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, directory.node if directory else None)
-        return
-    arguments.end()
+def lookup(request: Request, results: Writer) -> None:
+    directory = request.resolve()
+    found = _step(request.walk, directory, request.arguments.opaque(MAX_WIRE_NAME))
+    request.arguments.end()
     results.uint32(Status.OK)
-    results.opaque(catalogue.raw(found))
+    results.opaque(request.walk.raw(found))
     post_op_attr(results, found.node)
     post_op_attr(results, directory.node)
 
 
-def _step(catalogue: Catalogue, directory: Entry, name: bytes) -> Entry:
+def _step(walk: Walk, directory: Entry, name: bytes) -> Entry:
     """LOOKUP knows `.` and `..` (section 3.3.3); nothing leads above the view's root."""
     if directory.node.kind is not Kind.DIRECTORY:
         raise NfsError(Status.NOTDIR)
     if name == b".":
         return directory
     if name == b"..":
-        return _above(catalogue, directory)
-    return catalogue.lookup(directory, name)
+        return walk.parent(directory) if directory.store_name else directory
+    return walk.lookup(directory, name)
 
 
-def _above(catalogue: Catalogue, directory: Entry) -> Entry:
-    return catalogue.parent(directory) if directory.store_name else directory
-
-
-def access(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    try:
-        entry = _resolve(catalogue, arguments)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, None)
-        return
-    wanted = arguments.uint32()
-    arguments.end()
+def access(request: Request, results: Writer) -> None:
+    entry = request.resolve()
+    wanted = request.arguments.uint32()
+    request.arguments.end()
     results.uint32(Status.OK)
     post_op_attr(results, entry.node)
     results.uint32(wanted & granted(entry.node))
 
 
-def readlink(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    entry = None
-    try:
-        entry = _resolve(catalogue, arguments)
-        if entry.node.kind is not Kind.SYMLINK:
-            raise NfsError(Status.INVAL)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, entry.node if entry else None)
-        return
-    arguments.end()
+def readlink(request: Request, results: Writer) -> None:
+    entry = request.resolve()
+    if entry.node.kind is not Kind.SYMLINK:
+        raise NfsError(Status.INVAL)
+    request.arguments.end()
     results.uint32(Status.OK)
     post_op_attr(results, entry.node)
     results.opaque(entry.node.target)
 
 
-def read(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    entry = None
-    try:
-        entry = _resolve(catalogue, arguments)
-        if entry.node.kind is not Kind.REGULAR:
-            raise NfsError(Status.ISDIR if entry.node.kind is Kind.DIRECTORY else Status.INVAL)
-        catalogue.check_readable(entry)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, entry.node if entry else None)
-        return
+def read(request: Request, results: Writer) -> None:
+    entry, arguments = request.resolve(), request.arguments
+    node = entry.node
+    if node.kind is not Kind.REGULAR:
+        raise NfsError(Status.ISDIR if node.kind is Kind.DIRECTORY else Status.INVAL)
+    request.walk.check_readable(entry)
     offset, wanted = arguments.uint64(), arguments.uint32()
     arguments.end()
-    count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
+    count = min(wanted, MAX_READ, max(0, node.size - offset))
     results.uint32(Status.OK)
-    post_op_attr(results, entry.node)
+    post_op_attr(results, node)
     results.uint32(count)
-    results.boolean(offset + count >= entry.node.size)
-    results.file(FileSlice(entry.store_name, entry.relative, offset, count, entry.node.size))
+    results.boolean(offset + count >= node.size)
+    results.file(FileSlice(entry.store_name, entry.relative, offset, count, node.size))
 
 
-def readdir(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    _list(catalogue, arguments, results, plus=False)
+def readdir(request: Request, results: Writer) -> None:
+    _list(request, results, plus=False)
 
 
-def readdirplus(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    _list(catalogue, arguments, results, plus=True)
+def readdirplus(request: Request, results: Writer) -> None:
+    _list(request, results, plus=True)
 
 
-def _list(catalogue: Catalogue, arguments: Reader, results: Writer, *, plus: bool) -> None:
+def _list(request: Request, results: Writer, *, plus: bool) -> None:
     """READDIR and READDIRPLUS (sections 3.3.16 and 3.3.17).
 
     A cookie is a position in the sorted names behind `.` and `..`, so it outlives the process
     and the cookie verifier has nothing to say.
     """
-    directory = None
-    try:
-        directory = _resolve(catalogue, arguments)
-        names = (b".", b"..", *catalogue.names(directory))
-        cookie = arguments.uint64()
-        arguments.take(8)
-        if plus:
-            arguments.uint32()  # dircount: a hint
-        room = min(arguments.uint32(), MAX_LISTING)
-        arguments.end()
-        if cookie > len(names):
-            raise NfsError(Status.BAD_COOKIE)
-        listing, end = _entries(catalogue, directory, names, cookie, room, plus=plus)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, directory.node if directory else None)
-        return
+    directory, arguments = request.resolve(), request.arguments
+    names = (b".", b"..", *request.walk.names(directory))
+    cookie = arguments.uint64()
+    arguments.take(8)
+    if plus:
+        arguments.uint32()  # dircount: a hint
+    room = min(arguments.uint32(), MAX_LISTING)
+    arguments.end()
+    if cookie > len(names):
+        raise NfsError(Status.BAD_COOKIE)
+    listing, end = _entries(request.walk, directory, names, cookie, room, plus=plus)
     results.uint32(Status.OK)
     post_op_attr(results, directory.node)
     results.raw(bytes(8))
@@ -209,7 +152,7 @@ _LIST_OVERHEAD = 4 + 88 + 8 + 4 + 4  # status, attributes, verifier, end of list
 
 
 def _entries(
-    catalogue: Catalogue,
+    walk: Walk,
     directory: Entry,
     names: tuple[bytes, ...],
     cookie: int,
@@ -218,115 +161,108 @@ def _entries(
     plus: bool,
 ) -> tuple[bytes, bool]:
     """As many entries as fit into `room` bytes, and whether they are the last ones."""
-    listing = Writer()
-    for position in range(cookie, len(names)):
-        entry = _step(catalogue, directory, names[position])
-        one = Writer()
-        one.boolean(True)
-        one.uint64(entry.node.fileid)
-        one.opaque(names[position])
-        one.uint64(position + 1)
-        if plus:
-            post_op_attr(one, entry.node)
-            one.boolean(True)
-            one.opaque(catalogue.raw(entry))
+    listing = bytearray()
+    entries = _from(walk, directory, cookie)
+    for position, (name, entry) in enumerate(zip(names[cookie:], entries, strict=True), cookie + 1):
+        one = _entry(name, entry.node, position, walk.raw(entry) if plus else None)
         if _LIST_OVERHEAD + len(listing) + len(one) > room:
-            if not len(listing):
+            if not listing:
                 raise NfsError(Status.TOOSMALL)
-            return listing.getvalue(), False
-        listing.raw(one.getvalue())
-    return listing.getvalue(), True
+            return bytes(listing), False
+        listing += one
+    return bytes(listing), True
 
 
-def fsstat(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    if _about(catalogue, arguments, results):
-        for _ in range(6):  # bytes and files: total, free, available; nothing can be added
-            results.uint64(0)
-        results.uint32(0xFFFF_FFFF)  # invarsec: never changes
+def _from(walk: Walk, directory: Entry, cookie: int) -> Iterator[Entry]:
+    """A directory's entries from a position on, at the first two of which are `.` and `..`."""
+    for name in (b".", b"..")[cookie:]:
+        yield _step(walk, directory, name)
+    yield from walk.children(directory, max(0, cookie - 2))
 
 
-def fsinfo(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    if _about(catalogue, arguments, results):
-        for value in (MAX_READ, MAX_READ, 4096, MAX_WRITE, MAX_WRITE, 4096, MAX_LISTING):
-            results.uint32(value)
-        results.uint64(MAX_FILE_SIZE)
-        results.uint32(0)  # time_delta
-        results.uint32(1)
-        results.uint32(0x0002 | 0x0008)  # FSF3_SYMLINK, FSF3_HOMOGENEOUS
+def _entry(name: bytes, node: Node, cookie: int, handle: bytes | None) -> bytes:
+    """entry3, or with a filehandle entryplus3, behind the word that there is another one."""
+    head = _ENTRY.pack(1, node.fileid, len(name)) + name + bytes(-len(name) & 3)
+    if handle is None:
+        return head + cookie.to_bytes(8, "big")
+    there = b"\0\0\0\1"  # attributes and filehandle
+    size = len(handle).to_bytes(4, "big")
+    return b"".join((head, cookie.to_bytes(8, "big"), there, fattr3(node), there, size, handle))
 
 
-def pathconf(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    if _about(catalogue, arguments, results):
-        results.uint32(1)  # linkmax
-        results.uint32(255)  # name_max
-        for flag in (True, True, False, True):  # no_trunc, chown_restricted, case folding, kept
-            results.boolean(flag)
+def fsstat(request: Request, results: Writer) -> None:
+    _about(request, results)
+    for _ in range(6):  # bytes and files: total, free, available; nothing can be added
+        results.uint64(0)
+    results.uint32(0xFFFF_FFFF)  # invarsec: never changes
 
 
-def _about(catalogue: Catalogue, arguments: Reader, results: Writer) -> bool:
-    """The common start of the three replies about the file system as a whole."""
-    try:
-        entry = _resolve(catalogue, arguments)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, None)
-        return False
-    arguments.end()
+def fsinfo(request: Request, results: Writer) -> None:
+    _about(request, results)
+    for value in (MAX_READ, MAX_READ, 4096, MAX_WRITE, MAX_WRITE, 4096, MAX_LISTING):
+        results.uint32(value)
+    results.uint64(MAX_FILE_SIZE)
+    results.uint32(0)  # time_delta
+    results.uint32(1)
+    results.uint32(0x0002 | 0x0008)  # FSF3_SYMLINK, FSF3_HOMOGENEOUS
+
+
+def pathconf(request: Request, results: Writer) -> None:
+    _about(request, results)
+    results.uint32(1)  # linkmax
+    results.uint32(255)  # name_max
+    for flag in (True, True, False, True):  # no_trunc, chown_restricted, case folding, kept
+        results.boolean(flag)
+
+
+def _about(request: Request, results: Writer) -> None:
+    """Write the common start of the three replies about the file system as a whole."""
+    entry = request.resolve()
+    request.arguments.end()
     results.uint32(Status.OK)
     post_op_attr(results, entry.node)
-    return True
 
 
-def _refuse(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
-    """Every change to a real place is ROFS."""
-    try:
-        _resolve(catalogue, arguments)
-        results.uint32(Status.ROFS)
-    except NfsError as error:
-        results.uint32(error.status)
-    wcc_data(results)
+def change(request: Request, _results: Writer) -> None:
+    """Check a change to a place: it is refused if there is such a place."""
+    request.resolve()
 
 
-def _refuse_link(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
+def _link_failed(results: Writer, node: Node | None) -> None:
     """LINK's failure has attributes of the file before those of the directory."""
-    try:
-        entry = _resolve(catalogue, arguments)
-        results.uint32(Status.ROFS)
-        post_op_attr(results, entry.node)
-    except NfsError as error:
-        results.uint32(error.status)
-        post_op_attr(results, None)
-    wcc_data(results)
+    post_op_attr(results, node)
+    wcc_data(results, None)
 
 
-def _refuse_rename(catalogue: Catalogue, arguments: Reader, results: Writer) -> None:
+def _rename_failed(results: Writer, _node: Node | None) -> None:
     """RENAME's failure has the data of two directories."""
-    _refuse(catalogue, arguments, results)
-    wcc_data(results)
+    wcc_data(results, None)
+    wcc_data(results, None)
 
+
+_CHANGE = Procedure(change, wcc_data, refusal=Status.ROFS, pure=True)
 
 PROCEDURES: dict[int, Procedure] = {
-    Proc.NULL: null,
-    Proc.GETATTR: getattr_,
-    Proc.SETATTR: _refuse,
-    Proc.LOOKUP: lookup,
-    Proc.ACCESS: access,
-    Proc.READLINK: readlink,
-    Proc.READ: read,
-    Proc.WRITE: _refuse,
-    Proc.CREATE: _refuse,
-    Proc.MKDIR: _refuse,
-    Proc.SYMLINK: _refuse,
-    Proc.MKNOD: _refuse,
-    Proc.REMOVE: _refuse,
-    Proc.RMDIR: _refuse,
-    Proc.RENAME: _refuse_rename,
-    Proc.LINK: _refuse_link,
-    Proc.READDIR: readdir,
-    Proc.READDIRPLUS: readdirplus,
-    Proc.FSSTAT: fsstat,
-    Proc.FSINFO: fsinfo,
-    Proc.PATHCONF: pathconf,
-    Proc.COMMIT: _refuse,
+    Proc.NULL: Procedure(null, pure=True),
+    Proc.GETATTR: Procedure(getattr_, pure=True),
+    Proc.SETATTR: _CHANGE,
+    Proc.LOOKUP: Procedure(lookup, post_op_attr, pure=True),
+    Proc.ACCESS: Procedure(access, post_op_attr, pure=True),
+    Proc.READLINK: Procedure(readlink, post_op_attr, pure=True),
+    Proc.READ: Procedure(read, post_op_attr, pure=True),
+    Proc.WRITE: _CHANGE,
+    Proc.CREATE: _CHANGE,
+    Proc.MKDIR: _CHANGE,
+    Proc.SYMLINK: _CHANGE,
+    Proc.MKNOD: _CHANGE,
+    Proc.REMOVE: _CHANGE,
+    Proc.RMDIR: _CHANGE,
+    Proc.RENAME: Procedure(change, _rename_failed, refusal=Status.ROFS, pure=True),
+    Proc.LINK: Procedure(change, _link_failed, refusal=Status.ROFS, pure=True),
+    Proc.READDIR: Procedure(readdir, post_op_attr, pure=True),
+    Proc.READDIRPLUS: Procedure(readdirplus, post_op_attr, pure=True),
+    Proc.FSSTAT: Procedure(fsstat, post_op_attr, pure=True),
+    Proc.FSINFO: Procedure(fsinfo, post_op_attr, pure=True),
+    Proc.PATHCONF: Procedure(pathconf, post_op_attr, pure=True),
+    Proc.COMMIT: _CHANGE,
 }
-REFUSALS = frozenset({_refuse, _refuse_rename, _refuse_link})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import (
@@ -13,7 +14,7 @@ from storeboot.nfs.limits import (
     TIME_SECONDS,
 )
 from storeboot.nfs.v4.constants import Attr
-from storeboot.nfs.views import Catalogue, Entry
+from storeboot.nfs.walk import Entry, Walk
 from storeboot.nfs.xdr import Writer
 
 FSID_MAJOR = 0x73746F7265626F6F
@@ -30,7 +31,7 @@ _CLAIM = frozenset({0, 4})  # NULL, FH
 class Subject:
     """Whose attributes are asked, and in which minor version."""
 
-    catalogue: Catalogue
+    walk: Walk
     entry: Entry
     minor: int
 
@@ -48,12 +49,20 @@ def supported(minor: int) -> frozenset[int]:
 
 def encode(results: Writer, subject: Subject, wanted: frozenset[int]) -> None:
     """A fattr4 of those wanted attributes that are supported."""
-    present = wanted & supported(subject.minor)
+    present, encoders = _plan(wanted, subject.minor)
     values = Writer()
-    for number in sorted(present):
-        ENCODERS[Attr(number)](values, subject)
-    results.bitmap(present)
+    for encoder in encoders:
+        encoder(values, subject)
+    results.raw(present)
     results.opaque(values.getvalue())
+
+
+@lru_cache(maxsize=64)  # clients ask for few different sets, again and again
+def _plan(wanted: frozenset[int], minor: int) -> tuple[bytes, tuple[Encoder, ...]]:
+    """The bitmap of those that are supported, and how each is encoded, in their order."""
+    present, head = wanted & supported(minor), Writer()
+    head.bitmap(present)
+    return head.getvalue(), tuple(ENCODERS[Attr(number)] for number in sorted(present))
 
 
 def _uint32(value: int) -> Encoder:
@@ -90,7 +99,7 @@ def _fsid(results: Writer, _subject: Subject) -> None:
 
 
 def _filehandle(results: Writer, subject: Subject) -> None:
-    results.opaque(subject.catalogue.raw(subject.entry))
+    results.opaque(subject.walk.raw(subject.entry))
 
 
 def _fileid(results: Writer, subject: Subject) -> None:
@@ -102,7 +111,7 @@ def _mode(results: Writer, subject: Subject) -> None:
 
 
 def _lease_time(results: Writer, subject: Subject) -> None:
-    results.uint32(subject.catalogue.lease)
+    results.uint32(subject.walk.lease)
 
 
 def _rawdev(results: Writer, _subject: Subject) -> None:

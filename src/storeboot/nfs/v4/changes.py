@@ -1,8 +1,7 @@
-"""Operations that would change something: their mistakes are told apart, then all are ROFS."""
+"""Operations that would change something: what is wrong with them is found, the rest is ROFS."""
 
 from __future__ import annotations
 
-from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.constants import MAX_OPAQUE
 from storeboot.nfs.v4.files import check_name
 from storeboot.nfs.v4.state import Compound, directory_of
@@ -12,26 +11,22 @@ from storeboot.nfs.xdr import Reader, Writer
 def op_change(compound: Compound, _arguments: Reader, _results: Writer) -> None:
     """COMMIT, SETATTR, WRITE and their like: of the current place, if there is one."""
     _ = compound.current
-    raise NfsError(Status.ROFS)
 
 
 def op_create(compound: Compound, _arguments: Reader, _results: Writer) -> None:
     """In a directory; what it would be called comes behind arguments of many shapes."""
     _ = compound.current_directory
-    raise NfsError(Status.ROFS)
 
 
 def op_remove(compound: Compound, arguments: Reader, _results: Writer) -> None:
     _ = compound.current_directory
     check_name(arguments.opaque(MAX_OPAQUE))
-    raise NfsError(Status.ROFS)
 
 
 def op_link(compound: Compound, arguments: Reader, _results: Writer) -> None:
     _ = compound.saved_or_error
     _ = compound.current_directory
     check_name(arguments.opaque(MAX_OPAQUE))
-    raise NfsError(Status.ROFS)
 
 
 def op_rename(compound: Compound, arguments: Reader, _results: Writer) -> None:
@@ -40,4 +35,3 @@ def op_rename(compound: Compound, arguments: Reader, _results: Writer) -> None:
     _ = compound.current_directory
     for _name in ("old", "new"):
         check_name(arguments.opaque(MAX_OPAQUE))
-    raise NfsError(Status.ROFS)

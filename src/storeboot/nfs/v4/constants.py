@@ -174,6 +174,15 @@ class OpenResult(IntFlag):
     NO_OPEN_STATEID = 0x10
 
 
+class LockType(IntEnum):
+    """nfs_lock_type4; the last two are of clients that would wait (RFC 8881 section 18.10)."""
+
+    READ = 1
+    WRITE = 2
+    READW = 3
+    WRITEW = 4
+
+
 class Claim(IntEnum):
     """open_claim_type4."""
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from storeboot.nfs import access
 from storeboot.nfs.handle import Place
 from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import MAX_LISTING, MAX_READ
 from storeboot.nfs.rpc import AuthFlavor
 from storeboot.nfs.status import NfsError, Status
-from storeboot.nfs.v3.procedures import granted
 from storeboot.nfs.v4 import attributes
 from storeboot.nfs.v4.constants import MAX_HANDLE, MAX_OPAQUE, Attr
 from storeboot.nfs.v4.state import Compound
-from storeboot.nfs.views import ALIAS_NAME, Entry
+from storeboot.nfs.walk import ALIAS_NAME, Entry
 from storeboot.nfs.xdr import FileSlice, Reader, Writer
 
-_ACCESS_BITS = 0x3F  # RFC 8276's bits for extended attributes are not answered
 _FIRST_COOKIE = 3  # 0 is the start, 1 and 2 are reserved (section 18.23.3)
 MAX_FATTR = 4096
 
 
 def op_access(compound: Compound, arguments: Reader, results: Writer) -> None:
-    wanted = arguments.uint32() & _ACCESS_BITS
+    wanted = arguments.uint32() & access.ALL
     results.uint32(wanted)
-    results.uint32(wanted & granted(compound.current.node))
+    results.uint32(wanted & access.granted(compound.current.node))
 
 
 def op_getattr(compound: Compound, arguments: Reader, results: Writer) -> None:
@@ -31,11 +30,11 @@ def op_getattr(compound: Compound, arguments: Reader, results: Writer) -> None:
 
 
 def _subject(compound: Compound, entry: Entry) -> attributes.Subject:
-    return attributes.Subject(compound.catalogue, entry, compound.minor)
+    return attributes.Subject(compound.walk, entry, compound.minor)
 
 
 def op_getfh(compound: Compound, _arguments: Reader, results: Writer) -> None:
-    results.opaque(compound.catalogue.raw(compound.current))
+    results.opaque(compound.walk.raw(compound.current))
 
 
 def op_lookup(compound: Compound, arguments: Reader, _results: Writer) -> None:
@@ -47,10 +46,10 @@ def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
     """One step down from a directory, by a component4."""
     check_name(name)
     if name == ALIAS_NAME and directory.handle.place is Place.PSEUDO_ROOT:
-        compound.pure = False
-        if compound.peer.alias is not None:
-            return compound.catalogue.view_root(compound.peer.alias)
-    return compound.catalogue.lookup(directory, name)
+        root = compound.alias_root()
+        if root is not None:
+            return root
+    return compound.walk.lookup(directory, name)
 
 
 def check_name(name: bytes) -> None:
@@ -62,15 +61,15 @@ def check_name(name: bytes) -> None:
 
 
 def op_lookupp(compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    compound.current_or_none = compound.catalogue.parent(compound.current_directory)
+    compound.current_or_none = compound.walk.parent(compound.current_directory)
 
 
 def op_putfh(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    compound.current_or_none = compound.catalogue.resolve(arguments.opaque(MAX_HANDLE))
+    compound.current_or_none = compound.walk.resolve(arguments.opaque(MAX_HANDLE))
 
 
 def op_putrootfh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    compound.current_or_none = compound.catalogue.root()
+    compound.current_or_none = compound.walk.root()
 
 
 def op_savefh(compound: Compound, _arguments: Reader, _results: Writer) -> None:
@@ -87,7 +86,7 @@ def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
     offset, wanted = arguments.uint64(), arguments.uint32()
     entry = compound.current
     require_regular(entry)
-    compound.catalogue.check_readable(entry)
+    compound.walk.check_readable(entry)
     count = min(wanted, MAX_READ, max(0, entry.node.size - offset))
     results.boolean(offset + count >= entry.node.size)
     results.file(FileSlice(entry.store_name, entry.relative, offset, count, entry.node.size))
@@ -119,7 +118,7 @@ def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
     room = min(arguments.uint32(), MAX_LISTING - compound.listed)  # of all in one compound
     wanted = arguments.bitmap()
     directory = compound.current_directory
-    names = compound.catalogue.names(directory)
+    names = compound.walk.names(directory)
     if cookie and not _FIRST_COOKIE <= cookie < _FIRST_COOKIE + max(1, len(names)):
         raise NfsError(Status.BAD_COOKIE)
     start = cookie - _FIRST_COOKIE + 1 if cookie else 0
@@ -144,12 +143,12 @@ def _entries(
 ) -> tuple[bytes, bool]:
     """As many entries as fit into `room` bytes, and whether they are the last ones."""
     listing = Writer()
-    for position, name in enumerate(names, start):
+    entries = compound.walk.children(directory, start)
+    for position, (name, entry) in enumerate(zip(names, entries, strict=True), start):
         one = Writer()
         one.boolean(True)
         one.uint64(position + _FIRST_COOKIE)
         one.opaque(name)
-        entry = compound.catalogue.lookup(directory, name)
         attributes.encode(one, _subject(compound, entry), wanted)
         if _LIST_OVERHEAD + len(listing) + len(one) > room:
             if not len(listing):
@@ -196,7 +195,7 @@ def op_secinfo_no_name(compound: Compound, arguments: Reader, results: Writer) -
     if parent > 1:
         raise NfsError(Status.BADXDR)
     if parent:
-        compound.catalogue.parent(compound.current_directory)
+        compound.walk.parent(compound.current_directory)
     else:
         _ = compound.current
     _write_flavors(compound, results)

@@ -2,8 +2,8 @@
 
 Each carries a keyed digest, so that any process with the key accepts it after a restart and a
 made-up one is refused. This stretches RFC 8881 (sections 2.4 and 2.10 expect a server to forget
-them when it restarts); it is safe because there is no lock, no share reservation and no change
-that a forgotten client could conflict with.
+them when it restarts); it is safe because there is no exclusive lock, no share reservation and no
+change that a forgotten client could conflict with.
 
 Ids of clients and sessions are good from the address they were given to: nothing else stands
 between a peer that has overheard one and its owner's slots.
@@ -64,7 +64,10 @@ class IdentityCodec:
             raise NfsError(Status.BADSESSION)
 
     def stateid(self, kind: bytes, handle: bytes) -> bytes:
-        """stateid4 of an open (`o`) or a delegation (`d`) of a file: seqid 1, then `other`."""
+        """Return a stateid4 at seqid 1: of an open (`o`), a delegation (`d`) or a lock (`l`).
+
+        `handle` names the file, and in a lock's case its owner behind the filehandle.
+        """
         return b"\0\0\0\1" + kind + self._mac(b"sb-stateid", kind + handle, 11)
 
     def _client_proof(self, name: bytes, address: str) -> bytes:

@@ -11,7 +11,7 @@ from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.constants import MAX_OPAQUE, Claim, Delegation, OpenResult, ShareAccess
 from storeboot.nfs.v4.files import lookup, require_regular
 from storeboot.nfs.v4.state import Compound
-from storeboot.nfs.views import Entry
+from storeboot.nfs.walk import Entry
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
 _OPEN4_NOCREATE = 0
@@ -63,7 +63,7 @@ def _claimed(compound: Compound, arguments: Reader) -> Entry:
 
 
 def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAccess) -> None:
-    handle = compound.catalogue.raw(entry)
+    handle = compound.walk.raw(entry)
     # Without sessions a delegation would want a way to call the client back.
     delegated = compound.minor > 0 and (access & ShareAccess.WANT_MASK != ShareAccess.WANT_NO_DELEG)
     flags = OpenResult.LOCKTYPE_POSIX
@@ -123,7 +123,7 @@ def op_test_stateid(_compound: Compound, arguments: Reader, results: Writer) -> 
 
 
 def op_get_dir_delegation(_compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Linux 7 asks in the GETATTR of a directory; GDD4_UNAVAIL, without a later signal."""
+    """Section 18.39: GDD4_UNAVAIL, without a later signal."""
     arguments.boolean()
     arguments.bitmap()
     arguments.take(12 * 2)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storeboot.nfs.index import Kind
-from storeboot.nfs.limits import MAX_REPLY
+from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_REPLY
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.clients import Channel, Client, Clients, Peer, Principal, Session
-from storeboot.nfs.views import Catalogue, Entry
+from storeboot.nfs.walk import Entry, Walk
 
 
 @dataclass(slots=True)
 class Compound:
     """Current and saved filehandle (RFC 8881 section 16.2.3.1); gone when the reply is made."""
 
-    catalogue: Catalogue
+    walk: Walk
     clients: Clients
     peer: Peer
     principal: Principal
@@ -27,7 +27,7 @@ class Compound:
     slot: int = 0
     sequence: int = 0
     replay: bytes | None = None  # what was answered before, behind the xid
-    pure: bool = True  # whether the answer follows from the question alone
+    pure: bool = True  # whether the reply so far follows from the call's bytes alone
     once: bool = False  # whether it must not be run again, but its reply be repeated
     reclaimed: Client | None = None  # by a RECLAIM_COMPLETE, once all has been run
     listed: int = 0  # bytes of directory entries so far
@@ -35,6 +35,21 @@ class Compound:
     too_big: Status = Status.REP_TOO_BIG
     current_or_none: Entry | None = None
     saved: Entry | None = None
+
+    def run_once(self) -> None:
+        """Note that an operation is not pure: the reply is this peer's, and kept in its slot."""
+        self.pure, self.once = False, True
+        if self.session is not None:
+            self.room = min(self.room, MAX_CACHED_REPLY)
+
+    def alias_root(self) -> Entry | None:
+        """Return the root of the view that this peer may mount by the alias' name, if it may.
+
+        Other peers mount other views by it, so the reply is for this peer only.
+        """
+        self.pure = False
+        alias = self.peer.alias
+        return None if alias is None else self.walk.view_root(alias)
 
     @property
     def current(self) -> Entry:

@@ -1,0 +1,60 @@
+"""The configuration file and its schema."""
+
+from storeboot.config.fields import Setting, settings_of, told
+from storeboot.config.file import DEFAULT_PATH, Config, check_host, faults, load
+from storeboot.config.matchers import LABEL, MAC, SERIAL, is_shared
+from storeboot.config.sections import (
+    AgentSection,
+    BootsSection,
+    DatabaseSection,
+    DhcpSection,
+    HttpSection,
+    InitrdSection,
+    MachinesSection,
+    NetworkSection,
+    NfsSection,
+    PacksSection,
+    ServerSection,
+    StoreSection,
+)
+from storeboot.config.settings import (
+    BootSettings,
+    HostSection,
+    Mode,
+    NfsVersion,
+    SettingsSection,
+    merged,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "LABEL",
+    "MAC",
+    "SERIAL",
+    "AgentSection",
+    "BootSettings",
+    "BootsSection",
+    "Config",
+    "DatabaseSection",
+    "DhcpSection",
+    "HostSection",
+    "HttpSection",
+    "InitrdSection",
+    "MachinesSection",
+    "Mode",
+    "NetworkSection",
+    "NfsSection",
+    "NfsVersion",
+    "PacksSection",
+    "ServerSection",
+    "Setting",
+    "SettingsSection",
+    "StoreSection",
+    "check_host",
+    "faults",
+    "is_shared",
+    "load",
+    "merged",
+    "settings_of",
+    "told",
+]

@@ -1,0 +1,261 @@
+"""Host settings: how a machine boots, and which machine it is.
+
+A setting is one field here; CONTRIBUTING.md says how to add one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from storeboot.config.fields import Use, settings_of
+from storeboot.config.matchers import LABEL, MAC, is_shared
+from storeboot.config.section import Section, ipv4
+
+HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
+# What the system, the kernel or the boot itself put there.
+_NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tmp", "/usr")
+
+
+def _matching(pattern: str, fault: str) -> AfterValidator:
+    """Text must match the whole pattern; `fault` continues the sentence that begins with it."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"{value!r} {fault}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Directories, each once."""
+    for value in values:
+        top = "/" + value.lstrip("/").partition("/")[0]
+        if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
+            raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
+    return tuple(dict.fromkeys(value.rstrip("/") for value in values))
+
+
+NfsVersion = Literal["3", "4.1", "4.2"]
+Mode = Literal["plain", "pack", "native"]
+NixStore = Literal["local", "local-overlay"]
+Size = Annotated[str, _matching(r"[0-9]+[kmgKMG%]?", "is not a tmpfs size like 50% or 8G")]
+DiskLabel = Annotated[
+    str,
+    _matching(r"[A-Za-z0-9._+-]{1,63}", "is not the label of a file system: no blanks, at most 63"),
+]
+Directories = Annotated[tuple[str, ...], AfterValidator(_kept)]
+Console = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9,:/._-]*", "is not a console like ttyS0,115200n8")
+]
+
+
+class BootSettings(Section):
+    """How a machine boots.
+
+    A layer (the defaults, a group, a host) holds what was set in it; `merged` layers make a host.
+    """
+
+    kernel_params: Annotated[tuple[str, ...], Use(joined=True, option="kernel-param")] = Field(
+        default=(),
+        examples=[["quiet"], ["loglevel=4", "nomodeset"]],
+        description="Kernel parameters added after the system's own. Those of the defaults, the "
+        "group and the host are all added, in this order.",
+    )
+    console: tuple[Console, ...] = Field(
+        default=(),
+        examples=[["tty0", "ttyS0,115200n8"], ["hvc0"]],
+        description="Consoles of the kernel, instead of those in the system's own kernel "
+        "parameters (`boot.kernelParams`). The last one is /dev/console, unless kernel_params "
+        "have another, which is added after it.",
+    )
+    mode: Mode = Field(
+        default="pack",
+        description="How the store reaches the machine: all of it over NFS (plain), with a pack "
+        "of its names and hot files above NFS (pack), or mounted by the system's own initrd "
+        "(native). native needs nfs.alias and the host's address.",
+    )
+    overlay_size: Annotated[Size, Use(answered=True)] = Field(
+        default="50%",
+        examples=["8G", "25%"],
+        description="Size of the tmpfs above the store, as tmpfs(5) takes it.",
+    )
+    overlay_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
+        default=None,
+        examples=["scratch", "data"],
+        description="Label of a local file system that takes what is written to the store, instead "
+        "of memory. It is emptied at every boot and never formatted.",
+    )
+    persist_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
+        default=None,
+        examples=["state", "data"],
+        description="Label of a local file system that keeps persist_directories over boots. It is "
+        "never formatted.",
+    )
+    persist_directories: Annotated[
+        Directories, Use(answered=True, joined=True, option="persist-directory")
+    ] = Field(
+        default=(),
+        examples=[["/var/lib", "/home"], ["/srv"]],
+        description="Directories that persist_label keeps. Those of the defaults, the group and "
+        "the host are all kept.",
+    )
+    zram: Annotated[Size | None, Use(answered=True, modules="zram")] = Field(
+        default=None,
+        examples=["50%", "1G"],
+        description="Size of swap in compressed memory (zram), as overlay_size; none if not set.",
+    )
+    nix_store: Annotated[NixStore, Use(answered=True)] = Field(
+        default="local",
+        description="What the machine's Nix is prepared for: a store that knows the server's "
+        "paths as its own (local), or a local-overlay store above them (local-overlay).",
+    )
+    drivers: Annotated[tuple[str, ...], Use(option="driver")] = Field(
+        default=(),
+        examples=[["e1000e"], ["igb", "r8169"]],
+        description="Network drivers of the initrd, instead of initrd.drivers.",
+    )
+    nfs_version: Annotated[NfsVersion | None, Use(answered=True)] = Field(
+        default=None,
+        examples=["4.2"],
+        description="Protocol to mount the store with; nfs.version if not set.",
+    )
+    ssh_host_key: Annotated[bool, Use(answered=True)] = Field(
+        default=True,
+        description="Whether the server keeps the machine's ssh host key (ed25519) and gives it to "
+        "every boot. Whoever can begin a boot in a host's name can have its key.",
+    )
+    specialisation: str | None = Field(
+        default=None,
+        examples=["gaming", "office"],
+        description="Which specialisation of its system to boot; the system itself if not set.",
+    )
+    menu: bool | None = Field(
+        default=None,
+        examples=[True],
+        description="Whether to show a menu of the last generations and their specialisations at "
+        "every boot. If not set, pressing m within a second shows it; false never does.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_sets_nothing(cls, values: Any) -> Any:
+        """Rows of the database may have it."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class SettingsSection(BootSettings):
+    """How hosts boot: a host's own settings count before its group's, and those before the
+    defaults."""
+
+    system: str | None = Field(
+        default=None,
+        examples=[
+            "/nix/store/00000000000000000000000000000000-nixos-system-lab1-26.05",
+            "/nix/store/00000000000000000000000000000000-nixos-system-exam-26.05",
+        ],
+        description="Toplevel to boot, deployed when it changes here. Without it the host boots "
+        "what `storeboot deploy` gives it.",
+    )
+
+
+class HostSection(SettingsSection):
+    """One machine; every matcher given must be this machine's alone."""
+
+    mac: tuple[str, ...] = Field(
+        default=(),
+        examples=[["52:54:00:12:34:56"]],
+        description="MAC addresses of the machine's boot NICs.",
+    )
+    uuid: tuple[str, ...] = Field(
+        default=(),
+        examples=[["4c4c4544-0044-4810-8052-b4c04f564231"]],
+        description="SMBIOS UUIDs.",
+    )
+    serial: tuple[str, ...] = Field(
+        default=(), examples=[["PF2X7K1A"]], description="SMBIOS serial numbers."
+    )
+    label: tuple[str, ...] = Field(
+        default=(),
+        examples=[["asset=LAB-7"]],
+        description="Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`. NAME is one "
+        "of its settings, such as asset, product or board-serial.",
+    )
+    address: tuple[str, ...] = Field(
+        default=(),
+        examples=[["10.1.0.21"]],
+        description="IPv4 addresses that may mount this host's view by nfs.alias. With dhcp.mode "
+        "full, the first one inside a network is the host's there.",
+    )
+    group: str | None = Field(
+        default=None, examples=["room"], description="Group whose settings the host inherits."
+    )
+    hostname: str | None = Field(
+        default=None, examples=["lab1"], description="Host name; the host's key if not set."
+    )
+
+    @property
+    def matchers(self) -> tuple[str, ...]:
+        return (*self.mac, *self.uuid, *self.serial, *self.label)
+
+    @field_validator("mac")
+    @classmethod
+    def _are_macs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        lower = tuple(value.lower().replace("-", ":") for value in values)
+        for value in lower:
+            if MAC.fullmatch(value) is None:
+                raise ValueError(f"{value!r} is not a MAC address like 52:54:00:12:34:56")
+        return lower
+
+    @field_validator("address")
+    @classmethod
+    def _are_ipv4(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(ipv4, values))
+
+    @field_validator("uuid")
+    @classmethod
+    def _lower(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower() for value in values)
+
+    @field_validator("uuid", "serial")
+    @classmethod
+    def _are_its_own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if is_shared(value):
+                raise ValueError(f"{value!r} is what many boards say; it tells no machine apart")
+        return values
+
+    @field_validator("label")
+    @classmethod
+    def _are_labels(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            name, _, said = value.partition("=")
+            if LABEL.fullmatch(name) is None or not said.isprintable() or is_shared(said):
+                raise ValueError(f"{value!r} is not like asset=LAB-7, or is what many boards say")
+        return values
+
+    @field_validator("hostname")
+    @classmethod
+    def _is_host_name(cls, value: str | None) -> str | None:
+        if value is not None and HOST_NAME.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is not a host name")
+        return value
+
+
+def merged(layers: Iterable[SettingsSection]) -> dict[str, Any]:
+    """What layers set together, the outermost one first; an empty list sets nothing."""
+    settings = settings_of(SettingsSection)
+    found: dict[str, Any] = {}
+    for layer in layers:
+        for name in layer.model_fields_set & settings.keys():
+            value = getattr(layer, name)
+            if value not in (None, ()):
+                found[name] = found.get(name, ()) + value if settings[name].use.joined else value
+    return found

@@ -1,0 +1,184 @@
+"""What commands ask for, and an API may: to deploy a system, test it, roll it out, or go back.
+
+Each is one function. It takes a request, tells `progress` in words what is going on, and returns
+what was done. Errors are StorebootErrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from storeboot.deploy.inventory import Inventory
+from storeboot.errors import StorebootError
+from storeboot.hosts.host import Host
+from storeboot.hosts.rollouts import Rollout
+from storeboot.nix.profiles import Generation
+from storeboot.nix.store import StorePath
+from storeboot.protocol.orders import Order
+
+Progress = Callable[[str], None]
+TEST_SECONDS = 600
+BATCH = 5
+MAX_FAILURES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """A host, or every host of a group, boots a system from now on."""
+
+    target: str  # the name of a host or a group
+    system: StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class ProbationRequest:
+    """One boot of each host tries a system, and takes it back if it does not come up."""
+
+    target: str
+    system: StorePath
+    seconds: float = TEST_SECONDS  # from the beginning of that boot until multi-user
+    confirms: bool = False  # by itself, once it has come up
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRequest:
+    """Hosts try a system, a few at a time, until too many have failed."""
+
+    target: str
+    system: StorePath
+    batch: int = BATCH  # machines that try it at once
+    max_failures: int = MAX_FAILURES  # so many end it
+    word: Order | None = None  # what running machines are asked for
+    seconds: float = TEST_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What hosts were given."""
+
+    generations: Mapping[str, int]  # the number of each host's new generation
+    left_out: Mapping[str, str]  # hosts of a group that may not be changed, and why
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRollout:
+    """A rollout that has begun; the server carries it on."""
+
+    id: int
+    hosts: tuple[str, ...]
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What would become of a host."""
+
+    host: str
+    before: StorePath | None  # what it boots next as things stand
+    is_held: bool
+
+
+def changes(inventory: Inventory, target: str) -> list[Change]:
+    """Return what a deployment to a host or group would change. Nothing is done."""
+    hosts, held = inventory.registry.of(target), inventory.holds.all()
+    return [
+        Change(host.name, inventory.deployments.current(host.name), host.name in held)
+        for host in hosts
+    ]
+
+
+def deploy(inventory: Inventory, request: DeployRequest, progress: Progress) -> Deployed:
+    """Make a system the next boot of hosts; of none, unless each of them can boot it."""
+    hosts = inventory.registry.of(request.target)
+    _prepare_all(inventory, hosts, request.system, progress)
+
+    def give(host: Host) -> int:
+        return inventory.deployments.deploy(host, request.system, inventory.url, progress)
+
+    return _give(inventory, hosts, give, "is its next boot", progress)
+
+
+def test(inventory: Inventory, request: ProbationRequest, progress: Progress) -> Deployed:
+    """Let one boot of each host try a system; of none, unless each of them can boot it and go
+    back."""
+    hosts = inventory.registry.of(request.target)
+    for host in hosts:
+        inventory.tests.fallback(host, request.system)
+    _prepare_all(inventory, hosts, request.system, progress)
+
+    def give(host: Host) -> int:
+        return inventory.tests.begin(
+            host, request.system, inventory.url, progress,
+            seconds=request.seconds, confirms=request.confirms,
+        )  # fmt: skip
+
+    return _give(inventory, hosts, give, "is tested by its next boot", progress)
+
+
+def roll_out(
+    inventory: Inventory, request: RolloutRequest, progress: Progress, now: float
+) -> BegunRollout:
+    """Begin a rollout; not unless each of the hosts can boot the system."""
+    hosts = inventory.registry.of(request.target)
+    rollout = Rollout(
+        id=0, target=request.target, system=request.system.text, batch=request.batch,
+        max_failures=request.max_failures, word=request.word, seconds=request.seconds,
+        began_at=now,
+    )  # fmt: skip
+    number = inventory.rollouts.begin(rollout, hosts, progress)
+    return BegunRollout(number, tuple(host.name for host in hosts), request.batch)
+
+
+def confirm(inventory: Inventory, host: str, *, dry_run: bool = False) -> int:
+    """Make the generation that a host has tested its next boot from now on; return its number."""
+    known = inventory.registry.require(host)
+    if not dry_run:
+        inventory.rollouts.take_over(host)
+    return inventory.tests.confirm(known, dry_run=dry_run)
+
+
+def roll_back(
+    inventory: Inventory, host: str, number: int | None = None, *, dry_run: bool = False
+) -> Generation:
+    """Make an older generation a host's next boot, by default the one before the current one.
+
+    Returns that generation.
+    """
+    known = inventory.registry.require(host)
+    goal = inventory.deployments.goal(known, number)
+    if not dry_run:
+        inventory.rollouts.take_over(host)
+        inventory.deployments.switch(known, goal)
+    return goal
+
+
+def _prepare_all(
+    inventory: Inventory, hosts: list[Host], system: StorePath, progress: Progress
+) -> None:
+    for host in hosts:
+        inventory.deployments.prepare(host, system, inventory.url, progress)
+
+
+def _give(
+    inventory: Inventory,
+    hosts: list[Host],
+    give: Callable[[Host], int],
+    words: str,
+    progress: Progress,
+) -> Deployed:
+    """A host that is held is an error by its own name, and left out of a group."""
+    generations: dict[str, int] = {}
+    left_out: dict[str, str] = {}
+    for host in hosts:
+        try:
+            inventory.rollouts.take_over(host.name)
+        except StorebootError as error:
+            if len(hosts) == 1:
+                raise
+            progress(f"{error.message}: left out")
+            left_out[host.name] = error.message
+            continue
+        generations[host.name] = give(host)
+        progress(f"{host.name}: generation {generations[host.name]} {words}")
+    return Deployed(generations, left_out)

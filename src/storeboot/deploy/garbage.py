@@ -1,0 +1,44 @@
+"""Store paths that a collection has given up and not yet deleted: `garbage.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from storeboot import files
+from storeboot.nix.store import Registered
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """The list in one file. The next collection goes on with it."""
+
+    file: Path
+
+    def get(self) -> dict[str, Registered]:
+        """Return the paths that were given up before, and perhaps not deleted.
+
+        A file that is damaged counts as empty; Nix's own collection deletes those paths too.
+        """
+        try:
+            document = json.loads(self.file.read_bytes())
+            return {path: Registered(size, tuple(refs)) for path, (size, refs) in document.items()}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("gc.garbage_forgotten", file=str(self.file), reason=str(error))
+        return {}
+
+    def set(self, paths: Mapping[str, Registered]) -> None:
+        """Keep the list; an empty one has no file."""
+        if not paths:
+            files.remove(self.file, durable=False)
+            return
+        document = {path: (each.size, each.references) for path, each in paths.items()}
+        files.write(self.file, json.dumps(document))

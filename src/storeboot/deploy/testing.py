@@ -1,0 +1,172 @@
+"""Tests of generations: one boot tries a new one, and it is taken back unless that comes up.
+
+What a test is, and where it stands, is a row (`hosts/probations.py`) that decides what the host
+boots while it is open. The profile stays at the generation before, until the test is confirmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from storeboot import faults, files
+from storeboot.deploy.deployments import Deployments
+from storeboot.errors import StorebootError
+from storeboot.hosts.host import Host
+from storeboot.hosts.probations import Probation, Probations, Standing
+from storeboot.nix.store import StorePath
+from storeboot.protocol.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationTests:
+    """From the beginning of a test until it is confirmed, failed or dropped."""
+
+    deployments: Deployments
+
+    @property
+    def probations(self) -> Probations:
+        return self.deployments.probations
+
+    def begin(
+        self,
+        host: Host,
+        system: StorePath,
+        url: str,
+        progress: Callable[[str], None],
+        *,
+        seconds: float,
+        confirms: bool,
+    ) -> int:
+        """Let one boot try the system; return the number of its generation.
+
+        The profile stays at the generation before.
+        """  # fmt: skip
+        self.fallback(host, system)  # said before anything is built
+        self.deployments.prepare(host, system, url, progress)
+        profile = self.deployments.profile(host.name)
+        with (
+            self.deployments.deciding(host.name),
+            files.reported(f"host {host.name} is not given it"),
+        ):
+            previous = self.fallback(host, system)
+            self.deployments.root(host, system)
+            # Written down first: from here on it decides, wherever nix-env leaves the profile.
+            test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
+            self.probations.begin(test)
+            faults.reach("test.begun")
+            profile.set(system)
+            faults.reach("test.added")
+            profile.switch(previous)
+        return test.generation
+
+    def fallback(self, host: Host, system: StorePath) -> int:
+        """Return the generation that is booted again if a test of the system fails.
+
+        Raises StorebootError if there is none, or if it is this system.
+        """
+        other = self.probations.open(host.name)
+        previous = other.previous if other else self.deployments.profile(host.name).current_number()
+        if previous is None:
+            raise StorebootError(
+                f"host {host.name!r} has no generation to fall back to",
+                f"deploy one without --test first: storeboot deploy {host.name} SYSTEM",
+            )
+        if self.deployments.profile(host.name).system(previous) == system:
+            raise StorebootError(
+                f"{system} is what host {host.name!r} boots already", "there is nothing to test"
+            )
+        return previous
+
+    def confirm(self, host: Host, *, dry_run: bool = False) -> int:
+        """Make the generation that has passed its test the host's next boot from now on."""
+        with self.deployments.deciding(host.name):
+            probation = self.probations.open(host.name)
+            if probation is None or probation.standing is not Standing.PASSED:
+                stands = f"is {probation.standing}" if probation else "is not there"
+                raise StorebootError(
+                    f"host {host.name!r} has no test to confirm: it {stands}",
+                    f"see storeboot generations {host.name}",
+                )
+            if not dry_run:
+                self._accept(probation)
+        return probation.generation
+
+    def _accept(self, probation: Probation) -> None:
+        """The profile first: should this be killed between the two, the next one does it again."""
+        self.deployments.profile(probation.host).switch(probation.generation)
+        self.probations.pass_on(probation, Standing.CONFIRMED)
+
+    def take_back(self, host: str, generation: int) -> bool:
+        """Drop the host's test of a generation unless it has begun; return whether it did."""
+        with self.deployments.deciding(host):
+            test = self.probations.open(host)
+            if test is None or test.generation != generation:
+                return False
+            return test.standing is Standing.PENDING and self.probations.pass_on(
+                test, Standing.DROPPED
+            )
+
+    def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
+        """Note that a boot has begun: the test's own, or another, which ends the test's."""
+        if self.probations.open(host) is None:
+            return
+        with self.deployments.deciding(host):
+            self._boot_began(host, boot, view, now)
+
+    def _boot_began(self, host: str, boot: str, view: str, now: float) -> None:
+        probation = self.probations.open(host)
+        if probation is None:
+            return
+        system = self.deployments.profile(host).system(probation.generation)
+        is_its = system is not None and view in self.deployments.systems.views(system)
+        match probation.standing:
+            case Standing.PENDING if is_its:
+                self.probations.pass_on(probation, Standing.RUNNING, boot=boot, began_at=now)
+            case Standing.RUNNING if probation.boot != boot:
+                self._fail(probation, "the machine booted again before it reached multi-user")
+            case _:
+                pass
+
+    def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
+        """Note that a boot is up, or that it has failed and why."""
+        if stage not in (Stage.MULTI_USER, Stage.FAILED) or self.probations.open(host) is None:
+            return
+        with self.deployments.deciding(host):
+            probation = self.probations.open(host)
+            if probation is None or probation.boot != boot:
+                return
+            if probation.standing is not Standing.RUNNING:
+                return
+            if stage == Stage.MULTI_USER:
+                self.probations.pass_on(probation, Standing.PASSED)
+                faults.reach("test.passed")
+            else:
+                self._fail(probation, detail)
+            confirms = probation.confirms
+        if stage == Stage.MULTI_USER and confirms:
+            self.settle(host, now=0.0)
+
+    def unsettled(self, now: float) -> list[Probation]:
+        """Return the tests that time has decided, or that were to confirm themselves."""
+        return [each for each in self.probations.all_open() if each.overdue(now) or each.confirmed]
+
+    def settle(self, host: str, *, now: float) -> Probation | None:
+        """Fail the host's test if its boot is overdue; confirm it if it has passed and may.
+
+        Return the test if it was failed.
+        """
+        with self.deployments.deciding(host):
+            probation = self.probations.open(host)
+            if probation is not None and probation.confirmed:
+                self._accept(probation)
+            elif probation is not None and probation.overdue(now):
+                self._fail(probation, f"no multi-user within {probation.seconds:.0f} s")
+                return probation
+        return None
+
+    def _fail(self, probation: Probation, reason: str) -> None:
+        profile = self.deployments.profile(probation.host)
+        if profile.current_number() != probation.previous:  # `test` was killed on its way
+            profile.switch(probation.previous)
+        self.probations.pass_on(probation, Standing.FAILED, reason=reason)

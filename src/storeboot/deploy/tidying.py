@@ -1,0 +1,77 @@
+"""Tidying of the state directory: half-written files go, permissions are taken back, and what does
+not belong there is named and left alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import structlog
+
+from storeboot import files
+from storeboot.deploy.host_profiles import HOST
+
+log = structlog.get_logger()
+# What belongs into directories whose names are not free; anything else there is left alone.
+_OURS = {
+    "views": re.compile(r"[0-9a-f]{32}\.json"),
+    "roots": re.compile(r"[0-9a-f]{32}"),
+    "initrds": re.compile(r"[0-9a-f]{32}\.(img|json)"),
+    "packs": re.compile(r"[0-9a-f]{32}\.(squashfs|json|hot)"),
+    "hot": re.compile(r"[0-9a-f]{32}\.json"),
+    "databases": re.compile(r"[0-9a-f]{32}\.gz"),
+    "profiles": HOST,
+}
+_DIRECTORIES = {*_OURS, "reports", "locks", "ssh"}
+# At the top. What is in dhcp is also read by dnsmasq's user, so its modes are not ours to change.
+_TOP = re.compile(
+    r"(server\.key|lock|rollouts|serving|[a-z]+\.json|storeboot\.sqlite|dhcp|lost\+found|\.)"
+)
+
+
+def tidy(state: Path) -> None:
+    """Do what a server does at its start: remove what killed processes have left half written, take
+    away permissions that older versions have given, and name what does not belong here.
+    """
+    places = [state, *(state / name for name in sorted(_DIRECTORIES))]
+    for place in (*places, *(state / "reports").iterdir()):
+        for left in files.sweep(place):
+            log.info("state.swept", file=str(left))
+    for stray in _strays(state):
+        log.warning("state.stray", file=str(stray), reason="it is none of ours, and left alone")
+    _restrict(state)
+
+
+def restrict_database(state: Path) -> None:
+    """Take permissions to the database away: SQLite makes its file as the umask has it, and those
+    beside it as that file is."""
+    for suffix in ("", "-wal", "-shm"):
+        files.restrict(state / f"storeboot.sqlite{suffix}", files.FILE_MODE)
+
+
+def _strays(state: Path) -> list[Path]:
+    """Files and directories that are none of ours, where every name has a meaning."""
+    found = []
+    for name, ours in _OURS.items():
+        directory = state / name
+        for file in directory.iterdir() if directory.is_dir() else ():
+            is_right = name != "profiles" or file.is_dir()
+            if not (ours.fullmatch(file.name) and is_right) and not files.is_partial(file):
+                found.append(file)
+    return sorted(found)
+
+
+def _restrict(state: Path) -> None:
+    """A directory that has more in it than we have put there is somebody else's as well."""
+    if all(_TOP.match(place.name) or place.name in _DIRECTORIES for place in state.iterdir()):
+        files.restrict(state, files.DIRECTORY_MODE)
+    for name in sorted(_DIRECTORIES):
+        for place, _, names in os.walk(state / name):
+            files.restrict(Path(place), files.DIRECTORY_MODE)
+            for each in names:
+                if not Path(place, each).is_symlink():
+                    files.restrict(Path(place, each), files.FILE_MODE)
+    for file in state.iterdir():
+        if _TOP.match(file.name) and file.is_file() and not file.is_symlink():
+            files.restrict(file, files.FILE_MODE)

@@ -1,0 +1,69 @@
+"""The stages of a boot: what the timeline of a host is made of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from storeboot.protocol.word import Word
+
+
+class Source(Word):
+    """Who noticed that a stage was passed. Stored with each event."""
+
+    DHCP = "dhcp", "the server's dnsmasq, which answered the machine's firmware"
+    SERVER = "server", "the server's HTTP service, which was asked for a file"
+    INITRD = "initrd", "storeboot's initrd, over HTTP with the key of its boot"
+    AGENT = "agent", "the agent in the machine's memory, in the same way"
+    NFS = "nfs", "the server's NFS service, of a machine in mode native"
+
+
+class Stage(StrEnum):
+    """A stage, in the order in which a boot passes them; those after SHUTDOWN come at any time.
+
+    An initrd or agent posts it to `/boots/BOOT/events?source=…&stage=…&uptime=…` when it has passed
+    it; the body is the detail. What it passed before its boot began, it says in the request that
+    begins the boot.
+    """
+
+    meaning: str
+    sources: tuple[Source, ...]
+
+    def __new__(cls, word: str, meaning: str, *sources: Source) -> Self:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        member.sources = sources
+        return member
+
+    ADDRESS = "address", "its firmware was given an address or a boot file", Source.DHCP
+    FIRMWARE = "firmware", "its firmware fetched iPXE", Source.DHCP
+    SCRIPT = "script", "the server gave the boot script", Source.SERVER
+    KERNEL = "kernel", "the kernel was fetched", Source.SERVER
+    INITRD = "initrd", "the initrd was fetched", Source.SERVER
+    DRIVERS = "drivers", "the boot NIC is there", Source.INITRD
+    NETWORK = "network", "the machine has an address", Source.INITRD
+    BEGIN = "begin", "the boot has begun", Source.INITRD
+    MOUNT = "mount", "the store is mounted", Source.INITRD, Source.NFS
+    PACK = "pack", "the pack is mounted", Source.INITRD
+    OVERLAY = "overlay", "the store can be written to", Source.INITRD
+    PREPARE = "prepare", "stage 2 is prepared", Source.INITRD
+    SWITCH_ROOT = "switch-root", "stage 2 starts", Source.INITRD
+    STAGE_2 = "stage-2", "stage 2 reads the store", Source.NFS
+    AGENT = "agent", "the agent runs", Source.AGENT
+    MULTI_USER = "multi-user", "the machine is up", Source.AGENT
+    SHUTDOWN = "shutdown", "the machine goes down", Source.AGENT
+    FAILED = "failed", "its initrd gave up; the detail says why", Source.INITRD
+    PLAIN = "plain", "it goes on without its pack; the detail says why", Source.INITRD
+    REFUSED = "refused", "it did not carry out an order; the detail says why", Source.AGENT
+    SILENT = "silent", "mode native: nothing was seen of it for too long", Source.NFS
+
+
+# Before the boot script.
+OF_FIRMWARE = frozenset({Stage.ADDRESS, Stage.FIRMWARE})
+# Remarks: the machine stays in the stage that it is in.
+NOTES = frozenset({Stage.REFUSED, Stage.PLAIN})
+# These decide something: a test, a lease, an order.
+DECISIVE = frozenset({Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.REFUSED})
+# Stages that a request may name; SILENT is the server's own conclusion.
+SAYABLE = frozenset(Stage) - {Stage.SILENT}

@@ -1,0 +1,1 @@
+"""dnsmasq as a process: started, listened to, probed, replaced."""

@@ -1,0 +1,267 @@
+"""dnsmasq beside the server: started, listened to, started again when it ends or says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from storeboot import files
+from storeboot.config import Config
+from storeboot.dhcp.dnsmasq import Reservation, configuration, reservations, reserved
+from storeboot.dhcp.journal import STARTED, Journal, Seen
+from storeboot.errors import CommandError, StorebootError
+from storeboot.hosts.host import Host
+from storeboot.protocol.stages import Stage
+from storeboot.serve.dnsmasq import runner
+from storeboot.serve.dnsmasq.link import Link
+from storeboot.serve.dnsmasq.ports import RIGHTS, require_ports, wanted_ports
+from storeboot.serve.dnsmasq.runner import Runner
+from storeboot.serve.dnsmasq.tftp_probe import NAME, TftpProbe
+from storeboot.systemd import dnsmasq_socket
+
+log = structlog.get_logger()
+
+START_SECONDS = 10.0
+END_SECONDS = 3.0  # between asking it to end and killing it, and after that
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
+QUIET_SECONDS = 30.0  # in which a machine that says the same again is not news
+MAX_HEARD = 4096
+MAX_UNTOLD = 1024  # news that wait for the witness, such as while the database is away
+STEADY = 10.0  # seconds after which a start counts as one that went well
+_INSTALL_IPXE = "install iPXE (on Debian: apt-get install ipxe), or set dhcp.ipxe"
+
+Witness = Callable[[Seen], Awaitable[None]]
+
+
+class Dnsmasq:
+    """What the configuration asks for."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        find_programs: Callable[[], dict[str, Path]],
+        witness: Witness,
+    ) -> None:
+        """`find_programs` looks for iPXE; `witness` is told of machines on their way."""
+        self._config = config
+        self._find_programs = find_programs
+        self._witness = witness
+        self._unit = dnsmasq_socket()
+        self._quarters = runner.quarters(config.dhcp, directory, self._unit)
+        self._file = directory / "dnsmasq.conf"
+        self._state = directory / "state.json"
+        self.places = replace(
+            self._quarters.places(), tftp=directory / "tftp", reservations=directory / "hosts"
+        )
+        self._child: Runner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._words: deque[str] = deque(maxlen=5)
+        self._heard: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._news: asyncio.Queue[Seen] = asyncio.Queue(MAX_UNTOLD)
+        self._probe = TftpProbe([network.own for network in config.networks.values()])
+        self.starts = 0
+
+    async def start(self, hosts: Iterable[Host]) -> None:
+        """Ready to answer; StorebootError with the reason where it cannot."""
+        await asyncio.to_thread(end_orphan, self._state, self._quarters.configuration)
+        if self._unit is None:
+            await asyncio.to_thread(require_ports, wanted_ports(self._config))
+        try:
+            await asyncio.to_thread(self._prepare, list(hosts))
+        except OSError as error:
+            raise StorebootError(f"cannot write dnsmasq's files: {error}", RIGHTS) from None
+        await self._start()
+        self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._tell_all())]
+
+    async def stop(self) -> None:
+        """End it. This takes a bounded time, whatever state it is in."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._child is not None:
+            await self._child.stop(END_SECONDS)
+        files.remove(self._state, durable=False)
+        self._quarters.leave()
+
+    def reserve(self, hosts: Iterable[Host]) -> None:
+        """Hosts have been added, changed or removed."""
+        text = reservations(self._reserved(hosts))
+        if self.places.reservations.read_text() == text:
+            return
+        self._write(self.places.reservations, text)
+        if self._child is not None:
+            self._child.send(signal.SIGHUP)
+
+    def _reserved(self, hosts: Iterable[Host]) -> Iterable[Reservation]:
+        said = ((host.macs, host.addresses) for host in hosts)
+        return reserved(said, self._config.networks.values())
+
+    def _prepare(self, hosts: list[Host]) -> None:
+        """The files that it reads."""
+        programs = self._find_programs()
+        if not programs:
+            raise CommandError("no iPXE is installed for any firmware", _INSTALL_IPXE)
+        self._quarters.prepare()
+        for name, source in programs.items():
+            files.copy(source, self.places.tftp / name)
+        self._write(self.places.reservations, reservations(self._reserved(hosts)))
+        text = configuration(
+            self._config.dhcp,
+            self._config.networks,
+            programs,
+            self._quarters.places(),
+            self._config.http.port,
+        )
+        self._write(self._file, text)
+
+    def _write(self, file: Path, text: str) -> None:
+        """All of these files are made again at every start."""
+        files.write(file, text, durable=False)
+
+    async def _start(self) -> None:
+        self._child = await self._run()
+        self.starts += 1
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                async for line in self._child.lines():
+                    self._words.append(line)
+                    if STARTED.search(line):
+                        break
+                else:
+                    raise StorebootError(f"dnsmasq does not start: {self._last_words()}", RIGHTS)
+        except TimeoutError:
+            await self._child.stop(END_SECONDS)
+            raise StorebootError(
+                f"dnsmasq says nothing for {START_SECONDS:.0f} s", "look at its processor and disk"
+            ) from None
+        self._tell(self._child.pid)
+        log.info("dhcp.started", mode=self._config.dhcp.mode, pid=self._child.pid)
+
+    async def _run(self) -> Runner:
+        """Have it started, by a unit of its own if there is one."""
+        ports = wanted_ports(self._config)
+        if self._unit is not None:
+            return await Link.start(self._unit, ports)
+        await asyncio.to_thread(require_ports, ports)
+        return await runner.start(self._config.dhcp, self._quarters)
+
+    async def _keep(self) -> None:
+        """Listen to it; when it ends or stands still, start it again, later and later."""
+        failures = 0
+        while True:
+            since = time.monotonic()
+            if self._child is not None:
+                await self._attend(self._child)
+                self._child = None
+            failures = 0 if time.monotonic() - since > STEADY else failures + 1
+            pause = PAUSES[min(failures, len(PAUSES)) - 1] if failures else 0.0
+            log.error("dhcp.ended", words=self._last_words(), again_in=pause)
+            await asyncio.sleep(pause)
+            try:
+                await asyncio.to_thread(self._tell, None)
+                await self._start()
+            except (StorebootError, OSError) as error:
+                log.error("dhcp.not_started", reason=str(error))
+                self._child = None
+
+    async def _attend(self, child: Runner) -> None:
+        """Until it has ended, or was ended because it answers no more."""
+        listening = asyncio.create_task(self._listen(child))
+        asking = asyncio.create_task(self._probe.until_silent())
+        try:
+            await asyncio.wait((listening, asking), return_when=asyncio.FIRST_COMPLETED)
+            if not listening.done():
+                log.error("dhcp.silent", pid=child.pid)
+                self._words.append("dnsmasq: it answers no more, and was killed")
+                child.send(signal.SIGKILL)
+                await asyncio.wait((listening,), timeout=END_SECONDS)
+        finally:
+            for task in (listening, asking):
+                task.cancel()
+            await asyncio.gather(listening, asking, return_exceptions=True)
+        await child.stop(END_SECONDS)
+
+    async def _listen(self, child: Runner) -> None:
+        journal = Journal()
+        async for line in child.lines():
+            if NAME in line:
+                continue
+            self._words.append(line)
+            log.debug("dhcp.line", line=line)
+            seen = journal.line(line)
+            if seen is not None and self._is_news(seen):
+                with suppress(asyncio.QueueFull):  # it would stand still with the pipe full
+                    self._news.put_nowait(seen)
+            # Lines that wait already are read without a pause, and others want to be heard.
+            await asyncio.sleep(0)
+
+    def _is_news(self, seen: Seen) -> bool:
+        """Whoever repeats itself is heard once in a while: each time costs the database a row."""
+        key = (seen.mac, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
+        now = time.monotonic()
+        last = self._heard.pop(key, -QUIET_SECONDS)
+        self._heard[key] = now if now - last >= QUIET_SECONDS else last
+        while len(self._heard) > MAX_HEARD:
+            self._heard.popitem(last=False)
+        return now - last >= QUIET_SECONDS
+
+    async def _tell_all(self) -> None:
+        """Apart from listening: the witness may have to wait, and dnsmasq must not."""
+        while True:
+            seen = await self._news.get()
+            try:
+                await self._witness(seen)
+            except (SQLAlchemyError, StorebootError, OSError) as error:
+                log.error("dhcp.not_recorded", mac=seen.mac, stage=seen.stage, reason=str(error))
+
+    def _tell(self, pid: int | None) -> None:
+        """For `storeboot status`, which is another process. A full disk costs the word only."""
+        said = {"pid": pid, "starts": self.starts, "words": self._last_words()}
+        with suppress(OSError):
+            self._write(self._state, json.dumps(said) + "\n")
+
+    def _last_words(self) -> str:
+        said = [line for line in self._words if "FAILED to start up" not in line]
+        words = said[-1] if said else "no word from it"
+        return words.partition(": ")[2] or words
+
+
+def end_orphan(state: Path, file: Path) -> None:
+    """End the dnsmasq that a killed server has left, which has the ports that are needed.
+
+    Blocking, for at most twice END_SECONDS.
+    """
+    try:
+        pid = int(json.loads(state.read_text())["pid"] or 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):  # one that is stopped hears the second only
+        if not _is_ours(pid, file):
+            return
+        log.warning("dhcp.orphan", pid=pid, signal=number.name)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + END_SECONDS
+        while _is_ours(pid, file) and time.monotonic() < deadline:
+            time.sleep(0.05)  # it is not our child, and tells us nothing
+
+
+def _is_ours(pid: int, file: Path) -> bool:
+    """Whether this process is a dnsmasq with our configuration."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"--conf-file={file}".encode() in words

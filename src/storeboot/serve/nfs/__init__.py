@@ -1,0 +1,1 @@
+"""The NFS ports, and the processes that answer them."""

@@ -1,0 +1,325 @@
+"""The NFS service of one process: the core, what it reads from the disk, its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+from typing_extensions import override
+
+from storeboot.errors import StorebootError
+from storeboot.nfs.index import Index
+from storeboot.nfs.limits import MAX_REPLY
+from storeboot.nfs.program import Programs
+from storeboot.nfs.rpc import RpcError
+from storeboot.nfs.status import Status
+from storeboot.nfs.v4.clients import Peer
+from storeboot.nfs.views import Lack, NotLoadedError, View
+from storeboot.nfs.xdr import FileSlice, Segment
+from storeboot.serve.nfs import descriptors
+from storeboot.serve.nfs.connection import Connection
+from storeboot.serve.nfs.file_data import FileData, UnreadableError
+from storeboot.serve.nfs.open_files import OpenFiles
+from storeboot.serve.nfs.reads import Reads
+from storeboot.serve.nfs.store_reader import StoreReader
+from storeboot.serve.nfs.store_tree import PASSING, StoreTree
+
+log = structlog.get_logger()
+
+MAX_TOLD = 1024  # peers and paths of which something was said that is not said again
+UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
+STRANGER = 60.0  # seconds in which a peer shows that it belongs to a boot
+KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
+SWEEP = 1.0  # seconds between two looks for overdue connections
+# Bytes that the kernel takes of one connection before it can send them. With less than the largest
+# reply, each of those would cost several wakeups.
+UNSENT = MAX_REPLY
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class NotOpenError(NotLoadedError):
+    """A reply needs the data of a file that is not open yet."""
+
+    def __init__(self, data: FileSlice) -> None:
+        super().__init__(b"")
+        self.data = data
+
+    @override
+    def lack(self, status: Status = Status.DELAY) -> Lack:
+        return _lack(self.data, status)
+
+
+class NfsService:
+    """Connections over one core; `on_closed` is told of each that ends."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        tree: StoreTree,
+        on_closed: Callable[[Peer], None] = lambda _peer: None,
+    ) -> None:
+        self.programs = programs
+        self.tree = tree
+        self.files = OpenFiles(tree, descriptors.open_files(descriptors.limit()))
+        self.connections: set[Connection] = set()
+        self._by_peer: dict[Peer, tuple[Connection, float]] = {}
+        self._reads = Reads()
+        self._on_closed = on_closed
+        self._store = StoreReader(tree, self.files)
+        self._told: dict[tuple[str, ...], None] = {}
+        self._unreadable: dict[tuple[bytes, bytes], tuple[Status, float]] = {}
+        self._broken: set[bytes] = set()  # store paths of which a part could not be read
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def room(self) -> int:
+        """How many connections this process can hold, beside what else it does."""
+        return descriptors.connections(descriptors.limit()) // 2
+
+    def adopt(self, connection: socket.socket, peer: Peer) -> None:
+        """Serve a connection from now on."""
+        connection.setblocking(False)
+        try:
+            _set_options(connection)
+        except OSError:  # it has gone already
+            connection.close()
+            self._on_closed(peer)
+            return
+        loop = asyncio.get_running_loop()
+        made = Connection(self, connection, peer, loop, FileData(peer, self.descriptor))
+        self.connections.add(made)
+        self._by_peer[peer] = made, loop.time()
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP, self._sweep)
+
+    def drop(self, peer: Peer) -> None:
+        """Close a connection for which there is no room any more."""
+        known = self._by_peer.get(peer)
+        if known is not None:
+            known[0].close()
+
+    async def start(self) -> None:
+        """Nothing to prepare: directories are read when they are asked for."""
+
+    async def calls(self) -> Counter[tuple[int, int, int]]:
+        """How often each (program, version, procedure) was called."""
+        return self.programs.calls
+
+    async def stop(self) -> None:
+        """Close every connection; another start may follow."""
+        for connection in list(self.connections):
+            connection.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        self._store.stop()
+        self.files.close()
+
+    def answer(self, record: bytes, peer: Peer) -> list[Segment]:
+        segments = self.programs.answer(record, peer)
+        if len(segments) > 1:
+            return self._checked(record, peer, segments)
+        return segments
+
+    def _checked(self, record: bytes, peer: Peer, segments: list[Segment]) -> list[Segment]:
+        """Promise no bytes of a file that cannot be read, and none that must be opened first."""
+        for data in segments:
+            if type(data) is not FileSlice:
+                continue
+            if self._unreadable:
+                status, until = self._unreadable.get(_file(data), (Status.OK, 0.0))
+                if asyncio.get_running_loop().time() < until:
+                    return self.programs.answer(record, peer, _lack(data, status))
+            if not self.files.has(data):
+                self.programs.uncount(record)
+                raise NotOpenError(data)
+        return segments
+
+    def load(self, missing: NotLoadedError) -> asyncio.Task[Lack | None]:
+        """Read what a call needs, once for all that wait for it.
+
+        The result is None if it is there now, or else what the call has to be answered without.
+        """
+        work = self._open(missing) if isinstance(missing, NotOpenError) else self._load(missing)
+        return asyncio.get_running_loop().create_task(work)
+
+    def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]:
+        """Return the reply to a call that needs what is not to be had."""
+        return self.programs.answer(record, peer, lack)
+
+    async def _open(self, missing: NotOpenError) -> Lack | None:
+        """Open a file; return None, or what there is instead of its data."""
+        data = missing.data
+        for _ in range(2):
+            try:
+                await self._store.open(data)
+            except TimeoutError:
+                self._say_unreadable(_path(*_file(data)), "the disk does not answer")
+                return missing.lack(Status.DELAY)
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR and self.files.shrink():
+                    continue
+                if error.errno not in PASSING:
+                    self._remember(data, error)
+                return missing.lack(_status(error))
+            self._unreadable.pop(_file(data), None)
+            return None
+        return missing.lack(Status.DELAY)
+
+    async def _load(self, missing: NotLoadedError) -> Lack | None:
+        """Read a view or a store path into the catalogue; return None, or what is not to be had."""
+        path = _text(missing)
+        try:
+            found = await self._store.load(missing)
+        except TimeoutError:
+            self._say_unreadable(path, "the disk does not answer")
+            return missing.lack(Status.DELAY)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                self.files.shrink()
+            self._say_unreadable(path, str(error.strerror))
+            return missing.lack(_status(error))
+        except (StorebootError, ValueError, KeyError, TypeError) as error:  # a damaged view
+            self._say_unreadable(path, str(error))
+            return missing.lack(Status.IO)
+        match found:
+            case View() as view:
+                self.programs.catalogue.add_view(view)
+            case Index() as index if missing.store_name is not None:
+                self.programs.catalogue.add_index(missing.store_name, index)
+                self._look_at_broken(missing.store_name, index)
+            case _:
+                if self._first(("gone", path)):
+                    log.warning("nfs.not_in_store", view=missing.view.hex(), path=path)
+                return missing.lack()
+        return None
+
+    def _look_at_broken(self, store_name: bytes, index: Index) -> None:
+        """Places that could not be read are said once, and tried again after a while."""
+        for relative in index.broken:
+            self._say_unreadable(_path(store_name, relative), "its siblings are served")
+        if index.broken and store_name not in self._broken:
+            self._broken.add(store_name)
+            asyncio.get_running_loop().call_later(UNREADABLE, self._look_again, store_name)
+
+    def _look_again(self, store_name: bytes) -> None:
+        self._broken.discard(store_name)
+        self.programs.catalogue.forget_index(store_name)
+
+    async def reads(self, address: str) -> set[bytes]:
+        """Files that an address has read since this was asked last."""
+        return self.take_reads(address)
+
+    def take_reads(self, address: str) -> set[bytes]:
+        return self._reads.take(address)
+
+    def descriptor(self, data: FileSlice, peer: Peer) -> int:
+        self._reads.note(peer.address, data.store_path, data.relative)
+        try:
+            return self.files.descriptor(data)
+        except OSError as error:
+            raise UnreadableError(data, error) from None
+
+    def closed(self, connection: Connection, reason: Exception | None) -> None:
+        peer = connection.peer
+        self.connections.discard(connection)
+        self._by_peer.pop(peer, None)
+        self.programs.leave(peer)
+        self._on_closed(peer)
+        match reason:
+            case None:
+                pass
+            case UnreadableError():
+                self._give_up(reason)
+            case RpcError():
+                self._tell(peer.address, str(reason))
+            case OSError():
+                log.debug("nfs.connection_lost", peer=peer.address, reason=str(reason))
+            case _:
+                log.error("nfs.bug", peer=peer.address, exc_info=reason)
+
+    def _give_up(self, reason: UnreadableError) -> None:
+        """The reply had begun, so the connection had to end; asked again, READ fails honestly."""
+        self._remember(reason.data, reason.error)
+
+    def _remember(self, data: FileSlice, error: OSError) -> None:
+        """A file that cannot be read: said once, and not tried again at once."""
+        file = _file(data)
+        self._say_unreadable(_path(*file), str(error.strerror))
+        until = asyncio.get_running_loop().time() + UNREADABLE
+        self._unreadable[file] = (_status(error), until)
+        if len(self._unreadable) > MAX_TOLD:
+            del self._unreadable[next(iter(self._unreadable))]
+
+    def _say_unreadable(self, path: str, reason: str) -> None:
+        """Once a path: a machine asks again and again."""
+        if self._first(("unreadable", path)):
+            log.error("nfs.unreadable", path=path, reason=reason)
+
+    def _tell(self, address: str, reason: str) -> None:
+        """Once a peer: what it sends must not fill the log."""
+        said = log.info if self._first(("rubbish", address)) else log.debug
+        said("nfs.peer_sent_rubbish", peer=address, reason=reason)
+
+    def _first(self, what: tuple[str, ...]) -> bool:
+        """Whether something is to be said for the first time, as far as that is remembered."""
+        if what in self._told:
+            return False
+        self._told[what] = None
+        if len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        return True
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.connections):
+            reason = connection.overdue(now)
+            if reason is not None:
+                connection.close(reason)
+        for peer, (connection, since) in list(self._by_peer.items()):
+            if not peer.proven and now > since + STRANGER:
+                connection.close(RpcError("it has shown neither a mount token nor a filehandle"))
+        self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
+
+
+def _file(data: FileSlice) -> tuple[bytes, bytes]:
+    return data.store_path, data.relative
+
+
+def _lack(data: FileSlice, status: Status) -> Lack:
+    return Lack(status, store_name=data.store_path, relative=data.relative)
+
+
+def _path(store_name: bytes, relative: bytes) -> str:
+    return os.fsdecode(store_name + b"/" + relative if relative else store_name)
+
+
+def _text(missing: NotLoadedError) -> str:
+    if missing.store_name is None:
+        return f"view {missing.view.hex()}"
+    return os.fsdecode(missing.store_name)
+
+
+def _status(error: OSError) -> Status:
+    """Want of memory or descriptors passes: DELAY, which NFSv3 calls JUKEBOX."""
+    return Status.DELAY if error.errno in PASSING else Status.IO
+
+
+def _set_options(connection: socket.socket) -> None:
+    """Send replies at once, bound what the kernel keeps, and notice a machine without power.
+
+    A peer that takes no replies must not fill the kernel's memory with them: without a bound it
+    grows to tcp_wmem's maximum for each connection (tcp(7), TCP_NOTSENT_LOWAT).
+    """
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5)

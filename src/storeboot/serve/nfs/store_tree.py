@@ -1,0 +1,148 @@
+"""Reads views and store paths from the disk into the form that the NFS core serves.
+
+Directories are read, and files are opened, step by step from the store directory, so that nothing
+outside a store path is ever served, whatever is swapped for a link meanwhile (`beneath.py`). What
+cannot be read is left out alone: its siblings are served.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from storeboot.deploy.state import StateDirectory
+from storeboot.errors import DamagedError
+from storeboot.nfs.index import Index, Kind, Node, fileid
+from storeboot.nfs.views import NotLoadedError, View
+from storeboot.nix.beneath import DIRECTORY, FILE, open_beneath, opened
+from storeboot.nix.store import Store
+
+# What passes by itself. All else is a fault of that place, which another try would meet again.
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+
+
+class StoreTree:
+    """Blocking reads of one store; called in a thread."""
+
+    def __init__(self, store: Store, state: StateDirectory) -> None:
+        self._store = store
+        self._directory = os.fsencode(store.directory)
+        self._state = state
+
+    def load(self, missing: NotLoadedError) -> View | Index | None:
+        """What was asked for; None when the view is unknown or the path is gone."""
+        if missing.store_name is None:
+            return self._view(missing.view)
+        return self._index(missing.store_name)
+
+    def open(self, store_name: bytes, relative: bytes, size: int) -> int:
+        """A descriptor of a regular file, which has to be as large as it was when indexed.
+
+        Its inode number may be another one: `nix store optimise` replaces equal files by links to
+        one of them.
+        """
+        path = store_name + b"/" + relative if relative else store_name
+        with opened(self._directory) as store:
+            descriptor = open_beneath(store, path, FILE)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EIO, "it is not a regular file any more")
+            if found.st_size != size:
+                raise OSError(errno.EIO, f"it has {found.st_size} bytes instead of {size}")
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _view(self, view: bytes) -> View | None:
+        try:
+            record = self._state.views.mended(self._store, view.hex())
+        except DamagedError as error:  # not unknown: its machines wait until it is restored
+            raise OSError(errno.EIO, error.message) from None
+        if record is None:
+            return None
+        tops, missing = {}, []
+        with opened(self._directory) as store:
+            for text in record.paths:
+                name = text.rpartition("/")[2].encode()
+                try:
+                    node = _node(store, name, name, b"")
+                except OSError as error:
+                    if error.errno in PASSING:
+                        raise
+                    missing.append(name)
+                else:
+                    if node is not None:
+                        tops[name] = node
+        return View(view, tops, missing)
+
+    def _index(self, store_name: bytes) -> Index | None:
+        with opened(self._directory) as store:
+            try:
+                top = _node(store, store_name, store_name, b"")
+            except FileNotFoundError:
+                return None
+            nodes = {} if top is None else {b"": top}
+            broken: set[bytes] = set()
+            pending = [b""] if top is not None and top.kind is Kind.DIRECTORY else []
+            while pending:
+                relative = pending.pop()
+                path = store_name + b"/" + relative if relative else store_name
+                try:
+                    pending += _list(store, path, store_name, relative, nodes, broken)
+                except OSError as error:
+                    if error.errno in PASSING:
+                        raise
+                    broken.add(relative)
+        return Index(store_name, nodes, frozenset(broken))
+
+
+def _list(
+    store: int,
+    path: bytes,
+    store_name: bytes,
+    relative: bytes,
+    nodes: dict[bytes, Node],
+    broken: set[bytes],
+) -> list[bytes]:
+    """Add what is in a directory to `nodes`, and return the directories in it."""
+    descriptor = open_beneath(store, path, DIRECTORY)
+    below = []
+    try:
+        names = [os.fsencode(name) for name in os.listdir(descriptor)]  # noqa: PTH208 (by descriptor)
+        for name in names:
+            place = relative + b"/" + name if relative else name
+            try:
+                node = _node(descriptor, name, store_name, place)
+            except FileNotFoundError:
+                continue  # it went since the names were read
+            except OSError as error:
+                if error.errno in PASSING:
+                    raise
+                broken.add(place)
+                continue
+            if node is not None:
+                nodes[place] = node
+                if node.kind is Kind.DIRECTORY:
+                    below.append(place)
+    finally:
+        os.close(descriptor)
+    nodes[relative] = Node(Kind.DIRECTORY, fileid(store_name, relative), names=tuple(sorted(names)))
+    return below
+
+
+def _node(directory: int, name: bytes, store_name: bytes, relative: bytes) -> Node | None:
+    """None for what a store does not hold, like a stray socket: it is simply not served."""
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    number = fileid(store_name, relative)
+    if stat.S_ISDIR(found.st_mode):
+        return Node(Kind.DIRECTORY, number)
+    if stat.S_ISLNK(found.st_mode):
+        target = os.readlink(name, dir_fd=directory)
+        return Node(Kind.SYMLINK, number, size=len(target), target=target)
+    if stat.S_ISREG(found.st_mode):
+        executable = bool(found.st_mode & stat.S_IXUSR)
+        return Node(Kind.REGULAR, number, size=found.st_size, executable=executable)
+    return None

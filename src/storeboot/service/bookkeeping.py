@@ -1,0 +1,108 @@
+"""What is written down of machines, without any of them waiting for it.
+
+A handler brings a boot, an event or a sign of life and waits for the database a short while, so
+that whoever asks after the answer finds it. Then the machine goes on, and the record waits alone.
+What follows from a record (a test passes, a rollout goes on) is decided once it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import structlog
+
+from storeboot.hosts.boot import Boot, Event
+from storeboot.hosts.recorder import Recorder, Unrecorded
+from storeboot.service.decisions import Decision, Decisions
+from storeboot.service.happenings import Happening
+from storeboot.service.known_boots import KnownBoots
+from storeboot.service.late import LateRecords, decides
+from storeboot.service.waits import is_written
+from storeboot.service.work import Work
+
+log = structlog.get_logger()
+
+BOOT_SECONDS = 6.0  # for a boot that begins: the initrd asks again after ten
+STOP_SECONDS = 5.0
+TELL_SECONDS = 60.0
+
+
+class Bookkeeping:
+    """Takes records to the database, then to the deciders. It is a listener to events."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        boots: KnownBoots,
+        late: LateRecords,
+        decisions: Decisions,
+        work: Work,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`monotonic` returns seconds of a clock that is never set."""
+        self._recorder = recorder
+        self._boots = boots
+        self._late = late
+        self._decisions = decisions
+        self._work = work
+        self._monotonic = monotonic
+        self._told_at = float("-inf")
+        self._told_lost: dict[str, int] = {}
+
+    def start(self) -> None:
+        self._recorder.start()
+
+    def stop(self) -> None:
+        """Blocking; what cannot be written within some seconds is lost, and said."""
+        self._recorder.stop(STOP_SECONDS)
+
+    def unrecorded(self) -> Unrecorded:
+        return self._recorder.unrecorded()
+
+    async def heard(self, happening: Happening) -> tuple[()]:
+        """Write an event down, and decide what follows from it."""
+        event = happening.event
+        if event.is_machines and event.boot is not None:
+            self._boots.spoke(event.boot)
+        await self._settle(self._recorder.record(event), event, happening.patience)
+        return ()
+
+    async def began(self, boot: Boot, told: Future[bool] | None) -> None:
+        """Wait until a boot is written, and decide what follows from it."""
+        if told is not None:
+            await self._settle(told, boot, BOOT_SECONDS)
+
+    async def sign(self, boot: str, at: float) -> None:
+        """The boot's machine has spoken."""
+        self._boots.spoke(boot)
+        await is_written(self._recorder.sign(boot, at), BOOT_SECONDS)
+
+    async def _settle(self, told: Future[bool], record: Boot | Event, seconds: float) -> None:
+        end = self._monotonic() + seconds
+        if await is_written(told, seconds):
+            await self._decide(record, max(0.1, end - self._monotonic()))
+
+    async def _decide(self, record: Boot | Event, seconds: float) -> None:
+        if not decides(record):
+            return
+        if self._late.has_of(record.host):
+            self._late.note(record)  # what came before it is not decided yet
+            return
+        decision = Decision(record)
+        try:
+            await self._work.deciding.run(seconds, self._decisions.follow, decision)
+        except TimeoutError:
+            log.warning("records.slow_decision", host=record.host)
+            if not decision.begun:  # else it goes on by itself
+                self._late.note(record)
+
+    def tell(self) -> None:
+        """What could not be written, once a minute."""
+        now, missing, away = self._monotonic(), self.unrecorded(), self._work.database.away
+        is_new = away is not None or missing.lost != self._told_lost
+        if not is_new or now < self._told_at + TELL_SECONDS:
+            return
+        self._told_at, self._told_lost = now, missing.lost
+        log.error("records.not_written", reason=away.reason if away is not None else None,
+                  waiting=missing.waiting, lost=missing.lost)  # fmt: skip

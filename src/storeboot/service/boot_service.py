@@ -1,0 +1,283 @@
+"""The boot service: one method for each request of machines, of firmware and of the server itself.
+
+The service does not know whether a request came over HTTP, from dnsmasq or from a timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from storeboot.config import Config
+from storeboot.deploy.inventory import Inventory
+from storeboot.deploy.state import StateDirectory
+from storeboot.dhcp.journal import Seen
+from storeboot.hosts import words
+from storeboot.hosts.boots import Boot, Boots, Event
+from storeboot.hosts.host import AmbiguousMachineError, Machine
+from storeboot.hosts.registry import Registry
+from storeboot.protocol.stages import Source, Stage
+from storeboot.service.answers import Answers
+from storeboot.service.asked import Asked, Beginning
+from storeboot.service.assigning import Progress, assign
+from storeboot.service.beginning import Beginnings
+from storeboot.service.bookkeeping import Bookkeeping
+from storeboot.service.current import Current
+from storeboot.service.happenings import Happenings
+from storeboot.service.ipxe import IpxePrograms
+from storeboot.service.known_boots import KnownBoots
+from storeboot.service.learning import Learning
+from storeboot.service.native import NativeWatch
+from storeboot.service.proofs import is_agent
+from storeboot.service.questions import order_of
+from storeboot.service.refusals import BusyError
+from storeboot.service.reporting import Reporting, Upload
+from storeboot.service.scripts import Scripts
+from storeboot.service.turns import Turns
+from storeboot.service.upkeep import Health, Upkeep
+from storeboot.service.view_files import ViewFiles
+from storeboot.service.waits import Changes
+from storeboot.service.work import Work
+
+log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
+MAX_SEEN = 200  # characters
+RELOAD_SECONDS = 3600.0
+
+
+@dataclass(slots=True, kw_only=True)
+class BootService:
+    """Passes each request on to the part that answers it. Made by `assembly.make_service`."""
+
+    clock: Callable[[], float]
+    current: Current
+    work: Work
+    turns: Turns
+    books: Bookkeeping
+    known: KnownBoots
+    happenings: Happenings
+    changed: Changes  # whenever something has happened
+    scripts: Scripts
+    files: ViewFiles
+    programs: IpxePrograms
+    beginnings: Beginnings
+    answers: Answers
+    native: NativeWatch
+    learning: Learning
+    reporting: Reporting
+    upkeep: Upkeep
+
+    # What everything is about.
+
+    @property
+    def inventory(self) -> Inventory:
+        return self.current.inventory
+
+    @property
+    def config(self) -> Config:
+        return self.inventory.config
+
+    @property
+    def state(self) -> StateDirectory:
+        return self.inventory.state
+
+    @property
+    def registry(self) -> Registry:
+        return self.inventory.registry
+
+    @property
+    def boots(self) -> Boots:
+        return self.inventory.boots
+
+    @property
+    def key(self) -> bytes:
+        return self.inventory.systems.key
+
+    @property
+    def url(self) -> str:
+        return self.inventory.url
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See `Work.ask`."""
+        return await self.work.ask(function, *args, **kwargs)
+
+    async def use(self, inventory: Inventory) -> None:
+        """Use another configuration's hosts, settings and systems from now on."""
+        assigned = await self.work.making.run(RELOAD_SECONDS, assign, inventory)
+        if assigned.failure is not None:  # the faults were logged of each
+            log.error("reload.no_host_can_boot", reason=assigned.failure.message)
+        self.current.use(assigned)
+        await self.changed.tell()
+
+    # Scripts, and the files that they name.
+
+    async def entry_script(self, local: str) -> str:
+        """Return the script that finds out who a machine is; `local` is the address it asked."""
+        return await self.scripts.entry(local)
+
+    async def boot_script(self, asked: Asked) -> str:
+        """Return a machine's script. The only side effect is a line in a known host's timeline.
+
+        RefusedError with the reason if the machine may not boot, or cannot.
+        """
+        now = self.clock()
+        answer = await self.scripts.answer(asked, now)
+        # Of a machine that is made up from what a stranger says, nothing is written before it
+        # boots.
+        if answer.host is not None and answer.host.like is None:
+            await self.happenings.tell(Event(answer.host.name, Source.SERVER, Stage.SCRIPT, now))
+        return answer.text
+
+    async def menu(self, asked: Asked) -> str:
+        """Return the menu of a machine's host; RefusedError as above."""
+        return await self.scripts.menu(asked, self.clock())
+
+    def program(self, name: str) -> Path | None:
+        """Return an iPXE program by its name for firmware."""
+        return self.programs.file(name)
+
+    async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+        """Return a view's kernel for the named host; None if the view is not kept."""
+        file = await self.files.kernel(view)
+        if file is not None and is_fetched:
+            await self.files.fetched(view, host, Stage.KERNEL, self.clock)
+        return file
+
+    async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+        """Return a view's initrd for the named host; None if the view is not kept."""
+        file = await self.files.initrd(view, host)
+        if file is not None and is_fetched:
+            await self.files.fetched(view, host, Stage.INITRD, self.clock)
+        return file
+
+    async def pack(self, view: str, name: str) -> Path | None:
+        return await self.files.pack(view, name)
+
+    async def hot_files(self, view: str, name: str) -> set[bytes] | None:
+        """Return the files whose data the pack has."""
+        return await self.files.hot_files(view, name)
+
+    async def registration(self, view: str) -> str | None:
+        """Return a view's registration for Nix; None if the view is not kept."""
+        found = await self.files.record(view)
+        return found.registration if found is not None else None
+
+    async def paths(self, view: str) -> Sequence[str] | None:
+        """Return the store paths of a view; None if it is not kept."""
+        found = await self.files.record(view)
+        return found.paths if found is not None else None
+
+    async def database(self, view: str) -> Path | None:
+        """Return Nix's database of a view; UnavailableError if it cannot be made."""
+        return await self.files.database(view)
+
+    # Boots, and what their machines say.
+
+    async def begin(self, asked: Beginning) -> dict[str, str]:
+        """Begin a boot; return what its machine needs to go on, by name.
+
+        RefusedError with the reason, or BusyError if the machine may ask again.
+        """
+        boot, host = await self.beginnings.begin(asked, self.clock)
+        return await self.answers.first(boot, host, asked.local, self.clock())
+
+    def is_agent(self, boot: str, key: str) -> bool:
+        """Return whether somebody with this key may speak for a boot."""
+        return is_agent(boot, key, self.key)
+
+    async def boot(self, identity: str) -> Boot | None:
+        """Return a boot that somebody may speak for; None if there is no such boot."""
+        return await self.ask(self.known.spoken_for, identity)
+
+    async def event(
+        self, boot: Boot, source: str, stage: str, uptime: float | None, detail: str
+    ) -> None:
+        """Record that a boot's machine has passed a stage; `uptime` in seconds by its own clock."""
+        event = Event(boot.host, source, stage, self.clock(), boot.id, uptime, detail)
+        await self.happenings.tell(event)
+
+    async def heartbeat(self, boot: str) -> str | None:
+        """Note that a boot's machine runs; return the order for its agent, one word or "".
+
+        None if there is no such boot.
+        """
+        now = self.clock()
+        known = await self.boot(boot)
+        if known is None:
+            return None
+        self.turns.moves(known.host, now)
+        await self.books.sign(boot, now)
+        word = await self.ask(order_of, self.inventory, boot)
+        await self.changed.tell()
+        return word
+
+    async def host_key(self, boot: Boot) -> str | None:
+        """Return the private ssh key of a boot's host; see `Answers.host_key`."""
+        return await self.answers.host_key(boot)
+
+    async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
+        """Return what a running machine needs for its next boot without firmware, by name."""
+        return await self.answers.next(boot, local)
+
+    async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
+        """Learn from a boot that has come far enough; see `Learning.learn`."""
+        if await self.learning.learn(boot, pack, resident):
+            await self.changed.tell()
+
+    async def report(self, boot: Boot, part: str, upload: Upload) -> None:
+        """Keep a part of a machine's report; see `Reporting.keep`."""
+        await self.reporting.keep(boot, part, upload)
+        await self.changed.tell()
+
+    # What others see of machines.
+
+    async def saw(self, seen: Seen) -> None:
+        """Record what dnsmasq has seen of a machine on its way to iPXE."""
+        try:
+            host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+        except (AmbiguousMachineError, BusyError):
+            return
+        if host is not None:
+            detail = words.line(seen.detail, MAX_SEEN)
+            event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+            await self.happenings.tell(event)
+
+    # What is to be done again and again, and how the server is.
+
+    async def look_at_native(self) -> None:
+        """Record what has become of boots that do not speak themselves."""
+        async with aclosing(self.native.look(self.clock())) as found:
+            async for event in found:
+                await self.happenings.tell(event)
+
+    async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
+        """Prepare all systems; TimeoutError after `seconds`."""
+        await self.upkeep.assign(seconds, progress)
+
+    async def resume(self) -> None:
+        """Carry leases and rollouts on from where they stood, once the database is there."""
+        await self.upkeep.resume(self.clock())
+
+    async def renew(self, peers: Callable[[], Collection[str]]) -> None:
+        """Renew the leases of machines with a connection; `peers` returns their addresses."""
+        await self.upkeep.renew(peers, self.clock)
+
+    async def carry_on(self) -> None:
+        """Carry tests and rollouts on, as far as they can go by now."""
+        await self.upkeep.carry_on(self.clock)
+
+    async def settle_tests(self) -> None:
+        await self.upkeep.settle_tests(self.clock)
+
+    async def advance_rollouts(self) -> None:
+        await self.upkeep.advance_rollouts(self.clock)
+
+    async def health(self) -> Health:
+        """Return what could not be recorded, and why."""
+        return await self.upkeep.health()

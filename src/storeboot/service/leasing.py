@@ -1,0 +1,101 @@
+"""Checks that a machine may begin a boot, and takes a lease on its view. Blocking."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+
+from storeboot.deploy.inventory import Inventory
+from storeboot.errors import StorebootError
+from storeboot.hosts.boot import Boot
+from storeboot.hosts.database import DatabaseAwayError
+from storeboot.hosts.host import Host
+from storeboot.service.asked import Beginning
+from storeboot.service.choosing import is_view
+from storeboot.service.current import Current
+from storeboot.service.known_boots import KnownBoots
+from storeboot.service.proofs import is_host
+from storeboot.service.refusals import BusyError, RefusedError
+
+MAX_GUEST_BOOTS = 5000  # that are remembered of unknown machines, for each host
+LOCK_SECONDS = 4.0  # for which a boot waits for a garbage collection
+
+
+class Leasing:
+    """Leases of views: a boot holds its view from its beginning on."""
+
+    def __init__(self, current: Current, boots: KnownBoots) -> None:
+        self._current = current
+        self._boots = boots
+
+    def begin(
+        self, asked: Beginning, clock: Callable[[], float]
+    ) -> tuple[Boot, Host, Future[bool] | None]:
+        """Return the boot, its host, and whether it was recorded, unless that was known before.
+
+        RefusedError with the reason, or BusyError if the machine may ask again.
+        """
+        inventory, view = self._current.inventory, asked.view
+        host = inventory.registry.get(asked.host)
+        if host is None or not is_host(host, asked.machine, asked.ticket, inventory.systems.key):
+            raise RefusedError(f"this machine is not host {asked.host}")
+        now = clock()
+        if host.like is not None and _guest_boots(inventory, host.like, now) >= MAX_GUEST_BOOTS:
+            raise RefusedError(f"too many machines have booted like {host.like}")
+        system = inventory.systems.of_view(view) if is_view(view) else None
+        if system is None or not inventory.deployments.has_view(host.profile, view):
+            raise RefusedError(f"host {asked.host} may not boot view {view}")
+        machine = asked.machine
+        boot = Boot(
+            id=secrets.token_hex(8),
+            host=host.name,
+            view=view,
+            system=system.text,
+            nonce=asked.nonce,
+            machine=f"{machine.mac} {machine.uuid} {machine.serial}",
+            address=asked.address,
+            began_at=now,
+            seen_at=now,
+        )
+        # Nobody takes roots away between the look at the view's root and the lease.
+        with ExitStack() as stack:
+            _hold_roots(inventory, stack, host, view)
+            if not inventory.state.views.is_rooted(view):
+                raise RefusedError(f"view {view} is not kept any more; boot again")
+            begun, told = self._boots.begin(boot)
+        return begun, host, told
+
+
+def _guest_boots(inventory: Inventory, like: str, now: float) -> int:
+    try:
+        return inventory.boots.count_like(like, now)
+    except DatabaseAwayError:
+        return 0
+
+
+def _hold_roots(inventory: Inventory, stack: ExitStack, host: Host, view: str) -> None:
+    """Nobody takes roots away until the stack is left, at least not this one.
+
+    What a host boots anyway is kept by any garbage collection that is under way, and nobody
+    changes what that is before it has ended; so a room that boots does not wait for it.
+    """
+    state = inventory.state
+    try:
+        stack.enter_context(state.locks.roots(seconds=0.0))
+    except StorebootError:
+        if _is_kept(inventory, host, view):
+            return
+        try:
+            stack.enter_context(state.locks.roots(seconds=LOCK_SECONDS))
+        except StorebootError as error:
+            raise BusyError(error.message) from None
+
+
+def _is_kept(inventory: Inventory, host: Host, view: str) -> bool:
+    """Whether no garbage collection takes the view: it is what the host boots anyway."""
+    deployments = inventory.deployments
+    numbers = deployments.needed(host.profile)
+    kept = (deployments.profile(host.profile).system(number) for number in numbers)
+    return any(view in inventory.systems.views(each) for each in kept if each is not None)

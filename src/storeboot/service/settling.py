@@ -1,0 +1,70 @@
+"""Decides what depends on time alone: tests without an outcome, and leases. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import structlog
+
+from storeboot.deploy.inventory import Inventory
+from storeboot.hosts.recorder import Recorder
+from storeboot.protocol.orders import Order
+from storeboot.service.decisions import Decisions
+from storeboot.service.late import LateRecords
+
+log = structlog.get_logger()
+
+
+class Settling:
+    """Decides tests, but only while no record waits that could decide one of them differently."""
+
+    def __init__(self, recorder: Recorder, late: LateRecords, decisions: Decisions) -> None:
+        self._recorder = recorder
+        self._late = late
+        self._decisions = decisions
+
+    def settle(self, inventory: Inventory, clock: Callable[[], float]) -> None:
+        """Fail or confirm the tests whose time is over.
+
+        A machine whose test has failed is asked to boot again, in case it still listens.
+        """
+        self._decisions.catch_up()
+        if self._late or self._recorder.unrecorded().waiting:
+            return
+        tests = inventory.tests
+        for each in tests.unsettled(clock()):
+            if each.boot is not None and not each.confirmed:
+                _recall(inventory, each.host, each.boot)
+            failed = tests.settle(each.host, now=clock())
+            if failed is not None and failed.boot is not None:
+                log.warning("test.failed", host=failed.host, generation=failed.generation,
+                            reason="no multi-user in time")  # fmt: skip
+                if inventory.holds.get(failed.host) is None:
+                    inventory.orders.give(failed.boot, Order.REBOOT)
+
+
+def _recall(inventory: Inventory, host: str, boot: str) -> None:
+    """The server may have ended between what its boot has said and what follows from that."""
+    for event in inventory.boots.events_of(boot):
+        inventory.tests.stage_reached(host, boot, event.stage, event.detail)
+
+
+def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], float]) -> None:
+    """Note that machines with a connection run, and forget boots of hosts that are gone."""
+    now = clock()
+    inventory.boots.touch_addresses(peers, now)
+    # Not before: while no sign of life is written, no lease runs out.
+    inventory.state.serving.note()
+    registry = inventory.registry
+    hosts = {host.name for host in registry.all()} | registry.invalid().keys()
+    inventory.boots.forget_others(hosts, now - inventory.lease)
+
+
+def remember(inventory: Inventory) -> None:
+    """Save hosts and open tests, for a start without a database."""
+    database = inventory.database
+    if database.memory is None or database.is_away:
+        return
+    inventory.registry.all()
+    inventory.deployments.probations.all_open()
+    database.memory.save()

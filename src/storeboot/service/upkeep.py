@@ -1,0 +1,126 @@
+"""The server's recurring work. When it is done is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import structlog
+
+from storeboot.deploy.disk import shortage
+from storeboot.service.assigning import Progress, assign
+from storeboot.service.bookkeeping import Bookkeeping
+from storeboot.service.current import Current
+from storeboot.service.settling import Settling, remember, renew
+from storeboot.service.waits import Changes
+from storeboot.service.work import CHORE_SECONDS, Work
+
+log = structlog.get_logger()
+MAKE_SECONDS = 3600.0  # to make systems ready may take minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What could not be written down, and why: for whoever operates the server."""
+
+    database: str | None  # why it is away
+    since: float | None  # in seconds since 1970
+    waiting: dict[str, int]  # records that are to be written, by kind
+    lost: dict[str, int]  # records that will never be written
+    disk: str | None  # what there is too little of
+
+
+class Upkeep:
+    """One method for each chore."""
+
+    def __init__(
+        self,
+        current: Current,
+        work: Work,
+        books: Bookkeeping,
+        settling: Settling,
+        changed: Changes,
+    ) -> None:
+        self._current = current
+        self._work = work
+        self._books = books
+        self._settling = settling
+        self._changed = changed
+        self._resumed = False
+        self._shortage: str | None = None
+
+    async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
+        """Prepare all systems. Even if no host can boot, those that run are served."""
+        inventory = self._current.inventory
+        assigned = await self._work.making.run(seconds, assign, inventory, progress)
+        self._current.became(assigned)
+        if assigned.failure is not None:  # the faults were logged of each
+            log.error("serve.no_host_can_boot", reason=assigned.failure.message,
+                      hint=assigned.failure.hint)  # fmt: skip
+
+    async def resume(self, now: float) -> None:
+        """Once, as soon as the database is there: leases and rollouts go on from where they stood.
+
+        Until then no sign of life may be written: it would count the time without a server.
+        """
+        inventory = self._current.inventory
+        if self._resumed or inventory.database.is_away:
+            return
+        await self._work.chores.run(CHORE_SECONDS, inventory.resume, now)
+        self._resumed = True
+
+    async def renew(self, peers: Callable[[], Collection[str]], clock: Callable[[], float]) -> None:
+        """A machine whose agent is gone still runs as long as it holds its mount's connection."""
+        await self.resume(clock())
+        if self._resumed:
+            inventory = self._current.inventory
+            await self._work.chores.run(CHORE_SECONDS, renew, inventory, peers(), clock)
+
+    async def carry_on(self, clock: Callable[[], float]) -> None:
+        """Deploy what is declared and was not yet, and carry tests and rollouts on."""
+        self._books.tell()
+        if self._current.inventory.database.is_away:
+            return
+        await self.resume(clock())
+        if not self._current.assigned.is_declared:
+            await self.assign(MAKE_SECONDS)
+        await self.settle_tests(clock)
+        await self.advance_rollouts(clock)
+
+    async def settle_tests(self, clock: Callable[[], float]) -> None:
+        """Fail or confirm the tests whose time is over."""
+        inventory = self._current.inventory
+        await self._work.chores.run(CHORE_SECONDS, self._settling.settle, inventory, clock)
+        await self._changed.tell()
+
+    async def advance_rollouts(self, clock: Callable[[], float]) -> None:
+        rollouts = self._current.inventory.rollouts
+        await self._work.chores.run(CHORE_SECONDS, rollouts.advance, clock())
+        await self._changed.tell()
+
+    async def remember(self) -> None:
+        """Save hosts and open tests, for a start without a database."""
+        await self._work.chores.run(CHORE_SECONDS, remember, self._current.inventory)
+
+    async def look_at_disk(self) -> None:
+        """Log that there is little room left, once."""
+        found = await self._work.ask(shortage, self._current.inventory.state.path)
+        if found is not None and self._shortage is None:
+            log.warning("disk.low", reason=found)
+        self._shortage = found
+
+    async def keep_packs(self) -> None:
+        """Build outdated packs again that were too young to be built again at once."""
+        catch_up = self._current.inventory.systems.packs.catch_up
+        await self._work.making.run(MAKE_SECONDS, catch_up)
+
+    async def health(self) -> Health:
+        """Return the server's health at the moment."""
+        away, missing = self._work.database.away, self._books.unrecorded()
+        return Health(
+            database=away.reason if away is not None else None,
+            since=away.since if away is not None else None,
+            waiting=missing.waiting,
+            lost=missing.lost,
+            disk=await self._work.ask(shortage, self._current.inventory.state.path),
+        )

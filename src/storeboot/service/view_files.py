@@ -1,0 +1,75 @@
+"""Finds the files of a view for machines to fetch, and records that they were fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from storeboot.deploy.state import ViewRecord
+from storeboot.errors import StorebootError
+from storeboot.hosts.boot import Event
+from storeboot.pack.builder import hot_files
+from storeboot.protocol.stages import Source
+from storeboot.service import choosing
+from storeboot.service.assignments import Assignments
+from storeboot.service.current import Current
+from storeboot.service.happenings import Happenings
+from storeboot.service.refusals import UnavailableError
+from storeboot.service.work import MAKE_SECONDS, Work
+
+log = structlog.get_logger()
+
+
+class ViewFiles:
+    """Methods return None for a view that is not kept, and for a pack that is not there."""
+
+    def __init__(
+        self, current: Current, work: Work, assignments: Assignments, happenings: Happenings
+    ) -> None:
+        self._current = current
+        self._work = work
+        self._assignments = assignments
+        self._happenings = happenings
+
+    async def kernel(self, view: str) -> Path | None:
+        found = await self._assignments.of_view(view)
+        return found.system.kernel if found is not None else None
+
+    async def initrd(self, view: str, host: str) -> Path | None:
+        """Return the initrd for the named host, or any if no host is named."""
+        found = await self._assignments.of_view(view, host)
+        return found.initrd.path if found is not None else None
+
+    async def fetched(self, view: str, host: str, stage: str, clock: Callable[[], float]) -> None:
+        """Tell that the host named in the request has fetched a file of the view."""
+        if await self._work.ask(choosing.is_of, self._current.inventory, host, view):
+            await self._happenings.tell(Event(host, Source.SERVER, stage, clock()))
+
+    async def pack(self, view: str, name: str) -> Path | None:
+        return await self._work.ask(self._current.inventory.systems.packs.file, view, name)
+
+    async def hot_files(self, view: str, name: str) -> set[bytes] | None:
+        """Return the files whose data the pack has: paths below the store directory."""
+        file = await self.pack(view, name)
+        if file is None:
+            return None
+        return set(await self._work.making.run(MAKE_SECONDS, hot_files, file))
+
+    async def record(self, view: str) -> ViewRecord | None:
+        """Return the record of the view."""
+        found = await self._assignments.of_view(view)
+        return found.view if found is not None else None
+
+    async def database(self, view: str) -> Path | None:
+        """Return Nix's own database of the closure; UnavailableError if it cannot be made."""
+        found = await self.record(view)
+        if found is None:
+            return None
+        make = self._current.inventory.state.views.database
+        try:
+            return await self._work.making.run(MAKE_SECONDS, make, found)
+        except (StorebootError, OSError) as error:
+            log.error("nix.no_database", view=found.view_id, reason=str(error))
+            raise UnavailableError("the server cannot make the database") from None

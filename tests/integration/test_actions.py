@@ -1,0 +1,148 @@
+"""What commands do, as an API would ask for it: requests in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.deploying import lease, make_system
+from storeboot.config import Config, HostSection, SettingsSection
+from storeboot.deploy import actions, following, overview
+from storeboot.deploy.actions import (
+    Change,
+    Deployed,
+    DeployRequest,
+    ProbationRequest,
+    RolloutRequest,
+)
+from storeboot.deploy.collection import collect
+from storeboot.deploy.inventory import Inventory, opened
+from storeboot.errors import StorebootError
+from storeboot.hosts.rollouts import RolloutStanding
+from storeboot.nix.store import StorePath
+from storeboot.protocol.orders import Order
+
+MACS = {"lab1": "52:54:00:00:01:01", "lab2": "52:54:00:00:01:02"}
+
+
+@pytest.fixture
+def inventory(config: Config) -> Iterator[Inventory]:
+    hosts = {name: HostSection(mac=(mac,), group="lab") for name, mac in MACS.items()}
+    with opened(
+        config.model_copy(update={"hosts": hosts, "groups": {"lab": SettingsSection()}})
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def systems(config: Config, tmp_path: Path) -> list[StorePath]:
+    return [make_system(config, tmp_path, number) for number in (1, 2)]
+
+
+def quiet(_text: str) -> None:
+    pass
+
+
+def test_a_group_is_given_a_system_but_for_who_is_held(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    inventory.rollouts.hold("lab2", "an exam", 1.0)
+    assert actions.changes(inventory, "lab") == [
+        Change("lab1", None, is_held=False), Change("lab2", None, is_held=True)
+    ]  # fmt: skip
+    said: list[str] = []
+    done = actions.deploy(inventory, DeployRequest("lab", systems[0]), said.append)
+    reason = "host 'lab2' is held: an exam"
+    assert done == Deployed({"lab1": 1}, {"lab2": reason})
+    assert said[-2:] == ["lab1: generation 1 is its next boot", f"{reason}: left out"]
+    with pytest.raises(StorebootError, match=reason):
+        actions.deploy(inventory, DeployRequest("lab2", systems[0]), quiet)
+
+
+def test_a_group_tries_a_system_or_nobody_does(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    actions.deploy(inventory, DeployRequest("lab1", one), quiet)
+    with pytest.raises(StorebootError, match="'lab2' has no generation to fall back to"):
+        actions.test(inventory, ProbationRequest("lab", two), quiet)
+    assert inventory.deployments.probations.all_open() == []
+    actions.deploy(inventory, DeployRequest("lab2", one), quiet)
+    done = actions.test(inventory, ProbationRequest("lab", two, confirms=True), quiet)
+    assert done == Deployed({"lab1": 2, "lab2": 2}, {})
+    tests = inventory.deployments.probations.all_open()
+    assert [(each.generation, each.seconds, each.confirms) for each in tests] == [
+        (2, 600, True)
+    ] * 2
+
+
+def test_a_rollout_begins_for_all_hosts_of_a_group(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    actions.deploy(inventory, DeployRequest("lab", one), quiet)
+    request = RolloutRequest("lab", two, batch=1, word=Order.KEXEC)
+    begun = actions.roll_out(inventory, request, quiet, 1.0)
+    assert (begun.hosts, begun.batch) == (("lab1", "lab2"), 1)
+    found = following.require(inventory, begun.id)
+    assert (found.standing, found.max_failures, found.word) == (
+        RolloutStanding.RUNNING,
+        1,
+        Order.KEXEC,
+    )
+    with pytest.raises(StorebootError, match="no server carries the rollout on"):
+        following.follow(inventory, begun.id, quiet)
+    inventory.state.serving.note()
+    following.stop(inventory, begun.id)
+    said: list[str] = []
+    with pytest.raises(StorebootError, match=f"rollout {begun.id} was stopped: by hand"):
+        following.follow(inventory, begun.id, said.append)
+    assert said == [f"{host}: left the rollout was stopped" for host in begun.hosts]
+
+
+def test_a_host_goes_back_and_keeps_what_it_has_tried(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    for system in systems:
+        actions.deploy(inventory, DeployRequest("lab1", system), quiet)
+    assert actions.roll_back(inventory, "lab1", dry_run=True).system == one
+    assert inventory.deployments.current("lab1") == two
+    assert actions.roll_back(inventory, "lab1").number == 1
+    assert inventory.deployments.current("lab1") == one
+    with pytest.raises(StorebootError, match="no test to confirm"):
+        actions.confirm(inventory, "lab1")
+
+
+def test_what_a_host_runs_and_boots_next(inventory: Inventory, systems: list[StorePath]) -> None:
+    one = systems[0]
+    for system in systems:
+        actions.deploy(inventory, DeployRequest("lab1", system), quiet)
+    boot = lease(inventory, one, 1)
+    first, second = overview.overview(inventory).hosts
+    assert (first.name, first.boot, first.is_running) == ("lab1", boot, True)
+    assert [each.number if each else None for each in (first.runs, first.next)] == [1, 2]
+    assert (second.name, second.boot, second.next) == ("lab2", None, None)
+    rows = overview.generations(inventory, "lab1")
+    assert [(row.generation.number, row.runs) for row in rows] == [(1, True), (2, False)]
+    for look in (overview.generations, overview.timeline):
+        with pytest.raises(StorebootError, match="no host 'lab9'"):
+            look(inventory, "lab9")
+
+
+def test_a_collection_is_planned_and_carried_out(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    for system in systems:
+        actions.deploy(inventory, DeployRequest("lab1", system), quiet)
+    planned = collect(inventory, 0, 1.0, quiet, dry_run=True)
+    assert planned.freed is None
+    assert [each.generation.system for each in planned.plan.removals] == [one]
+    assert len(inventory.deployments.generations("lab1")) == 2
+    done = collect(inventory, 0, 1.0, quiet)
+    assert done.freed is not None
+    assert one.text in done.freed.paths
+    assert [each.system for each in inventory.deployments.generations("lab1")] == [two]
