@@ -96,7 +96,7 @@ def deploy(inventory: Inventory, request: DeployRequest, progress: Progress) -> 
     def give(host: Host) -> int:
         return inventory.deployments.deploy(host, request.system, inventory.url, progress)
 
-    return _give(inventory, hosts, give, "is its next boot", progress)
+    return _give(inventory, hosts, give, "generation {} boots next", progress)
 
 
 def test(inventory: Inventory, request: ProbationRequest, progress: Progress) -> Deployed:
@@ -113,7 +113,7 @@ def test(inventory: Inventory, request: ProbationRequest, progress: Progress) ->
             seconds=request.seconds, confirms=request.confirms,
         )  # fmt: skip
 
-    return _give(inventory, hosts, give, "is tested by its next boot", progress)
+    return _give(inventory, hosts, give, "the next boot tests generation {}", progress)
 
 
 def roll_out(
@@ -167,7 +167,11 @@ def _give(
     words: str,
     progress: Progress,
 ) -> Deployed:
-    """A host that is held is an error by its own name, and left out of a group."""
+    """Give each host a generation with `give`; return the generations and the hosts left out.
+
+    A host that is held is an error if it is the only one, and is otherwise left out. `words` say
+    what was done, with `{}` for the number of the generation.
+    """
     generations: dict[str, int] = {}
     left_out: dict[str, str] = {}
     for host in hosts:
@@ -176,9 +180,9 @@ def _give(
         except StorebootError as error:
             if len(hosts) == 1:
                 raise
-            progress(f"{error.message}: left out")
+            progress(f"{error.message}: skipped")
             left_out[host.name] = error.message
             continue
         generations[host.name] = give(host)
-        progress(f"{host.name}: generation {generations[host.name]} {words}")
+        progress(f"{host.name}: {words.format(generations[host.name])}")
     return Deployed(generations, left_out)

@@ -124,7 +124,8 @@ def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
         # Of a host that is gone everything is taken, and this one is not gone.
         raise StorebootError(
             f"host {name!r} is invalid: {error.message}",
-            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
+            f"correct the configuration, or run storeboot host set {name} or storeboot host remove "
+            f"{name}",
         )
     return decide(
         inventory.deployments,

@@ -105,7 +105,7 @@ class Deployments:
         the generation needs is on disk before that, and the switch is on disk when this returns.
         """
         self.prepare(host, system, url, progress)
-        with self.deciding(host.name), files.reported(f"host {host.name} is not given it"):
+        with self.deciding(host.name), files.reported(f"cannot deploy to host {host.name}"):
             self.root(host, system)
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")

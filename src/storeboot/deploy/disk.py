@@ -43,6 +43,6 @@ def shortage(path: Path) -> str | None:
     if not found.is_low:
         return None
     return (
-        f"{found.free >> 20} MiB and {found.files_free} files are left on the disk of {path}: "
-        "without room boots go on, and nothing can be deployed or written down"
+        f"{found.free >> 20} MiB and {found.files_free} files are left on the disk of {path}: when "
+        "it is full, boots continue, but nothing can be deployed or recorded"
     )

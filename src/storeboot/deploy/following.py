@@ -64,5 +64,6 @@ def _require_server(inventory: Inventory, now: float) -> None:
     until = inventory.state.serving.until()
     if until is None or until < now - SERVER_SECONDS:
         raise StorebootError(
-            "no server carries the rollout on", "start storeboot serve; the rollout waits for it"
+            "no server is running to carry the rollout on",
+            "start storeboot serve; the rollout waits for it",
         )

@@ -21,12 +21,14 @@ def hazards(wanted: Path = _WANTED) -> list[str]:
     found = []
     if _settings().get("auto-optimise-store") is True:
         found.append(
-            "Nix replaces files of the store by hard links while machines use them: "
-            "set auto-optimise-store = false (nix.settings.auto-optimise-store)"
+            "Nix replaces files in the store with hard links while machines use them: set "
+            "auto-optimise-store = false (nix.settings.auto-optimise-store)"
         )
     found += [
-        f"{timer} replaces files of the store while machines use them: "
-        "set nix.optimise.automatic = false"
+        (
+            f"{timer} replaces files in the store while machines use them: set "
+            "nix.optimise.automatic = false"
+        )
         for timer in _TIMERS
         if (wanted / timer).is_symlink()
     ]

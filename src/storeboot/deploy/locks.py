@@ -84,8 +84,8 @@ def _acquire(descriptor: int, file: Path, purpose: str, alone: bool, seconds: fl
             return
         if time.monotonic() >= deadline:
             raise StorebootError(
-                f"{purpose} is locked for more than {seconds:.0f} s{_by(descriptor)}",
-                f"wait for it or end it, and try again; the lock is {file}",
+                f"{purpose} has been locked for more than {seconds:.0f} s{_by(descriptor)}",
+                f"wait for that process or stop it, and try again; the lock file is {file}",
             )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

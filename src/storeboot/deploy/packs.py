@@ -178,7 +178,7 @@ class Packs:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self.learning.acquire(timeout=PATIENCE):
-            raise StorebootError(f"packs have been busy for more than {PATIENCE:.0f} s")
+            raise StorebootError(f"another pack has been built for more than {PATIENCE:.0f} s")
         try:
             yield
         finally:

@@ -28,7 +28,7 @@ from storeboot.nix.store import StorePath
 log = structlog.get_logger()
 OFFER_SECONDS = 300.0  # from the script until the boot has begun
 ALIVE_SECONDS = 120.0  # who was heard of since then runs, and can be asked
-BETWEEN = "another deployment came between"
+BETWEEN = "something else was deployed"
 Progress = Callable[[str], None]
 
 
@@ -66,11 +66,11 @@ class Rollouts:
         """A host that boots it already is done; one with nothing to fall back to is given it."""
         settled = self.deployments.settled(member.host)
         if settled == system:
-            self.table.change(member, MemberStanding.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="already boots it")
         elif settled is None and self.holds.get(member.host) is None:
             host = self.registry.require(member.host)
             self.deployments.deploy(host, system, self.url, lambda _text: None)
-            self.table.change(member, MemberStanding.DONE, reason="has it as its first generation")
+            self.table.change(member, MemberStanding.DONE, reason="got it as its first generation")
 
     def promised(self) -> list[StorePath]:
         """Systems that hosts may still get; they are kept from garbage collection."""
@@ -167,7 +167,7 @@ class Rollouts:
         if self.holds.get(host.name) is not None:
             return False
         if self.deployments.settled(host.name) == StorePath(rollout.system):
-            self.table.change(member, MemberStanding.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="already boots it")
             return False
         try:
             generation = self.tests.begin(
@@ -210,7 +210,7 @@ class Rollouts:
             self._take_back(member, MemberStanding.FAILED, f"was asked to restart, and {late}")
         else:
             self._take_back(
-                member, MemberStanding.WAITING, "did not go down" if boot else "did not boot"
+                member, MemberStanding.WAITING, "did not shut down" if boot else "did not boot"
             )
 
     def _spoke(self, boot: Boot, member: Member) -> bool:

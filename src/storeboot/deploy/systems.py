@@ -74,7 +74,7 @@ class Systems:
 
         All of it is on disk then.
         """
-        with self._alone(toplevel), files.reported(f"{toplevel} cannot be made ready", _SPACE):
+        with self._alone(toplevel), files.reported(f"cannot prepare {toplevel}", _SPACE):
             return self._prepare(toplevel, host, progress)
 
     @contextmanager
@@ -84,8 +84,8 @@ class Systems:
             lock = self.making.setdefault(toplevel, threading.Lock())
         if not lock.acquire(timeout=PATIENCE):
             raise StorebootError(
-                f"{toplevel} is being made ready for more than {PATIENCE:.0f} s",
-                "look at the load of the server and its disks, and try again",
+                f"preparing {toplevel} takes longer than {PATIENCE:.0f} s",
+                "check the load of the server and its disks, and try again",
             )
         try:
             yield

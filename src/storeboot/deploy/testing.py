@@ -47,7 +47,7 @@ class GenerationTests:
         profile = self.deployments.profile(host.name)
         with (
             self.deployments.deciding(host.name),
-            files.reported(f"host {host.name} is not given it"),
+            files.reported(f"cannot deploy to host {host.name}"),
         ):
             previous = self.fallback(host, system)
             self.deployments.root(host, system)
@@ -74,7 +74,7 @@ class GenerationTests:
             )
         if self.deployments.profile(host.name).system(previous) == system:
             raise StorebootError(
-                f"{system} is what host {host.name!r} boots already", "there is nothing to test"
+                f"host {host.name!r} already boots {system}", "there is nothing to test"
             )
         return previous
 

@@ -89,7 +89,7 @@ class Views:
         if found is not None or not self.is_rooted(identity):
             return found
         return self._again(store, identity, DamagedError(
-            f"{self._description(identity)} is not there, but its root is", _FROM_COPY
+            f"{self._description(identity)} is missing, but its root exists", _FROM_COPY
         ))  # fmt: skip
 
     def _again(self, store: Store, identity: str, damage: DamagedError) -> ViewRecord:
@@ -100,7 +100,7 @@ class Views:
             record = self.add(store, toplevel)
         except (StorebootError, OSError) as error:
             raise DamagedError(
-                f"{damage.message}, and cannot be made again: {error}", damage.hint
+                f"{damage.message}, and cannot be rebuilt: {error}", damage.hint
             ) from None
         log.warning("view.made_again", view=identity, reason=damage.message)
         return record

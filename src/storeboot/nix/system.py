@@ -164,7 +164,7 @@ class _Reader:
         if place is None or not place.is_file():
             raise UnbootableError(
                 f"{self.toplevel} is not a NixOS system: it has no init",
-                "give the toplevel: config.system.build.toplevel, or /run/current-system",
+                "give a toplevel: config.system.build.toplevel, or /run/current-system",
             )
         if self.store.follow(self.toplevel, "prepare-root") is not None:
             return Stage1.SYSTEMD
@@ -174,8 +174,8 @@ class _Reader:
         if NIXOS_INIT_V1 in self.bootspec():
             return Stage1.SYSTEMD
         raise UnbootableError(
-            f"{self.toplevel} has neither a stage-2 script as init nor prepare-root",
-            "storeboot boots systems of NixOS's scripted or systemd stage 1",
+            f"{self.toplevel} has neither a stage-2 script as init nor a prepare-root",
+            "storeboot boots systems with NixOS' scripted or systemd stage 1",
         )
 
     def kernel(self) -> Path:
@@ -204,7 +204,7 @@ class _Reader:
                 Trait(
                     "system.nixos-init.enable",
                     Treatment.REFUSED,
-                    "its init does in the initrd what storeboot's initrd cannot do for it",
+                    "its init needs the work of its own initrd, which storeboot's initrd cannot do",
                 )
             )
         if _has_lines(self.text("etc/crypttab")):
@@ -214,7 +214,7 @@ class _Reader:
                 Trait(
                     "boot.initrd.secrets",
                     Treatment.REFUSED,
-                    "anybody on the network could fetch the server's secret files",
+                    "anyone on the network could fetch the secrets",
                 )
             )
         if self.store.follow(self.toplevel, "etc-metadata-image") is not None:
@@ -246,7 +246,7 @@ def _file_system_traits(fstab: tuple[FstabEntry, ...]) -> list[Trait]:
             name = f"swapDevices {entry.device}"
         if entry.needed_for_boot:
             traits.append(
-                Trait(name, Treatment.REFUSED, "neededForBoot, and there is no local disk")
+                Trait(name, Treatment.REFUSED, "neededForBoot, but there is no local disk")
             )
         else:
             traits.append(Trait(name, Treatment.MASKED, "there is no local disk"))

@@ -42,7 +42,7 @@ async def reload(server: Server, load: Callable[[], Config]) -> str:
         await server.use(new)
     except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))
-        return f"the configuration is not used: {str(error).partition(chr(10))[0]}"
+        return f"the new configuration was rejected: {str(error).partition(chr(10))[0]}"
     if left:
         log.warning("reload.needs_restart", sections=list(left))
     log.info("reload.done", declared=len(new.hosts))

@@ -55,7 +55,7 @@ class Answers:
         inventory = self._current.inventory
         host = await self._work.ask(inventory.registry.get, boot.host)
         if host is None:
-            raise RefusedError(f"host {boot.host} is not known any more")
+            raise RefusedError(f"host {boot.host} no longer exists")
         plan = inventory.systems.plan(host, await self._assignments.of_host(host))
         try:
             line = plan.command_line(inventory.url_towards(local), KEXEC_ROOM)

@@ -45,7 +45,7 @@ class Assignments:
         try:
             return await self._work.making.run(MAKE_SECONDS, prepare, system, host)
         except TimeoutError:
-            raise BusyError(f"{system.name} is being made ready") from None
+            raise BusyError(f"{system.name} is being prepared") from None
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             raise RefusedError(f"{system} cannot boot: {reason}") from None

@@ -46,7 +46,7 @@ class Leasing:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = inventory.systems.of_view(view) if is_view(view) else None
         if system is None or not inventory.deployments.has_view(host.profile, view):
-            raise RefusedError(f"host {asked.host} may not boot view {view}")
+            raise RefusedError(f"host {asked.host} has no generation with view {view}")
         machine = asked.machine
         boot = Boot(
             id=secrets.token_hex(8),
@@ -63,7 +63,7 @@ class Leasing:
         with ExitStack() as stack:
             _hold_roots(inventory, stack, host, view)
             if not inventory.state.views.is_rooted(view):
-                raise RefusedError(f"view {view} is not kept any more; boot again")
+                raise RefusedError(f"view {view} is no longer kept; boot again")
             begun, told = self._boots.begin(boot)
         return begun, host, told
 

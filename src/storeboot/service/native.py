@@ -17,8 +17,8 @@ from storeboot.service.happenings import Happening
 NO_MOUNT = 180.0  # seconds from the initrd to the mount: decompression, DHCP, a slow switch
 NO_READ = 30.0  # seconds from the mount to the first file: stage 2 starts from the store
 NEVER_MOUNTED = (
-    "initrd: it was fetched, but nothing has mounted the store since: has it the NIC's driver, "
-    "nfs and overlay (boot.initrd.availableKernelModules), and a network "
+    "initrd: it was fetched, but nothing has mounted the store since: does it have the NIC's "
+    "driver, nfs and overlay (boot.initrd.availableKernelModules), and a network "
     "(boot.initrd.network.enable)?"
 )
 WENT_SILENT = (

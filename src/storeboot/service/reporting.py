@@ -62,7 +62,7 @@ class Reporting:
         """
         host = await self._work.ask(self._current.inventory.registry.get, boot.host)
         if host is None or host.like is not None:
-            raise NotAskedError("only known hosts report")
+            raise NotAskedError("only known hosts may send reports")
         size = upload.size(MAX_PART)
         newest = await self._newest(boot.host)
         if newest is not None and boot.id not in newest:

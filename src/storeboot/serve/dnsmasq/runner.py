@@ -130,9 +130,9 @@ def find_user(name: str | None) -> User:
         except KeyError:
             continue
         if found.pw_uid == 0:
-            raise ConfigError(f"dhcp.user is {each!r}, who is root", "name another user")
+            raise ConfigError(f"dhcp.user is {each!r}, which is root", "name another user")
         return User(found.pw_uid, found.pw_gid)
-    raise ConfigError(f"there is no user {name or USER!r}", "make it, or set dhcp.user")
+    raise ConfigError(f"there is no user {name or USER!r}", "create it, or set dhcp.user")
 
 
 async def start(section: DhcpSection, where: Quarters) -> Child:
@@ -162,6 +162,6 @@ def require_unit(path: Path) -> None:
     """CommandError if systemd does not listen there."""
     if not path.is_socket():
         raise CommandError(
-            f"{path} is not there, so nobody can start dnsmasq",
+            f"{path} does not exist, so dnsmasq cannot be started",
             "systemctl enable --now storeboot-dnsmasq.socket",
         )

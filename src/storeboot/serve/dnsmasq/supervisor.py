@@ -144,7 +144,8 @@ class Dnsmasq:
         except TimeoutError:
             await self._child.stop(END_SECONDS)
             raise StorebootError(
-                f"dnsmasq says nothing for {START_SECONDS:.0f} s", "look at its processor and disk"
+                f"dnsmasq has not answered within {START_SECONDS:.0f} s",
+                "check the load of processor and disk",
             ) from None
         self._tell(self._child.pid)
         log.info("dhcp.started", mode=self._config.dhcp.mode, pid=self._child.pid)

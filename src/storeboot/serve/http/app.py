@@ -53,7 +53,7 @@ BEFORE = (
 SERVICE = web.AppKey("service", BootService)
 BODIES = web.AppKey("bodies", Bodies)
 GATE = web.AppKey("gate", Gate)
-NOT_KEPT = "this view is not kept"
+NOT_KEPT = "this view is no longer kept"
 NO_PACK = "there is no such pack"
 _PLAIN_NAME = re.compile(rb"[!-~]+")
 _WORD = re.compile(r"[ -~]{0,200}")
@@ -306,7 +306,7 @@ async def health(request: web.Request) -> web.Response:
     """For `storeboot status`, which runs on the same machine."""
     remote = (request.remote or "").removeprefix("::ffff:")
     if remote != _local(request) and not (remote and ip_address(remote).is_loopback):
-        raise web.HTTPForbidden(reason="only the server itself is told")
+        raise web.HTTPForbidden(reason="only the server's own machine may ask")
     gate, found = request.app[GATE], await request.app[SERVICE].health()
     http = {"connections": len(gate), "refused": gate.refused, "evicted": gate.evicted}
     return web.json_response({**asdict(found), "http": http})

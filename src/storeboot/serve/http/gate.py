@@ -249,7 +249,7 @@ def bound(address: str, port: int) -> socket.socket:
             listening.close()
         raise StorebootError(
             f"cannot listen for HTTP on {address} port {port}: {error.strerror}",
-            "stop what uses the port, or set http.port; set http.listen if the address is not "
-            "this machine's, or not yet",
+            "stop the program that uses the port, or set http.port; set http.listen if this "
+            "machine does not have the address, or not yet",
         ) from None
     return listening

@@ -212,6 +212,6 @@ def _bind(address: str, port: int) -> socket.socket:
             listening.close()
         raise StorebootError(
             f"cannot listen for NFS on {address} port {port}: {error.strerror}",
-            "stop what uses the port (an NFS server?), or set nfs.port",
+            "stop the program that uses the port (an NFS server?), or set nfs.port",
         ) from None
     return listening
