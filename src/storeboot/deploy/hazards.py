@@ -1,7 +1,7 @@
-"""What on this server changes store paths in place, under machines that have them open.
+"""Finds what on this server changes store paths in place while machines have them open.
 
-Nothing of storeboot does. Nix's own optimisation puts a hard link in a file's place, and a repair
-takes a whole path away for as long as it takes to make it again.
+storeboot itself never does. Nix's optimisation replaces files with hard links, and a repair removes
+a whole path for as long as it takes to build it again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WANTED = Path("/etc/systemd/system/timers.target.wants")
 
 
 def hazards(wanted: Path = _WANTED) -> list[str]:
-    """Each in words, with its cure."""
+    """Return the hazards, each as text with its cure."""
     found = []
     if _settings().get("auto-optimise-store") is True:
         found.append(
@@ -36,7 +36,7 @@ def hazards(wanted: Path = _WANTED) -> list[str]:
 
 
 def _settings() -> dict[str, object]:
-    """Nix's own; nothing where there is no such command."""
+    """Return Nix's own settings; empty if there is no such command."""
     try:
         text = run(["nix", "--extra-experimental-features", "nix-command", "show-config", "--json"])
         return {name: each.get("value") for name, each in json.loads(text).items()}
