@@ -1,1 +1,1 @@
-"""Which machine is which, which system it boots, and every boot it has begun."""
+"""Which host a machine is, which system it boots, and every boot that has begun."""

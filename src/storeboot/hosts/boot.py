@@ -1,4 +1,4 @@
-"""A boot, and what was seen of a machine, as values."""
+"""A boot, and what was observed of a machine, as values."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from storeboot.protocol.stages import Source, Stage
 
-SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it still runs
+SUPERSEDED = 600.0  # seconds in which a superseded boot may show that it is still running
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """One boot: from its POST until it is superseded or shut down. Times in seconds since 1970."""
+    """One boot, from its POST until it is superseded or shut down. Times in seconds since 1970."""
 
     id: str
     host: str
@@ -24,13 +24,13 @@ class Boot:
     seen_at: float
     ended_at: float | None = None
     ended_by: str | None = None  # "shutdown" or "boot"
-    spoken: bool = False  # the machine has gone on: its first answer is not given again
+    spoken: bool = False  # the machine has carried on: its first answer is not repeated
 
     def holds(self, now: float, lease: float) -> bool:
-        """Whether it keeps its view from garbage collection; `lease` in seconds.
+        """Return whether the boot keeps its view from garbage collection; `lease` is in seconds.
 
-        One that was superseded and still speaks is a running machine that somebody else has
-        started a boot in the name of; it gets a while to do so.
+        A superseded boot that still sends heartbeats is a running machine in whose host's name
+        somebody else has begun a boot. It gets a while to show this.
         """
         if self.seen_at <= now - lease or self.ended_by == Stage.SHUTDOWN:
             return False
@@ -41,9 +41,9 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was seen of a machine."""
+    """Something that was observed of a machine."""
 
-    host: str  # "" where only the boot is known
+    host: str  # "" if only the boot is known
     source: str
     stage: str
     at: float
@@ -53,5 +53,5 @@ class Event:
 
     @property
     def is_machines(self) -> bool:
-        """Whether the machine itself has said so, with the key of its boot."""
+        """Return whether the machine itself has reported it, with the agent key of its boot."""
         return self.boot is not None and self.source in (Source.INITRD, Source.AGENT)

@@ -1,4 +1,4 @@
-"""Boots and their events, as they are asked for."""
+"""Queries and changes of boots and their events."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from storeboot.protocol.stages import Stage
 __all__ = ["Boot", "Boots", "Event"]
 
 FORGET = 200
-MAX_LOOSE = 100  # events without a boot that are looked at, of a boot's beginning
+MAX_LOOSE = 100  # events without a boot that are searched for a boot's beginning
 
 
 class Boots:
-    """The two tables, one method for each thing that is asked of them."""
+    """The two tables, with one method for each question."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, boot: Boot, connected: Iterable[str] = ()) -> Boot:
-        """Write a boot down; one with the same nonce is the same boot, sent again."""
+        """Record a boot and return it; a repeated nonce returns the boot that was recorded
+        before."""
         with self._database.begin() as connection:
             return records.write_boot(connection, boot, set(connected))
 
@@ -35,15 +36,15 @@ class Boots:
             return rows.first(connection, Boot, select(boots).where(boots.c.nonce == nonce))
 
     def hosts(self) -> set[str]:
-        """Names under which a boot has begun."""
+        """Return the names of the hosts that have begun a boot."""
         with self._database.connect() as connection:
             return set(connection.execute(select(boots.c.host).distinct()).scalars())
 
     def count_like(self, host: str, now: float) -> int:
-        """Boots of unknown machines that booted like a host.
+        """Return how many boots of unknown machines have booted like a host.
 
-        Those that have ended and are silent since, or began an hour ago and were never heard of,
-        are forgotten first.
+        This first forgets boots that have ended and are silent, and boots that began an hour ago
+        and were never heard of again.
         """
         of_guests = and_(boots.c.host.like(f"{host[:MAX_BASE]}-{'_' * 12}"), boots.c.host != host)
         silent_since = or_(boots.c.ended_by == Stage.SHUTDOWN, boots.c.seen_at <= boots.c.ended_at)
@@ -55,9 +56,9 @@ class Boots:
             return connection.execute(query).scalar_one()
 
     def forget_others(self, hosts: set[str], before: float) -> None:
-        """Boots of machines that are no host's any more, and hold nothing since `before`.
+        """Forget boots and events of hosts that no longer exist, if they are from before `before`.
 
-        So many machines at a time, so that nobody has to wait for it.
+        It forgets a limited number of hosts at a time, so that no other transaction waits long.
         """
         with self._database.begin() as connection:
             old = select(boots.c.host).where(boots.c.seen_at < before)
@@ -69,7 +70,7 @@ class Boots:
             connection.execute(delete(events).where(events.c.host.in_(gone), events.c.at < before))
 
     def newest(self, host: str, count: int) -> set[str]:
-        """Ids of the boots that were heard of last."""
+        """Return the ids of the boots that were heard of most recently."""
         query = select(boots.c.id).where(boots.c.host == host).order_by(boots.c.seen_at.desc())
         with self._database.connect() as connection:
             return set(connection.execute(query.limit(count)).scalars())
@@ -88,9 +89,10 @@ class Boots:
             records.write_signs(connection, {boot_id: now})
 
     def touch_addresses(self, addresses: Iterable[str], now: float) -> None:
-        """Sign of life of what runs there: an NFS connection stands.
+        """Record a sign of life for the boots at these addresses, which hold an NFS connection.
 
-        Of boots that have not ended, and of one that was superseded if it is the address' newest.
+        This applies to boots that have not ended, and to a superseded one if it is the newest at
+        its address.
         """
         query = (
             select(boots.c.id, boots.c.address, boots.c.ended_at)
@@ -107,7 +109,8 @@ class Boots:
             connection.execute(update(boots).where(boots.c.id.in_(alive)).values(seen_at=now))
 
     def prolong(self, seconds: float, since: float) -> None:
-        """Add to when boots that have not ended were seen, if that was later than `since`."""
+        """Add `seconds` to the time of the last sign of life, for open boots heard of after
+        `since`."""
         with self._database.begin() as connection:
             connection.execute(
                 update(boots)
@@ -116,7 +119,7 @@ class Boots:
             )
 
     def leases(self, now: float, lease: float) -> list[Boot]:
-        """Boots that hold their views, by host; `lease` in seconds."""
+        """Return the boots that hold their views, ordered by host; `lease` is in seconds."""
         query = select(boots).where(boots.c.seen_at > now - lease).order_by(boots.c.host)
         with self._database.connect() as connection:
             found = rows.every(connection, Boot, query)
@@ -127,7 +130,7 @@ class Boots:
             records.end(connection, boot_id, now)
 
     def record(self, event: Event) -> None:
-        """Write an event down; one of a boot is a sign of its life."""
+        """Record an event. An event of a boot is also a sign of life."""
         with self._database.begin(lossy=True) as connection:
             records.write_events(connection, [event])
 
@@ -137,7 +140,7 @@ class Boots:
             return rows.every(connection, Event, query.order_by(events.c.id))
 
     def lately(self, host: str, boot: str | None) -> list[Event]:
-        """What a boot has said, and what was seen of its host last before or without one."""
+        """Return the events of a boot, and those of its host last before it or without a boot."""
         own = events.c.boot == boot if boot is not None else false()
         loose = (
             select(events.c.id)

@@ -1,8 +1,8 @@
-"""The database: SQLite in the state directory, or any URL that SQLAlchemy takes.
+"""The database: SQLite in the state directory, or any URL that SQLAlchemy accepts.
 
-No call takes longer than its deadline. In the server a database that fails counts as away: whoever
-waits for it or asks for it is told so at once, and nobody waits again until a probe has found it
-well. What machines need meanwhile comes from memory (`hosts/memory.py`).
+No call takes longer than its deadline. In the server, a database that fails counts as unreachable
+("away"): all callers that wait for it, and all later ones, are told so at once, until a probe
+succeeds. In the meantime, what machines need comes from memory (`hosts/memory.py`).
 """
 
 from __future__ import annotations
@@ -41,20 +41,21 @@ from storeboot.hosts.revision import HEAD, revision
 
 log = structlog.get_logger()
 
-SERVER_SECONDS = 10.0  # for one transaction of the server: a disk may be slow to sync
-ASK_SECONDS = 3.0  # for what it only reads: machines wait for that
-COMMAND_SECONDS = 60.0  # of a command, which may add a thousand hosts
+SERVER_SECONDS = 10.0  # for a transaction of the server: a disk may be slow to sync
+ASK_SECONDS = 3.0  # for a query of the server: machines wait for it
+COMMAND_SECONDS = 60.0  # for a transaction of a command, which may add a thousand hosts
 OPEN_SECONDS = 60.0  # to bring the schema up to date
-CONNECT_SECONDS = 2  # libpq takes no less
+CONNECT_SECONDS = 2  # the minimum of libpq
 POOL_SECONDS = 2.0
 NOT_ASKED = "it was not asked yet"
 _HINT = "correct database.url in the configuration"
-# What begins a transaction of changes to the schema, whole or not at all, one at a time. SQLite's
-# driver begins none by itself before a CREATE TABLE.
+# The start of a transaction that changes the schema, as a whole and one at a time. SQLite's driver
+# does not start one by itself before CREATE TABLE.
 _ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7370)"}
-# The least that shows that the database can write: SQLite's header, a transaction's number.
+# The smallest change that shows that the database can write: for SQLite its header, otherwise the
+# number of a transaction.
 _WRITE = {"sqlite": "PRAGMA user_version = 0", "postgresql": "SELECT txid_current()"}
-# These say that a statement was wrong, not that the database is.
+# These errors are faults of a statement, not of the database.
 _STATEMENT = (DataError, IntegrityError, ProgrammingError, NotSupportedError)
 _AWAY = (DBAPIError, DisconnectionError, PendingRollbackError, PoolTimeoutError,
          ResourceClosedError, TimeoutError, OSError)  # fmt: skip
@@ -73,7 +74,7 @@ class Away:
 
 
 class Database:
-    """Gives connections, and knows whether it makes sense to ask for one."""
+    """Provides connections, and knows whether it makes sense to ask for one."""
 
     def __init__(
         self,
@@ -83,9 +84,9 @@ class Database:
         memory: Memory | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is contacted; raises ConfigError where the URL is none that can be used.
+        """Nothing is contacted; raise ConfigError if the URL cannot be used.
 
-        With a `memory` this is the server's: a failure makes it count as away.
+        A database with a `memory` is the server's: after a failure it counts as unreachable.
         """
         self._kind = url.partition(":")[0].partition("+")[0]
         self._engine = _make_engine(url, self._kind, seconds)
@@ -116,7 +117,7 @@ class Database:
         self._opened = True
 
     def _migrate(self) -> None:
-        # Here, because importing alembic takes as long as a whole command.
+        # Imported here because importing alembic takes as long as a whole command.
         from storeboot.hosts.migration import migrate
 
         with self._using(OPEN_SECONDS) as connection, connection.begin():
@@ -128,9 +129,9 @@ class Database:
 
     @contextmanager
     def begin(self, *, lossy: bool = False) -> Iterator[Connection]:
-        """A transaction that is on disk when the block has ended.
+        """Return a connection in a transaction, which is on disk when the block has ended.
 
-        A power cut may lose a `lossy` one: it costs no sync.
+        A `lossy` transaction costs no sync, and may be lost in a power cut.
         """
         with self._operation() as connection:
             weaker = lossy and self._kind == "sqlite"
@@ -148,7 +149,7 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A connection to read with; what is written is lost unless the caller commits."""
+        """Return a connection for reading; changes are lost unless the caller commits them."""
         with self._operation(min(self._seconds, ASK_SECONDS) if self.memory else 0.0) as connection:
             yield connection
 
@@ -177,7 +178,7 @@ class Database:
                 yield connection
 
     def lost(self, reason: str) -> None:
-        """It has failed: from here on it counts as away, and whoever waits for it is told so."""
+        """Count the database as unreachable from now on, and tell all callers that wait for it."""
         if self.memory is None:
             return
         with self._guard:
@@ -187,10 +188,11 @@ class Database:
         if first:
             log.error("database.away", reason=reason)
             self._deadlines.break_all()
-            self._engine.dispose()  # also what a server that was started again has forgotten
+            self._engine.dispose()  # a restarted database server has forgotten these connections
 
     def probe(self) -> bool:
-        """Whether it answers and can write; if it does it is not away any more. Blocking."""
+        """Return whether the database answers and can write; then it is reachable again.
+        Blocking."""
         try:
             if not self._opened:
                 self.open()
@@ -228,7 +230,7 @@ class Database:
 
 
 def open_database(url: str, seconds: float = COMMAND_SECONDS) -> Database:
-    """A database whose schema is up to date, for a command; each transaction ends in `seconds`."""
+    """Return a database with an up-to-date schema, for a command; `seconds` per transaction."""
     database = Database(url, seconds=seconds)
     try:
         database.open()
@@ -239,11 +241,11 @@ def open_database(url: str, seconds: float = COMMAND_SECONDS) -> Database:
 
 
 def _connect(kind: str, seconds: float) -> dict[str, object]:
-    """What makes the database itself give up in time: its transactions end within `seconds`."""
+    """Return the options with which the database itself gives up after `seconds`."""
     if kind == "postgresql":
         limit = f"-c statement_timeout={seconds * 1000:.0f}"
         return {"connect_timeout": CONNECT_SECONDS, "options": limit}
-    # While another process writes, SQLite waits.
+    # How long SQLite waits while another process writes
     return {"timeout": seconds * 2 / 3} if kind == "sqlite" else {}
 
 
@@ -263,13 +265,14 @@ def _make_engine(url: str, kind: str, seconds: float) -> Engine:
 
 
 def _reason(error: BaseException) -> str:
-    """One line for people."""
+    """Return the error as one line of text."""
     said = getattr(error, "orig", None) or error
     return str(said).strip().partition("\n")[0] or type(said).__name__
 
 
 def _break_off(driver: Any) -> None:
-    """Make what hangs in the driver fail: SQLite stops at the next step, a socket has its end."""
+    """Make a hanging call of the driver fail: stop SQLite at its next step, or shut the socket
+    down."""
     if hasattr(driver, "interrupt"):
         driver.interrupt()
         return
@@ -286,7 +289,7 @@ def sqlite_url(state_directory: Path) -> str:
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """WAL, so that `status` reads while `serve` writes; what is committed is on disk."""
+    """Use WAL, so that `status` can read while `serve` writes, and sync every commit."""
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")

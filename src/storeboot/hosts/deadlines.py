@@ -1,4 +1,4 @@
-"""Calls that may hang, and what breaks them off when their time is over."""
+"""Time limits for calls that may hang, and a way to break such calls off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 
 class Deadlines:
-    """One thread watches all calls that are under way. It sleeps while there are none."""
+    """Watches all calls that are under way, in one thread. It sleeps while there are none."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -23,7 +23,7 @@ class Deadlines:
     def watching(self, seconds: float, break_off: Callable[[], None]) -> Iterator[None]:
         """Call `break_off`, in another thread, if the block takes longer than `seconds`.
 
-        It must make the call that hangs fail. Raises TimeoutError in place of what that raises.
+        It must make the hanging call fail. TimeoutError is raised in place of that failure.
         """
         number = self._begin(self._clock() + seconds, break_off)
         try:
@@ -38,7 +38,7 @@ class Deadlines:
                 self._late.discard(number)
 
     def break_all(self) -> None:
-        """Break off every call that is under way, without waiting for its time."""
+        """Break off every call that is under way, now."""
         with self._changed:
             calls = list(self._calls.items())
             for number, (_, break_off) in calls:
@@ -67,11 +67,11 @@ class Deadlines:
                         self._break(number, break_off)
                 ends = [end for end, _ in self._calls.values()]
                 if ends:
-                    # A call that begins meanwhile may be shorter than those there are.
+                    # A call that begins in the meantime may have an earlier deadline.
                     self._changed.wait(min(0.5, max(0.01, min(ends) - now)))
 
     def _break(self, number: int, break_off: Callable[[], None]) -> None:
         self._late.add(number)
         del self._calls[number]
-        with suppress(Exception):  # the call may have ended by itself
+        with suppress(Exception):  # the call may have ended already
             break_off()

@@ -1,4 +1,4 @@
-"""Hosts that somebody holds: nothing changes what they boot, and nobody asks them to go down."""
+"""Hosts that are held: nothing changes what they boot, and no command asks them to restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storeboot.hosts.schema import holds
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why, and since when, in seconds since 1970."""
+    """The reason of a hold, and its beginning, in seconds since 1970."""
 
     host: str
     reason: str
@@ -22,7 +22,7 @@ class Hold:
 
 
 class Holds:
-    """The table."""
+    """The table of holds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class Holds:
             connection.execute(insert(holds).values(host=host, reason=reason, since=now))
 
     def release(self, host: str) -> bool:
-        """Whether it was held."""
+        """End the hold of a host; return whether there was one."""
         with self._database.begin() as connection:
             return bool(connection.execute(delete(holds).where(holds.c.host == host)).rowcount)
 
@@ -42,12 +42,12 @@ class Holds:
             return rows.first(connection, Hold, select(holds).where(holds.c.host == host))
 
     def all(self) -> dict[str, Hold]:
-        """By host."""
+        """Return all holds, by host."""
         with self._database.connect() as connection:
             return {each.host: each for each in rows.every(connection, Hold, select(holds))}
 
     def refuse(self, host: str) -> None:
-        """StorebootError if the host is held."""
+        """Raise StorebootError if the host is held."""
         hold = self.get(host)
         if hold is not None:
             raise StorebootError(

@@ -1,4 +1,4 @@
-"""A host is an entry of ours. A machine is what shows up on the wire, and may match a host."""
+"""A host is an entry of storeboot's; a machine appears on the network, and may match a host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_BASE = 50  # characters of a host name before -525400123456
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a machine says of itself; "" for what it does not say."""
+    """How a machine identifies itself; "" for anything that it does not send."""
 
     mac: str = ""
     uuid: str = ""
@@ -35,7 +35,8 @@ class Machine:
 
     @classmethod
     def from_words(cls, mac: str, uuid: str, serial: str, labels: Iterable[str] = ()) -> Machine:
-        """Take the MAC with `:` or `-`, in either case, and drop what a terminal would act on."""
+        """Accept the MAC with `:` or `-`, in either case, and remove what a terminal would act
+        on."""
         plain = words.line(mac.lower().replace("-", ":"), MAX_WORD)
         said = (words.line(label, 2 * MAX_WORD) for label in labels if label.partition("=")[2])
         return cls(
@@ -47,7 +48,8 @@ class Machine:
 
     @property
     def matchers(self) -> frozenset[str]:
-        """What it can be known by, without what many boards say alike."""
+        """Return the strings by which a host can be recognised, without those that many boards
+        have."""
         said = {self.mac, self.uuid, self.serial, *self.labels}
         return frozenset(said - {""} - self.shared)
 
@@ -59,25 +61,26 @@ class Machine:
 
 
 class Host(BootSettings):
-    """A machine that is known, and how it boots: the settings of all layers in one."""
+    """A known machine and how it boots: the merged settings of all layers."""
 
     name: str
-    system: StorePath | None = None  # what the configuration gives it
+    system: StorePath | None = None  # the one that the configuration declares
     matchers: frozenset[str] = frozenset()
-    macs: tuple[str, ...] = ()  # of its boot NICs, the first one first
+    macs: tuple[str, ...] = ()  # of its boot NICs, in order
     addresses: tuple[str, ...] = ()
     hostname: str = ""
-    like: str | None = None  # the host whose generations an unknown machine boots
+    like: str | None = None  # for a guest host: the host whose generations it boots
     group: str | None = None
-    declared: bool = True  # in the configuration file, not added by command
+    declared: bool = True  # whether it is in the configuration file, and not added by command
 
     @classmethod
     def from_config(
         cls, name: str, section: HostSection, config: Config, *, declared: bool = True
     ) -> Host:
-        """Merge a host's own settings with its group's and the defaults.
+        """Merge a host's own settings with those of its group and the defaults.
 
-        Raises ConfigError if they do not go together, StoreError if the system is no store path.
+        Raises ConfigError if they do not fit together, and StoreError if the system is no store
+        path.
         """
         group = config.groups.get(section.group or "", SettingsSection())
         settings = merged((config.defaults, group, section))
@@ -111,16 +114,16 @@ class Host(BootSettings):
             )
 
     def for_guest(self, mac: str) -> Host:
-        """Return the host of an unknown machine that boots like this one, under a name of its own.
+        """Return the guest host of an unknown machine that boots like this host.
 
-        It gets no ssh host key: any number of machines may call themselves so.
+        It gets no ssh host key, because any number of machines may claim its name.
         """
         name = f"{self.name[:MAX_BASE]}-{mac.replace(':', '')}"
         own = {"name": name, "hostname": name, "matchers": frozenset({mac}), "like": self.name}
         return self.model_copy(update={**own, "ssh_host_key": False, "declared": False})
 
     def answered(self) -> dict[str, str]:
-        """Return the settings that the machine is told at its begin, as its scripts read them."""
+        """Return the settings that the answer to a boot contains, in the form that scripts read."""
         return {
             name: told(getattr(self, name))
             for name, setting in settings_of(BootSettings).items()
@@ -128,7 +131,8 @@ class Host(BootSettings):
         }
 
     def modules(self) -> set[str]:
-        """Return what the initrd must contain for what is set: fields of initrd.modules.Needs."""
+        """Return what the initrd must contain for these settings: fields of
+        initrd.modules.Needs."""
         return {
             setting.use.modules
             for name, setting in settings_of(BootSettings).items()
@@ -137,12 +141,12 @@ class Host(BootSettings):
 
     @property
     def serials(self) -> tuple[str, ...]:
-        """Serial numbers as Raspberry Pis have them."""
+        """Return the serial numbers in the form of Raspberry Pis."""
         return tuple(sorted(filter(SERIAL.fullmatch, self.matchers)))
 
     @property
     def profile(self) -> str:
-        """The host whose generations it boots."""
+        """Return the name of the host whose generations it boots."""
         return self.like or self.name
 
     def matches(self, machine: Machine) -> bool:

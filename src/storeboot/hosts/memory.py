@@ -1,8 +1,8 @@
-"""What the server has read of the database last, for the machines that ask while it is away.
+"""What the server last read from the database, for use while the database is unreachable.
 
-Added hosts and open tests are kept in a file of the state directory too, so that a server that is
-started while the database is away knows them. The file is derived: without it, or if it is damaged,
-only what the configuration declares is known until the database is there.
+Added hosts and open tests are also saved in a file of the state directory, so that a server that
+starts while the database is unreachable knows them. The file is derived: if it is missing or
+damaged, only what the configuration declares is known until the database is reachable.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ MAX_MACS = 1000
 
 @dataclass(slots=True)
 class Memory:
-    """Mappings are replaced, never changed, so any thread may read them."""
+    """Mappings are replaced and never changed, so any thread may read them."""
 
     file: Path | None = None
-    hosts: Mapping[str, str] = field(default_factory=dict)  # added ones: settings as JSON
-    # By host with an open test: the generation it boots next, and the one it falls back to.
+    hosts: Mapping[str, str] = field(default_factory=dict)  # added hosts: settings as JSON
+    # For each host with an open test: the generation that boots next, and the fallback.
     tests: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    macs: OrderedDict[str, None] = field(default_factory=OrderedDict)  # unknown machines
+    macs: OrderedDict[str, None] = field(default_factory=OrderedDict)  # of unknown machines
     _saved: str = ""
     _complained: bool = False
 
     def note_host(self, name: str, settings: str | None) -> None:
-        """What a host's settings are; None where there is no such added host."""
+        """Remember a host's settings, or with None that there is no such added host."""
         if self.hosts.get(name) == settings:
             return
         others = {key: value for key, value in self.hosts.items() if key != name}
         self.hosts = others if settings is None else {**others, name: settings}
 
     def note_test(self, host: str, test: tuple[int, int] | None) -> None:
-        """A host's open test; None where it has none."""
+        """Remember a host's open test, or with None that it has none."""
         if self.tests.get(host) == test:
             return
         others = {key: value for key, value in self.tests.items() if key != host}
         self.tests = others if test is None else {**others, host: test}
 
     def note_mac(self, mac: str) -> None:
-        """An unknown machine has asked."""
+        """Remember that an unknown machine has asked."""
         self.macs[mac] = None
         while len(self.macs) > MAX_MACS:
             self.macs.popitem(last=False)
 
     def load(self) -> None:
-        """What another process of this server has kept; nothing if that is damaged."""
+        """Load what another process of this server has saved; nothing if the file is damaged."""
         if self.file is None:
             return
         try:
@@ -73,7 +73,8 @@ class Memory:
         self._saved = self._text()
 
     def save(self) -> None:
-        """Keep what has changed; a disk that takes nothing costs the next start some hosts."""
+        """Save what has changed. If the disk cannot be written, the next start may know fewer
+        hosts."""
         text = self._text()
         if self.file is None or text == self._saved:
             return

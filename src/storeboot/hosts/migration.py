@@ -1,4 +1,4 @@
-"""Brings a database's schema up to date. Only who has to do that imports this, and alembic."""
+"""Brings a database's schema up to date. Only code that does this imports this, and alembic."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from storeboot.hosts.revision import HEAD, revision
 
 
 def migrate(connection: Connection) -> None:
-    """Change the schema to that of `schema.py`, in the caller's transaction.
+    """Change the schema to the one in `schema.py`, in the caller's transaction.
 
-    Raises StorebootError for a schema that is none of ours, or of a newer version.
+    Raises StorebootError if the schema is not storeboot's, or of a newer version.
     """
     if revision(connection) == HEAD:
-        return  # somebody else was first
+        return  # another process was first
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""What running machines are asked for, by whatever process; their agents take it at a heartbeat."""
+"""Orders for running machines, from any process. An agent takes its order at a heartbeat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storeboot.protocol.orders import Order
 
 
 class Orders:
-    """The table: one order for a boot, the last one that was given."""
+    """The table: one order per boot, the one that was given last."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,12 +21,12 @@ class Orders:
             connection.execute(insert(orders).values(boot=boot, word=order))
 
     def revoke(self, boot: str) -> bool:
-        """Whether there was an order that had not been taken; it is none any more."""
+        """Withdraw a boot's order; return whether there was one that had not been taken."""
         with self._database.begin() as connection:
             return bool(connection.execute(delete(orders).where(orders.c.boot == boot)).rowcount)
 
     def take(self, boot: str) -> str:
-        """The boot's order, which is not given again; "" for none."""
+        """Remove and return the boot's order; "" if there is none."""
         with self._database.begin() as connection:
             word: str | None = connection.execute(
                 select(orders.c.word).where(orders.c.boot == boot)

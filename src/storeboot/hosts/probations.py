@@ -1,4 +1,4 @@
-"""Generations on probation: tried by one boot, and taken back by themselves if it does not come up.
+"""Tests of generations: one boot tests a generation, and the host reverts if it does not come up.
 
 pending ──its boot begins──► running ──multi-user──► passed ──confirm──► confirmed
                                 └──failure, another boot, or no multi-user in time──► failed
@@ -26,7 +26,7 @@ class Standing(StrEnum):
 
     @property
     def is_good(self) -> bool:
-        """Whether a generation of this standing is one to go back to."""
+        """Return whether a generation with this standing is one to roll back to."""
         return self in (Standing.PASSED, Standing.CONFIRMED)
 
 
@@ -35,13 +35,13 @@ OPEN = (Standing.PENDING, Standing.RUNNING, Standing.PASSED)
 
 @dataclass(frozen=True, slots=True)
 class Probation:
-    """One of a host at most is open. Times in seconds."""
+    """A test of a generation. A host has at most one open test. Times in seconds."""
 
     host: str
     generation: int
-    previous: int  # the generation that is booted again
-    seconds: float  # from its boot's beginning until multi-user, at most
-    confirms: bool  # by itself, at multi-user
+    previous: int  # the fallback: the generation to which the host reverts
+    seconds: float  # from the beginning of its boot to multi-user, at most
+    confirms: bool  # whether it confirms itself at multi-user
     standing: Standing = Standing.PENDING
     boot: str | None = None
     began_at: float | None = None
@@ -49,12 +49,12 @@ class Probation:
 
     @property
     def next(self) -> int:
-        """The generation that the host boots next."""
+        """Return the generation that the host boots next."""
         return self.generation if self.standing is Standing.PENDING else self.previous
 
     @property
     def confirmed(self) -> bool:
-        """Whether it has passed, and needs nobody's word."""
+        """Return whether the test has passed and confirms itself."""
         return self.standing is Standing.PASSED and self.confirms
 
     def overdue(self, now: float) -> bool:
@@ -63,16 +63,16 @@ class Probation:
 
 
 class Probations:
-    """The table, one method for each thing that is asked of it."""
+    """The table of tests, with one method for each question."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self, host: str) -> Probation | None:
-        """The host's open test.
+        """Return the host's open test, or None.
 
-        In a server whose database is away it is one that its boot has begun already, so that the
-        host boots its fallback: nobody could write down that the test has begun.
+        In a server whose database is unreachable, the test counts as begun, so that the host boots
+        its fallback: that the test has begun could not be recorded.
         """
         query = select(probations).where(probations.c.host == host, probations.c.standing.in_(OPEN))
         try:
@@ -99,14 +99,14 @@ class Probations:
         return found
 
     def of(self, host: str) -> dict[int, Probation]:
-        """By generation, also those that were decided."""
+        """Return the host's tests by generation, including those that were decided."""
         query = select(probations).where(probations.c.host == host)
         with self._database.connect() as connection:
             found = rows.every(connection, Probation, query)
         return {each.generation: each for each in found}
 
     def begin(self, probation: Probation) -> None:
-        """Any that is open is dropped."""
+        """Record a test. An open test of the host is dropped."""
         same = (
             probations.c.host == probation.host,
             probations.c.generation == probation.generation,
@@ -123,7 +123,7 @@ class Probations:
         self._note(host, None)
 
     def forget(self, host: str, generations: list[int] | None = None) -> None:
-        """Those of some generations, or all of a host."""
+        """Forget the tests of some generations, or all tests of a host."""
         which = [probations.c.host == host]
         if generations is not None:
             which.append(probations.c.generation.in_(generations))
@@ -131,7 +131,7 @@ class Probations:
             connection.execute(delete(probations).where(*which))
 
     def pass_on(self, probation: Probation, standing: Standing, **changes: object) -> bool:
-        """Whether it still stood where it was, and now stands there."""
+        """Change a test's standing unless it has changed since; return whether it was changed."""
         with self._database.begin() as connection:
             done = connection.execute(
                 update(probations)

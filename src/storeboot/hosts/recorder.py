@@ -1,9 +1,9 @@
-"""What machines do is written down by one thread, many records in one transaction.
+"""Records what machines do: one thread writes many records in one transaction.
 
-A record waits in memory until it is on disk. Whoever brings one is told soon whether that has
-happened, and need not care: no boot depends on it. While the database is away records wait for it;
-there is an end to how many, and what has to go is counted. Lines of the timeline go first, the
-oldest before others, then what decides something, and boots last.
+A record waits in memory until it is on disk. Its caller is soon told whether that has happened, and
+need not care: no boot depends on it. While the database is unreachable, a limited number of records
+wait. Records that have to be dropped are counted: lines of the timeline go first, the oldest before
+others, then what decides something, and boots last.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from storeboot.protocol.stages import DECISIVE
 
 log = structlog.get_logger()
 
-PROBE_SECONDS = 1.0  # between two looks at a database that is away
+PROBE_SECONDS = 1.0  # between two probes of an unreachable database
 BATCH = 500  # records in one transaction
-MAX_BOOTS = 5000  # that wait, of all hosts
+MAX_BOOTS = 5000  # that wait, of all hosts together
 MAX_HOST_BOOTS = 50  # of one host
 MAX_EVENTS = 20_000  # of each of the two kinds
 MAX_LOOSE = 100  # of one host, without a boot
@@ -37,7 +37,7 @@ MAX_DETAIL = 16 << 20  # characters of all events that wait
 
 
 class Views(Protocol):
-    """Keeps views from garbage collection while boots that use them are not written down."""
+    """Keeps views from garbage collection while boots that use them are not recorded."""
 
     def hold(self, view: str) -> None: ...
 
@@ -46,7 +46,7 @@ class Views(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """What waits to be written down, and what was lost since the start; by kind of record."""
+    """The number of records that wait, and of those lost since the start, by kind."""
 
     waiting: dict[str, int]
     lost: dict[str, int]
@@ -57,7 +57,8 @@ class Unrecorded:
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """A boot or an event; `told` is set once it is written (True) or cannot be just now (False)."""
+    """A boot or an event. `told` becomes True once it is written, or False if it cannot be for
+    now."""
 
     what: Boot | Event
     number: int
@@ -65,7 +66,7 @@ class _Record:
 
 
 class Recorder:
-    """Queue and thread. Any thread may bring records."""
+    """A queue and a thread. Any thread may add records."""
 
     def __init__(
         self,
@@ -74,8 +75,11 @@ class Recorder:
         connected: Callable[[], Collection[str]] = frozenset,
         on_late: Callable[[Boot | Event], None] = lambda _record: None,
     ) -> None:
-        """`connected` gives addresses that read the store; `on_late`, called in the writing thread,
-        is told of each record that was written later than whoever brought it was told."""
+        """`connected` returns the addresses that read the store.
+
+        `on_late` is called, in the writing thread, with each record that is written after its
+        caller had already been told that it was not.
+        """
         self._database = database
         self._views = views
         self._connected = connected
@@ -91,14 +95,14 @@ class Recorder:
         self._lost: Counter[str] = Counter()
         self._number = 0
         self._detail = 0
-        self._loose: Counter[str] = Counter()  # events without a boot that wait, by host
+        self._loose: Counter[str] = Counter()  # waiting events without a boot, by host
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    # What is brought.
+    # Adding records.
 
     def begin(self, boot: Boot) -> Future[bool]:
-        """A boot was begun; its view is held until it is on disk."""
+        """Record that a boot has begun. Its view is held until the record is on disk."""
         with self._changed:
             self._views.hold(boot.view)
             record = self._append(self._boots, boot)
@@ -111,7 +115,7 @@ class Recorder:
             return record.told
 
     def record(self, event: Event) -> Future[bool]:
-        """Something was seen."""
+        """Record an event."""
         with self._changed:
             queue = self._decisive if event.stage in DECISIVE else self._timeline
             record = self._append(queue, event)
@@ -127,7 +131,7 @@ class Recorder:
             return record.told
 
     def sign(self, boot: str, at: float) -> Future[bool]:
-        """A boot's machine has shown that it runs."""
+        """Record that a boot's machine has shown that it is running."""
         with self._changed:
             self._spoken.add(boot)
             self._signs[boot] = max(at, self._signs.get(boot, at))
@@ -153,7 +157,7 @@ class Recorder:
         return record
 
     def _drop(self, queue: deque[_Record], which: Callable[[_Record], bool]) -> None:
-        """The oldest that it is true of."""
+        """Drop the oldest record for which `which` is true."""
         record = next((each for each in queue if which(each)), None)
         if record is None:
             return
@@ -166,7 +170,7 @@ class Recorder:
         _tell(record.told, written=False)
 
     def _settled(self, record: _Record) -> None:
-        """It waits no more."""
+        """Release what a record held while it waited."""
         if isinstance(record.what, Boot):
             self._views.release(record.what.view)
             return
@@ -176,7 +180,7 @@ class Recorder:
             if not self._loose[record.what.host]:
                 del self._loose[record.what.host]
 
-    # What is known of it.
+    # Reading what waits.
 
     def unrecorded(self) -> Unrecorded:
         with self._changed:
@@ -185,7 +189,7 @@ class Recorder:
             return Unrecorded(dict(+waiting), dict(+self._lost))
 
     def boots(self) -> list[Boot]:
-        """Those that wait, in the order in which they began."""
+        """Return the boots that wait, in the order in which they began."""
         with self._changed:
             return [each.what for each in self._all() if isinstance(each.what, Boot)]
 
@@ -199,7 +203,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Write what can be written, and end; blocking, at most so long."""
+        """Write what can be written, then end. Blocks for at most `seconds`."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -222,9 +226,9 @@ class Recorder:
         return bool(self._boots or self._decisive or self._timeline or self._signs)
 
     def work(self) -> bool:
-        """One step: look at a database that is away, or write what waits, in one transaction.
+        """Do one step: probe an unreachable database, or write what waits in one transaction.
 
-        Returns whether there may be more to do.
+        Return whether there may be more to do.
         """
         if self._database.is_away and not self._database.probe():
             self._tell_all()
@@ -238,7 +242,7 @@ class Recorder:
             self._put_back(batch, signs, spoken)
             _tell(told, written=False)
             return False
-        except Exception as error:  # a record that the driver cannot even send is refused as well
+        except Exception as error:  # including a record that the driver cannot even send
             log.error("records.refused", reason=str(error))
             if not self._one_by_one(batch, signs, spoken):
                 _tell(told, written=False)
@@ -247,7 +251,7 @@ class Recorder:
         return True
 
     def _take(self) -> tuple[list[_Record], dict[str, float], set[str], Future[bool]]:
-        """The oldest that wait: boots first, because events belong to them."""
+        """Return the oldest waiting records: boots first, because events belong to them."""
         with self._changed:
             batch = _popped(self._boots, BATCH)
             left = BATCH - len(batch)
@@ -275,7 +279,7 @@ class Recorder:
         return self._decisive if record.what.stage in DECISIVE else self._timeline
 
     def _tell_all(self) -> None:
-        """Nobody waits for a database that is away."""
+        """Tell all callers that their records are not written now: the database is unreachable."""
         with self._changed:
             waiting = list(self._all())
             told, self._signs_told = self._signs_told, Future()
@@ -286,7 +290,7 @@ class Recorder:
     def _write(self, batch: list[_Record], signs: dict[str, float], spoken: set[str]) -> None:
         boots = [each.what for each in batch if isinstance(each.what, Boot)]
         events = [each.what for each in batch if isinstance(each.what, Event)]
-        # A power cut may cost some lines of the timeline, never a lease.
+        # A power cut may cost some lines of the timeline, but never a lease.
         with self._database.begin(lossy=not boots) as connection:
             forgotten = self._write_all(connection, boots, events)
             records.write_signs(connection, signs, spoken)
@@ -306,7 +310,8 @@ class Recorder:
         return records.write_events(connection, events) if events else 0
 
     def _one_by_one(self, batch: list[_Record], signs: dict[str, float], spoken: set[str]) -> bool:
-        """One of them is refused: the others are written. Whether the database has stayed."""
+        """Write the others if one record is refused; return whether the database stayed
+        reachable."""
         left = deque(batch)
         while left:
             record = left.popleft()
@@ -348,10 +353,10 @@ def _kind(what: Boot | Event) -> str:
 
 
 def _tell(told: Future[bool], *, written: bool) -> bool:
-    """Whether somebody still waited to be told."""
+    """Tell a caller whether its record is written; return whether it still waited for this."""
     try:
         told.set_result(written)
-    except InvalidStateError:  # told before, or it was not waited for any longer
+    except InvalidStateError:  # told before, or no longer waited for
         return False
     return True
 

@@ -1,11 +1,11 @@
-"""How boots and events are written, and what makes room for them.
+"""Writes boots and events, and makes room for them.
 
-Whoever knows a host's MAC address can begin boots in its name and ask for its script. Nobody fills
-the disk in this way, and nobody displaces what belongs to a machine that really boots:
+Anyone who knows a host's MAC address can begin boots in its name and ask for its script. This
+cannot fill the disk, and cannot displace what belongs to a machine that really boots:
 
-- A host has so many boots at most. The address that has most of them loses its oldest first, those
-  that a machine reads the store in last.
-- Each boot has room of its own for its events; so have those without a boot, for each host.
+- A host keeps a limited number of boots. The address that has most of them loses its oldest ones
+first, and those in which a machine reads the store last. - Each boot has its own room for events.
+So do the events without a boot, for each host.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from storeboot.hosts.schema import boots, events
 from storeboot.protocol.stages import Stage
 
 MAX_BOOTS_PER_HOST = 200
-MAX_LOOSE_EVENTS = 200  # of one host, without a boot: anybody may cause those
+MAX_LOOSE_EVENTS = 200  # of one host, without a boot: anyone can cause those
 MAX_BOOT_EVENTS = 100
-MAX_BOOT_DETAIL = 64 << 10  # characters, of all events of one boot
-MAX_DETAIL = 16 << 10  # characters of one
+MAX_BOOT_DETAIL = 64 << 10  # characters, of all events of one boot together
+MAX_DETAIL = 16 << 10  # characters of one event
 _CHUNK = 500  # ids in one query
 
 
 def write_boot(connection: Connection, boot: Boot, connected: Collection[str] = ()) -> Boot:
-    """Write a boot down; returns the one with the same nonce where there is one.
+    """Record a boot and return it, or the boot with the same nonce if there is one.
 
     `connected` are addresses that read the store at the moment.
     """
@@ -41,9 +41,9 @@ def write_boot(connection: Connection, boot: Boot, connected: Collection[str] = 
 
 
 def keep_boot(connection: Connection, boot: Boot, connected: Collection[str] = ()) -> None:
-    """Write down a boot that the machine was told of already, whatever else is known of its nonce.
+    """Record a boot that its machine was already told of, whatever is known of its nonce.
 
-    The nonce may have begun another boot before a restart that the server could not look up.
+    Before a restart, the nonce may have begun another boot, which the server could not look up.
     """
     if connection.execute(select(boots.c.id).where(boots.c.id == boot.id)).first() is not None:
         return
@@ -70,10 +70,10 @@ def _insert_boot(
 
 
 def victims(of_host: Iterable[Boot], connected: Collection[str], room: int) -> list[str]:
-    """Ids of the boots of one host that make room, so that `room` of them stay at most.
+    """Return the ids of the boots of one host to drop, so that at most `room` of them stay.
 
-    The address with most boots loses first, and of its own the one that was heard of longest ago.
-    A machine that reads the store is what the newest boot of a connected address is; it goes last.
+    The address with most boots loses first, and of its boots the one that was silent longest. The
+    newest boot of a connected address is taken for a machine that reads the store, and goes last.
     """
     left = sorted(of_host, key=lambda boot: (boot.seen_at, boot.began_at))
     newest = {boot.address: boot.id for boot in left}
@@ -91,8 +91,10 @@ def victims(of_host: Iterable[Boot], connected: Collection[str], room: int) -> l
 
 
 def write_events(connection: Connection, new: Sequence[Event]) -> int:
-    """Write events down; each of a boot is a sign of its life. Returns how many were of no boot
-    that is known."""
+    """Record events; each event of a boot is a sign of life.
+
+    Returns how many of them belong to no known boot.
+    """
     hosts = _hosts(connection, {event.boot for event in new if event.boot is not None})
     made = []
     for event in new:
@@ -133,9 +135,9 @@ def _latest(of: Iterable[Event]) -> dict[str, float]:
 def write_signs(
     connection: Connection, signs: Mapping[str, float], spoken: Collection[str] = ()
 ) -> None:
-    """Write signs of life down: by boot, when it was heard of.
+    """Record signs of life: by boot, the time when it was last heard of.
 
-    `spoken` are boots whose machine has gone on.
+    `spoken` are boots whose machine has carried on.
     """
     for boot, at in signs.items():
         connection.execute(
@@ -148,7 +150,7 @@ def write_signs(
 
 
 def end(connection: Connection, boot: str, now: float) -> None:
-    """The boot's machine has shut down."""
+    """Record that the boot's machine has shut down."""
     connection.execute(
         update(boots)
         .where(boots.c.id == boot, boots.c.ended_by.is_distinct_from(Stage.SHUTDOWN))
@@ -157,7 +159,7 @@ def end(connection: Connection, boot: str, now: float) -> None:
 
 
 def _trim_boot(connection: Connection, boot: str) -> None:
-    """The first event of each stage stays, and of the others the newest; old details go."""
+    """Trim a boot's events: keep the first of each stage, the newest others, and recent details."""
     length = func.length(events.c.detail)
     query = select(events.c.id, events.c.stage, length.label("length")).where(events.c.boot == boot)
     found = connection.execute(query.order_by(events.c.id)).all()

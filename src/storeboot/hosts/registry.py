@@ -1,6 +1,6 @@
-"""All hosts: those that the configuration file declares, and those that were added by command.
+"""All hosts: those declared in the configuration file, and those added by command.
 
-The two never overwrite each other: a name, and a matcher, belongs to one host of either kind.
+Neither kind overwrites the other: a name or a matcher belongs to one host of either kind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GUEST = re.compile(r"(.+)-([0-9a-f]{12})")
 
 
 class Registry:
-    """Declared hosts are in memory, by name and by matcher; added ones are in the database."""
+    """All hosts. Declared ones are in memory, by name and matcher; added ones in the database."""
 
     def __init__(self, config: Config, database: Database) -> None:
         self._config = config
@@ -37,7 +37,7 @@ class Registry:
         self._owners = {
             matcher: host for host in self._declared.values() for matcher in host.matchers
         }
-        self._made: dict[str, tuple[str, Host]] = {}  # of added hosts, by name and settings
+        self._made: dict[str, tuple[str, Host]] = {}  # added hosts, by name and settings
         self._at: tuple[Mapping[str, str], dict[str, Host]] | None = None  # hosts by address
 
     def get(self, name: str) -> Host | None:
@@ -47,7 +47,7 @@ class Registry:
         return self._make(name, settings) if settings is not None else self._guest(name)
 
     def _guest(self, name: str) -> Host | None:
-        """Return the host under whose made-up name an unknown machine boots, if it was seen."""
+        """Return the guest host with this made-up name, or None if no such machine was seen."""
         match = _GUEST.fullmatch(name)
         if match is None or self._config.machines.unknown not in ("menu", "default"):
             return None
@@ -65,12 +65,13 @@ class Registry:
         return [default] if default is not None else []
 
     def guest(self, machine: Machine, like: str) -> Host | None:
-        """Return the host that an unknown machine is while it boots like `like`, if it may."""
+        """Return the guest host of an unknown machine that boots like `like`, or None if it may
+        not."""
         base = next((each for each in self._bases() if each.name == like), None)
         return base.for_guest(machine.mac) if base is not None else None
 
     def labels(self) -> list[str]:
-        """Return the names of the labels that some host is known by."""
+        """Return the names of the labels by which some host is recognised."""
         query = select(matchers.c.value).where(matchers.c.value.like("%=%"))
         try:
             with self._database.connect() as connection:
@@ -88,14 +89,14 @@ class Registry:
         return host
 
     def all(self) -> list[Host]:
-        """Return all hosts by name, except invalid ones, which are logged."""
+        """Return all hosts by name. Invalid ones are logged and left out."""
         added, faulty = self._read_added()
         for name, error in faulty.items():
             log.error("host.invalid", host=name, reason=error.message)
         return sorted([*self._declared.values(), *added], key=lambda host: host.name)
 
     def invalid(self) -> dict[str, StorebootError]:
-        """Return the added hosts that an edit of the configuration made invalid, and why."""
+        """Return the added hosts that a change of the configuration made invalid, and why."""
         return self._read_added()[1]
 
     def _read_added(self) -> tuple[list[Host], dict[str, StorebootError]]:
@@ -115,7 +116,7 @@ class Registry:
     def remembered(self) -> list[Host]:
         """Return the added hosts as they were last read, without asking the database.
 
-        The event loop may call it. Raises DatabaseAwayError in a command, which remembers none.
+        The event loop may call this. Raises DatabaseAwayError in a command, which remembers none.
         """
         memory = self._database.memory
         if memory is None:
@@ -123,9 +124,9 @@ class Registry:
         return self._make_all(memory.hosts)[0]
 
     def at(self, address: str) -> Host | None:
-        """Return the host that has an address, a declared one before an added one.
+        """Return the host that has an address, or None; a declared host takes precedence.
 
-        It asks only what is remembered, so that the event loop may call it.
+        This asks only memory, so the event loop may call it.
         """
         memory = self._database.memory
         added = memory.hosts if memory is not None else {}
@@ -150,7 +151,7 @@ class Registry:
         return added, faulty
 
     def _make(self, name: str, settings: str) -> Host:
-        """Return the host of these settings, which are parsed once."""
+        """Return the host with these settings, which are parsed only once."""
         known = self._made.get(name)
         if known is not None and known[0] == settings:
             return known[1]
@@ -159,7 +160,8 @@ class Registry:
         return host
 
     def of(self, target: str) -> list[Host]:
-        """Return the host of that name, or the hosts of that group; an error if it is neither."""
+        """Return the host of that name, or the hosts of that group; raise an error if it is
+        neither."""
         host = self.get(target)
         if host is not None and host.like is not None:
             raise StorebootError(
@@ -175,7 +177,8 @@ class Registry:
         return found
 
     def find(self, machine: Machine) -> Host | None:
-        """Return the one host that a machine is; AmbiguousMachineError if it could be several."""
+        """Return the host that a machine is, or None; AmbiguousMachineError if it could be
+        several."""
         said = machine.matchers
         names = {self._owners[matcher].name for matcher in said if matcher in self._owners}
         query = select(matchers.c.host).where(matchers.c.value.in_(said))
@@ -189,12 +192,13 @@ class Registry:
         return self.get(names.pop()) if names else None
 
     def added(self, name: str) -> HostSection | None:
-        """Return what commands have set for a host; None if it was not added by command."""
+        """Return what commands have set for a host, or None if it was not added by command."""
         settings = self._settings(name)
         return _section(name, settings) if settings is not None else None
 
     def _settings(self, name: str) -> str | None:
-        """Return the settings of an added host as JSON: from the database, or as remembered."""
+        """Return the settings of an added host as JSON, from the database or from memory, or
+        None."""
         memory = self._database.memory
         query = select(hosts.c.settings).where(hosts.c.name == name)
         try:
@@ -214,7 +218,7 @@ class Registry:
     def add_all(
         self, sections: dict[str, HostSection], now: float, *, dry_run: bool = False
     ) -> None:
-        """Add all of these hosts or none; the error of a clash names both hosts."""
+        """Add all of these hosts or none. If two clash, the error names both."""
         with self._database.connect() as connection, connection.begin() as transaction:
             for name, section in sections.items():
                 if name in self._declared or _exists(connection, name):
@@ -243,7 +247,7 @@ class Registry:
         self._reread([name])
 
     def _reread(self, names: Iterable[str]) -> None:
-        """Remember what this process has changed."""
+        """Remember again what this process has changed."""
         for name in names if self._database.memory is not None else ():
             self._settings(name)
 
@@ -261,7 +265,7 @@ class Registry:
             check_host(name, section, self._config.groups)
         except ValueError as error:
             raise StorebootError(str(error)) from None
-        self._host(name, section)  # a system that is no store path is an error now
+        self._host(name, section)  # raises if the system is no store path
         connection.execute(
             insert(hosts).values(
                 name=name, settings=section.model_dump_json(exclude_unset=True), added_at=now
@@ -288,7 +292,7 @@ class Registry:
 
 
 def read_section(name: str, values: dict[str, object]) -> HostSection:
-    """Check settings as typed; StorebootError lists everything that is wrong with them."""
+    """Check settings as typed; raise StorebootError with everything that is wrong with them."""
     try:
         return HostSection.model_validate(values)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""Rollouts: one system for many hosts, so many at a time, until one too many has failed.
+"""Rollouts: one system for many hosts, a few at a time, until too many have failed.
 
 waiting ──its turn──► trying ──test confirmed──► done
    ▲                    ├──test failed──► failed
-   └──did not begin─────┘        left: another deployment came between, or it was stopped
+   └──did not begin─────┘        left: something else was deployed, or it was stopped
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storeboot.protocol.orders import Order
 
 
 class RolloutStanding(StrEnum):
-    """Of a rollout."""
+    """The standing of a rollout."""
 
     RUNNING = "running"
     DONE = "done"
@@ -27,7 +27,7 @@ class RolloutStanding(StrEnum):
 
 
 class MemberStanding(StrEnum):
-    """A host's part in a rollout."""
+    """The standing of a host in a rollout."""
 
     WAITING = "waiting"
     TRYING = "trying"
@@ -42,14 +42,14 @@ class MemberStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Times in seconds; `began_at` since 1970."""
+    """A rollout. Times in seconds; `began_at` since 1970."""
 
     id: int
     target: str
     system: str
-    batch: int  # machines that try it at once, at most
-    max_failures: int  # so many end it
-    word: Order | None  # what running machines are asked for; else they are waited for
+    batch: int  # how many machines test it at the same time, at most
+    max_failures: int  # how many failures stop it
+    word: Order | None  # what running machines are asked to do; None: wait until they boot
     seconds: float  # until a machine that was asked begins to boot, and from there to multi-user
     began_at: float
     standing: RolloutStanding = RolloutStanding.RUNNING
@@ -64,20 +64,20 @@ class Member:
     host: str
     position: int
     standing: MemberStanding = MemberStanding.WAITING
-    generation: int | None = None  # the one that is tried
-    since: float | None = None  # when it got it
+    generation: int | None = None  # the one that is tested
+    since: float | None = None  # when the host got it
     asked: str | None = None  # the boot whose agent was asked
     reason: str = ""
 
 
 class RolloutTable:
-    """The two tables, one method for each thing that is asked of them."""
+    """The two tables, with one method for each question."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def begin(self, rollout: Rollout, hosts: list[str]) -> int:
-        """Its id; hosts that another one has not come to yet leave that."""
+        """Record a rollout and return its id. Hosts that still wait in another rollout leave it."""
         values = rows.to_row(rollout, "id")
         for host in hosts:
             self.leave(host, "another rollout started")
@@ -97,7 +97,7 @@ class RolloutTable:
         return number
 
     def all(self) -> list[Rollout]:
-        """The newest first."""
+        """Return all rollouts, the newest first."""
         with self._database.connect() as connection:
             return rows.every(connection, Rollout, select(rollouts).order_by(rollouts.c.id.desc()))
 
@@ -106,7 +106,7 @@ class RolloutTable:
             return rows.first(connection, Rollout, select(rollouts).where(rollouts.c.id == number))
 
     def active(self) -> list[Rollout]:
-        """That run, or have hosts that still try."""
+        """Return rollouts that are running, or have hosts whose tests are open."""
         trying = select(rollout_hosts.c.rollout).where(
             rollout_hosts.c.standing == MemberStanding.TRYING
         )
@@ -117,13 +117,13 @@ class RolloutTable:
             return rows.every(connection, Rollout, query.order_by(rollouts.c.id))
 
     def members(self, rollout: int) -> list[Member]:
-        """In their order."""
+        """Return the members of a rollout, in order."""
         query = select(rollout_hosts).where(rollout_hosts.c.rollout == rollout)
         with self._database.connect() as connection:
             return rows.every(connection, Member, query.order_by(rollout_hosts.c.position))
 
     def waiting_for(self, host: str) -> int | None:
-        """The running rollout in which a host waits for its turn."""
+        """Return the running rollout in which a host waits for its turn, or None."""
         query = (
             select(rollouts.c.id)
             .join(rollout_hosts, rollout_hosts.c.rollout == rollouts.c.id)
@@ -137,7 +137,7 @@ class RolloutTable:
         return found
 
     def asked(self, boot: str) -> Member | None:
-        """The member whose machine was asked in this boot, and still tries."""
+        """Return the member whose machine was asked in this boot and is still testing, or None."""
         query = select(rollout_hosts).where(
             rollout_hosts.c.asked == boot, rollout_hosts.c.standing == MemberStanding.TRYING
         )
@@ -145,7 +145,7 @@ class RolloutTable:
             return rows.first(connection, Member, query)
 
     def change(self, member: Member, standing: MemberStanding, **changes: object) -> bool:
-        """Whether it still stood where it was, and now stands there."""
+        """Change a member's standing unless it has changed since; return whether it was changed."""
         with self._database.begin() as connection:
             done = connection.execute(
                 update(rollout_hosts)
@@ -159,7 +159,8 @@ class RolloutTable:
         return done.rowcount == 1
 
     def leave(self, host: str, reason: str) -> None:
-        """A host does not wait any more; one that tries is seen to have left by its test."""
+        """Take a waiting host out of its rollouts. One that is testing leaves when its test shows
+        it."""
         with self._database.begin() as connection:
             connection.execute(
                 update(rollout_hosts)
@@ -178,7 +179,7 @@ class RolloutTable:
             )
 
     def counts(self, rollout: int) -> dict[MemberStanding, int]:
-        """How many hosts stand where."""
+        """Return how many hosts have each standing."""
         query = (
             select(rollout_hosts.c.standing, func.count())
             .where(rollout_hosts.c.rollout == rollout)

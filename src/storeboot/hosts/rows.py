@@ -1,6 +1,6 @@
-"""Rows as frozen dataclasses: a field for each column that is wanted, of the column's name.
+"""Database rows as frozen dataclasses: one field for each wanted column, with the same name.
 
-A field whose type is an enumeration of words, or that or None, holds a member of it.
+If a field's type is an enumeration of words, with or without None, its value is a member of it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 def every(connection: Connection, kind: type[T], query: Select[Any]) -> list[T]:
-    """Return what a query finds."""
+    """Return everything that a query finds."""
     return [from_row(kind, row) for row in connection.execute(query)]
 
 
 def first(connection: Connection, kind: type[T], query: Select[Any]) -> T | None:
-    """Return the first that a query finds, None if it finds nothing."""
+    """Return the first row that a query finds, or None if it finds nothing."""
     row = connection.execute(query).first()
     return from_row(kind, row) if row is not None else None
 
 
 def from_row(kind: type[T], row: Row[Any]) -> T:
-    """Return a row as a value. Columns that are no field are left out."""
+    """Return a row as a value. Columns without a field are left out."""
     said = row._mapping
     values = {name: said[name] for name in kind.__dataclass_fields__}
     for name, words in _words(kind).items():
@@ -39,7 +39,7 @@ def from_row(kind: type[T], row: Row[Any]) -> T:
 
 
 def to_row(value: DataclassInstance, *without: str) -> dict[str, Any]:
-    """Return a value's columns, without those that the database gives by itself."""
+    """Return a value's columns, without those that the database sets itself."""
     return {
         name: getattr(value, name) for name in value.__dataclass_fields__ if name not in without
     }
@@ -47,7 +47,7 @@ def to_row(value: DataclassInstance, *without: str) -> dict[str, Any]:
 
 @cache
 def _words(kind: type[DataclassInstance]) -> dict[str, type[StrEnum]]:
-    """The enumerations of a dataclass, by field."""
+    """Return the enumerations of a dataclass, by field."""
     return {
         name: each
         for name, hint in get_type_hints(kind).items()

@@ -1,6 +1,6 @@
-"""Tables: added hosts, where generations came from, boots that were begun, events that were seen.
+"""Tables: added hosts, origins of generations, boots that have begun, and events.
 
-Changes to them go through `migrations/`; a test holds both against each other.
+Change them through `migrations/`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ unknown = Table(
     Column("last_at", Float, nullable=False),
 )
 
-# The generations themselves are Nix profiles; this is what a symlink cannot say.
+# The generations themselves are Nix profiles; this is what a symlink cannot express.
 declarations = Table(
     "declarations",
     metadata,
     Column("host", String(63), primary_key=True),
-    Column("system", String(255), nullable=False),  # the last one that the configuration gave
+    Column("system", String(255), nullable=False),  # the last one that the configuration declared
 )
 
 probations = Table(
@@ -85,13 +85,13 @@ boots = Table(
     Column("view", String(32), nullable=False),
     Column("system", String(255), nullable=False),
     Column("nonce", String(64), nullable=False, unique=True),
-    Column("machine", Text, nullable=False),  # mac, uuid and serial as it gave them
+    Column("machine", Text, nullable=False),  # mac, uuid and serial as the machine sent them
     Column("address", String(45), nullable=False),
     Column("began_at", Float, nullable=False),  # seconds since 1970, UTC
     Column("seen_at", Float, nullable=False),
     Column("ended_at", Float),
-    Column("ended_by", String(16)),  # "shutdown", or "boot": another one of this host began
-    # Its machine has gone on, so that its first answer is not given again.
+    Column("ended_by", String(16)),  # "shutdown", or "boot": another boot of this host began
+    # Whether the machine has carried on; then its first answer is not repeated.
     Column("spoken", Boolean, nullable=False, server_default=false()),
     Index(None, "host", "began_at"),
 )
@@ -136,7 +136,7 @@ rollouts = Table(
     Column("system", String(255), nullable=False),
     Column("batch", Integer, nullable=False),
     Column("max_failures", Integer, nullable=False),
-    Column("word", String(16)),  # what running machines are asked for, if anything
+    Column("word", String(16)),  # what running machines are asked to do, if anything
     Column("seconds", Float, nullable=False),
     Column("began_at", Float, nullable=False),  # seconds since 1970, UTC
     Column("standing", String(16), nullable=False),
@@ -153,8 +153,8 @@ rollout_hosts = Table(
     Column("host", String(63), primary_key=True),
     Column("position", Integer, nullable=False),
     Column("standing", String(16), nullable=False),
-    Column("generation", Integer),  # the one that is tried
-    Column("since", Float),  # when it was given to the host
+    Column("generation", Integer),  # the one that is tested
+    Column("since", Float),  # when the host got it
     Column("asked", String(16)),  # the boot whose agent was asked
     Column("reason", Text, nullable=False, server_default=""),
     Index(None, "host"),

@@ -1,4 +1,4 @@
-"""Machines that asked for a script and are no host's, so that one of them can be adopted."""
+"""Machines that asked for a script and match no host, so that they can be adopted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_WORD = 64
 
 @dataclass(frozen=True, slots=True)
 class UnknownMachine:
-    """What it said of itself; times in seconds since 1970."""
+    """How the machine identified itself; times in seconds since 1970."""
 
     mac: str
     uuid: str
@@ -29,15 +29,15 @@ class UnknownMachine:
 
 
 class UnknownMachines:
-    """The table, by MAC address."""
+    """The table of unknown machines, by MAC address."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def see(self, machine: Machine, address: str, now: float) -> bool:
-        """Write an unknown machine down; returns whether it has said who it is.
+        """Record an unknown machine; return whether it has identified itself.
 
-        It does not matter whether it could be written down.
+        The result does not depend on whether it could be recorded.
         """
         if MAC.fullmatch(machine.mac) is None:
             return False
@@ -59,7 +59,7 @@ class UnknownMachines:
         return True
 
     def all(self) -> list[UnknownMachine]:
-        """The last that was seen first."""
+        """Return all of them, the one seen last first."""
         query = select(unknown).order_by(unknown.c.last_at.desc())
         with self._database.connect() as connection:
             return rows.every(connection, UnknownMachine, query)
@@ -70,7 +70,7 @@ class UnknownMachines:
             return rows.first(connection, UnknownMachine, query)
 
     def has_seen(self, mac: str) -> bool:
-        """Whether a machine with this address has asked, as far as is known."""
+        """Return whether a machine with this address has asked, as far as is known."""
         try:
             return self.get(mac) is not None
         except DatabaseAwayError:
@@ -89,8 +89,8 @@ def _see(connection: Connection, mac: str, said: dict[str, object], now: float) 
         return
     count = connection.execute(select(func.count()).select_from(unknown)).scalar_one()
     if count >= MAX_UNKNOWN:
-        # Whoever makes addresses up displaces their own: each machine asks from an address of its
-        # own, and the one from which most have asked loses the oldest.
+        # Somebody who makes up addresses displaces only their own: each machine asks from its own
+        # address, and the address from which most have asked loses the oldest.
         asked = func.count().label("asked")
         most = select(unknown.c.address, asked).group_by(unknown.c.address)
         address = connection.execute(
