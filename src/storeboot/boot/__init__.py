@@ -1,1 +1,1 @@
-"""From a machine that asks to what it gets: plan, kernel command line, iPXE script, timeline."""
+"""What a machine gets when it asks: plan, kernel command line, iPXE script, timeline."""

@@ -1,20 +1,20 @@
-"""The kernel command line of a boot, within the length that kernels take."""
+"""The kernel command line of a boot, within the length limit of kernels."""
 
 from __future__ import annotations
 
 from storeboot.errors import BootError
 from storeboot.protocol.parameters import RESERVED, Parameter
 
-# x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the closing zero; arm64 has the same.
+# x86 cuts the line at COMMAND_LINE_SIZE, 2,048 with the final zero; arm64 has the same limit.
 MAX_BYTES = 2047
 TICKET_DIGITS = 16
-# What is added for each boot: the NIC by iPXE, which knows it, and the ticket.
+# Added for each boot: the boot NIC, by iPXE, and the ticket.
 _ADDED = (
     Parameter.BOOTIF.given("01-00-00-00-00-00-00"),
     Parameter.TICKET.given("0" * TICKET_DIGITS),
 )
 BOOTIF_ROOM = sum(len(f" {added}") for added in _ADDED)
-KEXEC_ROOM = BOOTIF_ROOM + 200  # and the machine's address, as Parameter.LEASE
+KEXEC_ROOM = BOOTIF_ROOM + 200  # also the machine's address, as Parameter.LEASE
 
 
 def command_line(
@@ -29,9 +29,9 @@ def command_line(
     host_params: tuple[str, ...],
     room: int = BOOTIF_ROOM,
 ) -> str:
-    """What the script hands to the kernel; `room` is left for what is added, in bytes.
+    """Return what the script passes to the kernel; `room` bytes are left for what is added.
 
-    Raises BootError when it is too long, or a host's parameter is one of ours.
+    Raises BootError if the line is too long, or if a host's parameter is one of storeboot's.
     """
     for param in host_params:
         if param.startswith(RESERVED):
@@ -41,7 +41,7 @@ def command_line(
             )
     line = " ".join(
         (
-            Parameter.INITRD.given("initrd"),  # UEFI kernels find it by this name only
+            Parameter.INITRD.given("initrd"),  # UEFI kernels find it only by this name
             Parameter.INIT.given(init),
             Parameter.URL.given(url),
             Parameter.HOST.given(host),

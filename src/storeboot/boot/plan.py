@@ -15,7 +15,7 @@ from storeboot.protocol.parameters import Parameter
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A host's next boot. Pure: the same host, system and key give the same plan."""
+    """A host's next boot. The same host, system and key always give the same plan."""
 
     host: Host
     view: str  # 32 hexadecimal digits
@@ -51,28 +51,28 @@ def make_plan(host: Host, system: System, view: str, key: bytes) -> Plan:
     if any(entry.is_swap for entry in system.masked):
         params = (*params, Parameter.SWAP.given("no"))  # systemd-fstab-generator(8)
     if host.console:
-        # Where a device is named twice, Linux takes the options that come first.
+        # If a device is named twice, Linux uses the options that come first.
         params = (
             *(param for param in params if not param.startswith("console=")),
             *(f"console={console}" for console in host.console),
         )
     identity = machine_id(host.name, key)
     if host.mode == "native":
-        # Machines with one host name must not be one NFSv4 client; kmod reads this line.
+        # Machines with the same host name must not be one NFSv4 client; kmod reads this line.
         params = (*params, Parameter.CLIENT_ID.given(f"storeboot-{identity}"))
     return Plan(host, view, system.init, params, identity)
 
 
 def ticket(host: str, mac: str, key: bytes) -> str:
-    """Proof that the server has given a host's script to a machine: the boot may begin with it.
+    """Return the proof that the server gave a host's script to a machine.
 
-    Some of what a host is known by only firmware can tell.
+    The boot may begin with it, because only firmware can tell some of a host's matchers.
     """
     said = f"{host} {mac}".encode()
     return blake2b(said, key=key, person=b"sb-ticket", digest_size=TICKET_DIGITS // 2).hexdigest()
 
 
 def machine_id(host: str, key: bytes) -> str:
-    """A host's machine-id (machine-id(5)): the same at every boot, and told by nothing else."""
+    """Return a host's machine-id (machine-id(5)): the same at every boot, and not guessable."""
     digest = blake2b(host.encode(), key=key, person=b"sb-machine-id", digest_size=16).digest()
     return uuid.UUID(bytes=digest, version=4).hex

@@ -1,4 +1,4 @@
-"""What a machine reports of its own store, read and judged."""
+"""Reads and judges what a machine reports about its own store."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from storeboot.protocol.reports import ReportFact
 
 @dataclass(frozen=True, slots=True)
 class MountStats:
-    """One NFS mount of /proc/self/mountstats: exact, however fast the machine is."""
+    """The statistics of one NFS mount in /proc/self/mountstats, exact on a machine of any speed."""
 
     version: str
     rpcs: dict[str, int]  # by operation, those that were sent at least once
-    bytes_read: int  # file data that came over the network
+    bytes_read: int  # file data received over the network
 
     @property
     def total(self) -> int:
@@ -24,7 +24,7 @@ class MountStats:
 
 
 def parse_mountstats(text: str, mount_point: str = "/nix/.ro-store") -> MountStats:
-    """The statistics of the mount at `mount_point`; zeros when there is none."""
+    """Return the statistics of the mount at `mount_point`; zeros if there is none."""
     version, bytes_read, rpcs, inside, operations = "", 0, dict[str, int](), False, False
     for line in text.splitlines():
         words = line.split()
@@ -50,7 +50,7 @@ def parse_facts(text: str) -> dict[str, str]:
 
 
 def parse_hashes(data: bytes) -> dict[bytes, str]:
-    """Lines of sha256sum: SHA-256 by path."""
+    """Return the lines of sha256sum: SHA-256 by path."""
     hashes = {}
     for line in data.split(b"\n"):
         digest, separator, path = line.partition(b"  ")
@@ -60,7 +60,10 @@ def parse_hashes(data: bytes) -> dict[bytes, str]:
 
 
 def parse_attributes(data: bytes) -> dict[bytes, str]:
-    """Lines of stat: mode, owner, group, size (`-` of a directory), mtime, link target, by path."""
+    """Return the lines of stat by path: mode, owner, group, size, mtime, link target.
+
+    The size of a directory is `-`.
+    """
     attributes = {}
     for line in data.splitlines():
         *words, name = line.split(b" ", 5)
@@ -73,11 +76,11 @@ def parse_attributes(data: bytes) -> dict[bytes, str]:
 
 @dataclass(frozen=True, slots=True)
 class GuestReport:
-    """The machine's account, held against what the server knows."""
+    """The machine's report, compared with what the server knows."""
 
     facts: Mapping[str, str]
     files_hashed: int
-    mismatches: tuple[str, ...]  # paths whose content differs, is missing, or is too much
+    mismatches: tuple[str, ...]  # paths whose content differs, is missing, or is extra
     boot: MountStats
     after: MountStats
     other_attributes: tuple[str, ...] = ()  # paths whose mode, owner, size, mtime or target differ
@@ -99,7 +102,7 @@ class GuestReport:
         return self.facts.get(ReportFact.CLOSURE_VALID) == "yes"
 
     def faults(self, *, system: str, least_files: int, nix: bool) -> list[str]:
-        """Everything that is not as it should be, in words; `nix`: the system has Nix."""
+        """Return everything that is wrong, as text; `nix`: whether the system has Nix."""
         faults = []
         if self.facts.get(ReportFact.SYSTEM) != system:
             faults.append(
@@ -135,6 +138,6 @@ class GuestReport:
 
 
 def compare(theirs: Mapping[bytes, str], ours: Mapping[bytes, str]) -> tuple[str, ...]:
-    """Paths on which the two sides differ, sorted."""
+    """Return the paths on which the two sides differ, sorted."""
     differing = {path for path in theirs.keys() | ours.keys() if theirs.get(path) != ours.get(path)}
     return tuple(path.decode(errors="backslashreplace") for path in sorted(differing))

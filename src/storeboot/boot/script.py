@@ -1,6 +1,7 @@
-"""iPXE scripts: text from values, nothing else.
+"""iPXE scripts: text made from values, nothing else.
 
-`query` is what a machine has said of itself, encoded for a URL; it is sent again with a choice.
+`query` is what a machine has sent to identify itself, encoded for a URL. It is sent again with a
+choice.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ MENU_KEY = "m"
 PROMPT_MILLISECONDS = 1000
 MENU_SECONDS = 30
 UNKNOWN_SECONDS = 120
-LEAVE = "leave."  # no name of a host; to what the firmware tries next
+LEAVE = "leave."  # cannot be the name of a host; selects what the firmware tries next
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line of a menu; `key` is sent back."""
+    """A line of a menu; `key` is sent back when it is chosen."""
 
     key: str
     text: str
 
 
 def entry_script(url: str, labels: Iterable[str] = ()) -> str:
-    """The script that every machine starts with: it says who it is and goes on from there."""
+    """Return the script that every machine starts with: it identifies the machine and continues."""
     said = "".join(f"&label.{name}=${{{name}:uristring}}" for name in labels)
     query = "mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}" + said
     return _retrying(f"chain --autofree --replace {url}/boot?{query} || goto failed")
@@ -37,9 +38,9 @@ def entry_script(url: str, labels: Iterable[str] = ()) -> str:
 def boot_script(
     *, url: str, view: str, command_line: str, host: str, menu_query: str | None = None
 ) -> str:
-    """Kernel and initrd of a host's system. Failure ends in another try, never at a prompt.
+    """Return the script that boots a host's system. A failure leads to a retry, never to a prompt.
 
-    With `menu_query` a key pressed in time leads to the menu.
+    With `menu_query`, a key pressed in time leads to the menu.
     """
     prompt = (
         f"prompt --key {MENU_KEY} --timeout {PROMPT_MILLISECONDS} "
@@ -67,7 +68,7 @@ def menu_script(
     default: str,
     seconds: int,
 ) -> str:
-    """Choose one of the items; `default` after some seconds, or where no menu can be shown."""
+    """Return a menu of items; `default` is chosen after some seconds, or without a console."""
     lines = [f"item {item.key} {item.text}" for item in items]
     return _retrying(
         f"set chosen {default}",
@@ -82,7 +83,7 @@ def menu_script(
 
 
 def waiting_script(*, url: str, query: str, reason: str) -> str:
-    """A machine asks again in a moment: it is not its turn, or the server is busy."""
+    """Return a script that asks again in a moment: it is not its turn, or the server is busy."""
     return _retrying(
         f"echo storeboot: {reason}, this one waits for its turn",
         f"sleep {PAUSE}",
@@ -91,7 +92,7 @@ def waiting_script(*, url: str, query: str, reason: str) -> str:
 
 
 def refusal_script(reason: str) -> str:
-    """For a machine that nothing is known of: say why, and let the firmware go on."""
+    """Return a script for an unknown machine: it shows the reason, and the firmware carries on."""
     return f"#!ipxe\necho storeboot: {reason}\nsleep {PAUSE}\nexit 1\n"
 
 

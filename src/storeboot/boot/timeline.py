@@ -1,4 +1,4 @@
-"""A boot as stages with times: where a machine is, since when, and what it said last."""
+"""A boot as stages with times: which stage a machine is in, since when, and why it failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a machine is."""
+    """The stage that a machine is in."""
 
     stage: str
     since: float | None
@@ -36,7 +36,7 @@ class State:
 
 
 def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
-    """Stages in the order in which they were passed, each once."""
+    """Return the stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
         if event.stage in seen or event.stage == Stage.REFUSED:
@@ -47,7 +47,7 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
 
 
 def state(events: Iterable[Event]) -> State:
-    """The last stage; a failure with the machine's own words."""
+    """Return the last stage; for a failure with the machine's own message."""
     passed = (event for event in events if event.stage not in NOTES)
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
@@ -57,14 +57,14 @@ def state(events: Iterable[Event]) -> State:
 
 
 def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:
-    """The events from the newest script on: what the firmware asked for, and what came of it.
+    """Return the events from the newest script on: what the firmware asked for, and the result.
 
-    A machine that has given a sign of life since is still in its boot, whoever asked the server
-    for its script meanwhile.
+    A machine that has given a sign of life since then is still in its boot, even if somebody has
+    asked the server for its script in the meantime.
     """
     own = [event for event in events if not _is_strangers(event, boot)]
     scripts = [at for at, event in enumerate(own) if event.stage == Stage.SCRIPT]
-    # A Raspberry Pi is given none: there the boot's own first word counts.
+    # A Raspberry Pi gets no script; there the boot's own first event counts.
     begun = (at for at, event in enumerate(own) if boot is not None and event.boot == boot.id)
     start = scripts[-1] if scripts else next(begun, 0)
     while start > 0 and own[start - 1].stage in OF_FIRMWARE:
