@@ -1,1 +1,1 @@
-"""The small initrd that storeboot brings for every system."""
+"""The small initrd that storeboot provides for every system."""

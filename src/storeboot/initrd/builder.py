@@ -1,4 +1,4 @@
-"""Builds a system's initrd: static busybox, that system's modules, one script."""
+"""Builds a system's initrd: static busybox, modules of that system, one script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from storeboot.protocol.units import DIRECTORY, UNITS
 
 log = structlog.get_logger()
 
-FORMAT = 2  # part of every cache key; raise it when the layout below changes
+FORMAT = 2  # part of every cache key; increase it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
             "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
@@ -40,10 +40,10 @@ class Initrd:
     modules: int
     firmware: int
     missing_firmware: tuple[str, ...]
-    sha256: str = ""  # of one that was built here; a system's own is Nix's to keep
+    sha256: str = ""  # of an initrd built here; "" for a system's own, which Nix keeps
 
     def is_whole(self) -> bool:
-        """Whether its file is there, and what it was when it was built."""
+        """Return whether its file exists and is what it was when it was built."""
         if not self.sha256:
             return self.path.exists()
         return files.checked.match(self.path, self.size, self.sha256)
@@ -57,9 +57,9 @@ def build(
     cache: Path,
     progress: Progress = lambda _text: None,
 ) -> Initrd:
-    """The initrd of a system, from the cache where it is there already.
+    """Return the initrd of a system; build it unless it is in the cache.
 
-    The file depends on nothing but its inputs, and appears under its name only when it is whole.
+    The file depends on nothing but its inputs, and gets its name only when it is complete.
     """
     scripts = {name: _script(name) for name in _SCRIPTS}
     key = _cache_key(system, busybox, needs, scripts)
@@ -91,14 +91,15 @@ def build(
             "firmware": contents.firmware,
             "missing_firmware": sorted(contents.missing),
         }
-        # First, so that no image is ever without its facts; they tell whether it is whole.
+        # Written first, so that no image is ever without its facts, which tell whether it is
+        # complete.
         files.write(facts, json.dumps(found))
     log.info("initrd.built", **found)
     return _from_facts(image, found)
 
 
 def own(system: System) -> Initrd:
-    """The initrd that the system brings, for mode native."""
+    """Return the system's own initrd, for mode native."""
     if system.initrd is None or not system.initrd.is_file():
         raise UnbootableError(
             f"{system.toplevel} has no initrd of its own, but mode native boots it",
@@ -108,9 +109,9 @@ def own(system: System) -> Initrd:
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:
-    """Remove the initrds of systems that are not needed; one that is asked for is built again.
+    """Remove the initrds of systems that are not needed. If one is asked for, it is rebuilt.
 
-    So is one whose facts are damaged.
+    Initrds with damaged facts are removed as well.
     """
     for facts in sorted(cache.glob("*.json")):
         if _NAME.fullmatch(facts.stem) and not needed(_system_of(facts)):
@@ -122,7 +123,7 @@ def forget(cache: Path, needed: Callable[[str], bool]) -> None:
 
 
 def _system_of(facts: Path) -> str:
-    """The system that an initrd was built for; "" if that cannot be told."""
+    """Return the system that an initrd was built for, or "" if that cannot be determined."""
     try:
         return str(json.loads(facts.read_bytes())["system"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -130,7 +131,7 @@ def _system_of(facts: Path) -> str:
 
 
 def _described(image: Path) -> Initrd | None:
-    """An initrd as its facts have it; None if they are lost, damaged, or of an older version."""
+    """Return an initrd by its facts, or None if they are lost, damaged, or of an older version."""
     try:
         return _from_facts(image, json.loads(image.with_suffix(".json").read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -179,10 +180,10 @@ def _script_members(scripts: dict[str, str]) -> list[cpio.Member]:
 
 
 def _mask_members(system: System) -> list[cpio.Member]:
-    """Units that take the place of those made from fstab, and do nothing.
+    """Return units that replace those made from fstab, and do nothing.
 
-    Swap has none: its unit would wait for its device whatever its condition says, so the kernel
-    command line has `systemd.swap=no` instead.
+    Swap gets none: its unit would wait for its device whatever its condition is. The kernel command
+    line has `systemd.swap=no` instead.
     """
     return [
         cpio.regular(f"storeboot/units/{entry.unit_name}", _mask(entry).encode())
@@ -192,16 +193,17 @@ def _mask_members(system: System) -> list[cpio.Member]:
 
 
 def _unit_members() -> Iterator[cpio.Member]:
-    """Units for stage 2, each with the link that pulls it in."""
+    """Yield units for stage 2, each with the link that pulls it in."""
     for unit in UNITS:
         yield cpio.regular(f"storeboot/units/{unit.name}", unit.text().encode())
         yield cpio.symlink(f"storeboot/units/{unit.target}.wants/{unit.name}", f"../{unit.name}")
 
 
 def _mask(entry: FstabEntry) -> str:
-    """Whoever requires a unit with a failed condition goes on; with a masked one it fails.
+    """Return a unit with a condition that fails, which satisfies units that require it.
 
-    It names no device, because systemd would wait for that before it looks at the condition.
+    A masked unit would make them fail. The unit names no device, because systemd would wait for
+    that before it checks the condition.
     """
     lines = (
         "[Unit]",
@@ -216,7 +218,7 @@ def _mask(entry: FstabEntry) -> str:
 
 
 class _Contents:
-    """Modules, their index and the firmware that they ask for."""
+    """Modules, their index, and the firmware that they ask for."""
 
     def __init__(self, system: System, tree: modules.ModuleTree, names: tuple[str, ...]) -> None:
         self._system = system
@@ -238,7 +240,7 @@ class _Contents:
             yield from self._firmware(name)
 
     def _firmware(self, name: str) -> Iterator[cpio.Member]:
-        """The kernel looks for a name as it is, then with .zst and .xz."""
+        """Yield a firmware file; the kernel looks for its name as it is, then with .zst and .xz."""
         base = self._system.firmware
         for suffix in ("", ".zst", ".xz"):
             if base is not None and (base / (name + suffix)).is_file():
@@ -251,7 +253,7 @@ class _Contents:
 
 
 def _compress(path: Path, pieces: Iterator[bytes]) -> None:
-    """Zstandard, which every kernel since 5.9 unpacks (CONFIG_RD_ZSTD)."""
+    """Compress with Zstandard, which every kernel since 5.9 unpacks (CONFIG_RD_ZSTD)."""
     compressor = zstandard.ZstdCompressor(level=12, threads=-1)
     with path.open("wb") as stream, compressor.stream_writer(stream) as writer:
         for piece in pieces:

@@ -1,4 +1,4 @@
-"""The static busybox that an initrd is made of, for the system's kind of processor."""
+"""The static busybox of an initrd, for the processor of the system."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from storeboot.process import find_program, run
 
 _INSTALL = "install a static busybox (on Debian: apt-get install busybox-static)"
 _ELF = b"\x7fELF"
-# e_machine of ELF headers, by the processor's name as uname(2) and Nix have it.
+# e_machine of ELF headers, by the name of the processor in uname(2) and Nix.
 _MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
-# Applets that the scripts call; a busybox without one of them is refused before a machine hangs.
+# Applets that the scripts call. A busybox without one of them is rejected before a machine hangs.
 APPLETS = (
     "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs",
     "gunzip", "head",
@@ -27,9 +27,9 @@ APPLETS = (
 def find_busybox(
     machine: str, configured: Path | None = None, by_machine: Mapping[str, Path] | None = None
 ) -> Path:
-    """A static busybox for a processor, with every applet that the scripts call.
+    """Return a static busybox for a processor, with every applet that the scripts call.
 
-    `configured`, or the one on PATH, is for the server's own kind; `by_machine` for others.
+    `configured`, or the one on PATH, is for the server's own processor; `by_machine` is for others.
     """
     own = platform.machine()
     busybox = (by_machine or {}).get(machine)
@@ -61,7 +61,7 @@ def find_busybox(
 
 
 def applets(busybox: Path) -> set[str]:
-    """What it says itself; of one that does not run here, what its table has of ours."""
+    """Return the applets that it lists, or, if it cannot run here, those found in its table."""
     data = busybox.read_bytes()
     if int.from_bytes(data[18:20], "little") == _MACHINES.get(platform.machine()):
         return set(run([busybox, "--list"]).split())

@@ -11,7 +11,7 @@ _TRAILER = b"TRAILER!!!"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file, directory, symlink or device; owner 0:0 and time 0, to be reproducible."""
+    """A file, directory, symlink or device, with owner 0:0 and time 0 to be reproducible."""
 
     path: str  # relative, without a leading slash
     mode: int  # type and permission bits
@@ -36,7 +36,7 @@ def character_device(path: str, mode: int, major: int, minor: int) -> Member:
 
 
 def archive(members: Iterable[Member]) -> Iterator[bytes]:
-    """The archive in pieces; members in the given order, the kernel wants parents first."""
+    """Yield the archive in pieces, in the given order; the kernel needs parents first."""
     for number, member in enumerate(members, 1):
         yield from _entry(number, member)
     yield from _entry(0, Member(_TRAILER.decode(), 0))
@@ -66,7 +66,7 @@ def _entry(number: int, member: Member) -> Iterator[bytes]:
 
 
 def with_parents(members: Iterable[Member]) -> list[Member]:
-    """The members sorted by path, every missing parent directory put in."""
+    """Return the members sorted by path, with every missing parent directory added."""
     by_path = {member.path: member for member in members}
     for path in list(by_path):
         parts = path.split("/")[:-1]

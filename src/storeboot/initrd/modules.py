@@ -1,4 +1,4 @@
-"""Which kernel modules an initrd needs, out of a system's own `kernel-modules`."""
+"""Finds out which modules of a system's `kernel-modules` its initrd needs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import zstandard
 
 from storeboot.errors import UnbootableError
 
-# What the boot itself needs; each is looked for among modules and built-ins.
+# Needed by the boot itself; each is looked for among modules and built-ins.
 REQUIRED = ("nfs", "nfsv3", "nfsv4", "overlay")
-# Good to have: squashfs and loop for packs, af_packet for DHCP, the rest for odd kernels.
+# Optional: squashfs and loop for packs, af_packet for DHCP, the rest for unusual kernels.
 OPTIONAL = ("af_packet", "squashfs", "loop", "erofs", "virtio_pci", "virtio_mmio")
-# Wired Ethernet, by directory below kernel/; and the buses that such cards hang on.
+# Wired Ethernet, by directory below kernel/; and the buses that such cards are attached to.
 _WIRED = (
     "kernel/drivers/net/ethernet/",
     "kernel/drivers/net/phy/",
@@ -35,11 +35,11 @@ _DISKS = (
 _DISK_SINGLE = frozenset(
     {"sd_mod", "virtio_blk", "virtio_scsi", "xen_blkfront", "hv_storvsc", "uas", "megaraid_sas",
      "mpt3sas", "vmd", "ext4", "xfs", "btrfs", "f2fs",
-     # What the file systems ask the kernel's crypto for by name.
+     # What the file systems request by name from the kernel's crypto.
      "crc32c_generic", "crc32c_intel", "crc32_generic", "crc32_pclmul", "libcrc32c",
      "xxhash_generic", "blake2b_generic", "sha256_generic"}
 )  # fmt: skip
-# How zram compresses, where that is not built in.
+# The compression of zram, if it is not built in.
 _ZRAM = frozenset({"lzo", "lzo_rle", "zstd", "lz4"})
 _OPTIONS = {"overlay": "OVERLAY_FS", "zram": "ZRAM"}
 _WIRED_SINGLE = frozenset({"virtio_net", "vmxnet3", "xen-netfront", "ena"})
@@ -47,7 +47,7 @@ _WIRED_SINGLE = frozenset({"virtio_net", "vmxnet3", "xen-netfront", "ena"})
 
 @dataclass(frozen=True, slots=True)
 class ModuleTree:
-    """`lib/modules/<version>` as depmod described it."""
+    """`lib/modules/<version>` as depmod has described it."""
 
     directory: Path
     dependencies: dict[str, tuple[str, ...]]  # file -> files, relative to the directory
@@ -58,7 +58,7 @@ class ModuleTree:
 
 
 def module_name(file: str) -> str:
-    """The kernel's name of a module file: `a/b-c.ko.xz` is b_c."""
+    """Return the kernel's name of a module file: `a/b-c.ko.xz` is b_c."""
     return file.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
@@ -95,15 +95,15 @@ def _lines(path: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a host's initrd has besides what every one has."""
+    """What a host's initrd contains in addition to what every initrd contains."""
 
-    drivers: tuple[str, ...] = ()  # network drivers to take; empty takes every wired one
+    drivers: tuple[str, ...] = ()  # network drivers to include; empty: all drivers of wired NICs
     disk: bool = False  # local disks and their file systems
     zram: bool = False
 
 
 def needed(tree: ModuleTree, needs: Needs, system: str) -> tuple[str, ...]:
-    """Files of the modules that the boot needs, dependencies included, sorted."""
+    """Return the files of the modules that the boot needs, with dependencies, sorted."""
     wanted = []
     for name in (*REQUIRED, *(["zram"] if needs.zram else [])):
         if name in tree.built_in:
@@ -150,7 +150,7 @@ def _drivers(tree: ModuleTree, drivers: tuple[str, ...], system: str) -> list[st
 
 
 def _closed(tree: ModuleTree, files: list[str]) -> set[str]:
-    """The files, and all that they depend on, hard or soft."""
+    """Return the files, and all that they depend on, hard or soft."""
     done: set[str] = set()
     pending = list(files)
     while pending:
@@ -165,12 +165,12 @@ def _closed(tree: ModuleTree, files: list[str]) -> set[str]:
 
 
 def _named(tree: ModuleTree, word: str) -> list[str]:
-    """Names of the modules that are meant by a name, or an alias such as `crypto-crc32c`."""
+    """Return the modules that a name means, or an alias such as `crypto-crc32c`."""
     return [word.replace("-", "_"), *(name for alias, name in tree.aliases if alias == word)]
 
 
 def load(path: Path) -> bytes:
-    """A module's ELF file; busybox loads no compressed ones."""
+    """Return a module's ELF file; busybox cannot load compressed modules."""
     data = path.read_bytes()
     match path.suffix:
         case ".xz":
@@ -184,18 +184,18 @@ def load(path: Path) -> bytes:
 
 
 def plain(file: str) -> str:
-    """The name of a module file once it is decompressed."""
+    """Return the name of a module file after decompression."""
     return re.sub(r"\.ko\.(xz|zst|gz)$", ".ko", file)
 
 
 def firmware_of(module: bytes) -> tuple[str, ...]:
-    """Firmware files that a module names in its .modinfo section (MODULE_FIRMWARE)."""
+    """Return the firmware files that a module names in its .modinfo section (MODULE_FIRMWARE)."""
     found = re.findall(rb"\0firmware=([!-~]+)(?=\0)", module)
     return tuple(sorted({name.decode() for name in found}))
 
 
 def index_files(tree: ModuleTree, files: tuple[str, ...]) -> dict[str, str]:
-    """modules.dep and modules.alias of a subset, for busybox's modprobe."""
+    """Return modules.dep and modules.alias for a subset, for busybox's modprobe."""
     names = {module_name(file) for file in files}
     dep = [
         " ".join((plain(file) + ":", *(plain(need) for need in tree.dependencies.get(file, ()))))
