@@ -1,1 +1,1 @@
-"""Boot packs: a closure's names, and the data of what boots read, in one file."""
+"""Boot packs: a closure's names, and the data of the files that boots read, in one file."""

@@ -1,4 +1,4 @@
-"""Builds a view's pack: squashfs, which keeps the hot files small on their way and in memory."""
+"""Builds a view's pack, a squashfs, so that hot files take little room in transit and memory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from storeboot.process import feed
 log = structlog.get_logger()
 
 KEPT = 2  # packs of one view
-FORMAT = 3  # part of every name; raise it when the same inputs give another pack
-# Bytes of a file that is never a stub: the stub's inode, redirect included, is hardly smaller, and
-# Linux before 6.5 looks a stub's data up with its name.
+FORMAT = 3  # part of every name; increase it when the same inputs give another pack
+# Files up to this many bytes are never stubs: a stub's inode, redirect included, is hardly smaller,
+# and Linux before 6.5 looks up a stub's data together with its name.
 INLINE = 2048
 _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
@@ -55,7 +55,7 @@ class Pack:
     hot_bytes: int  # of the files' data, before compression
 
     def is_whole(self) -> bool:
-        """Whether its file is there, and what it was when it was built."""
+        """Return whether its file exists and is what it was when it was built."""
         return files.checked.match(self.path, self.size, self.sha256)
 
 
@@ -67,17 +67,17 @@ def build(
     cache: Path,
     progress: Progress = lambda _text: None,
 ) -> Pack:
-    """The pack of a view with the files in `hot` (paths below the store directory), blocking.
+    """Return the pack of a view with the files in `hot`, paths below the store directory. Blocking.
 
-    It depends on nothing but these, is taken from the cache where it is there already, and appears
-    under its name only when it is whole.
+    It depends on nothing but the arguments, comes from the cache if it is there, and gets its name
+    only when it is complete.
     """
     name = pack_name(view, hot)
     image = cache / f"{name}{_IMAGE}"
     known = _whole(image)
     if known is not None:
-        with suppress(OSError):  # a disk that cannot be written
-            image.with_suffix(_FACTS).touch()  # the newest again, whatever was built since
+        with suppress(OSError):  # the disk cannot be written
+            image.with_suffix(_FACTS).touch()  # now the newest, whatever was built since
         return known
     files.make_directory(cache)
     progress(f"pack of {len(paths)} store paths, {len(hot)} hot files")
@@ -93,7 +93,8 @@ def build(
             hot_files=writer.hot_files,
             hot_bytes=writer.hot_bytes,
         )
-        # First, so that no image is ever without its facts; they tell whether it is whole.
+        # Written first, so that no image is ever without its facts, which tell whether it is
+        # complete.
         listed = b"\0".join(sorted(hot))
         files.write(image.with_suffix(_HOT), listed)
         files.write(image.with_suffix(_FACTS), json.dumps(_facts(pack, listed)))
@@ -103,7 +104,7 @@ def build(
 
 
 def newest(cache: Path, view: str) -> Pack | None:
-    """The newest pack of a view that is kept, and whole."""
+    """Return the newest pack of a view that is kept and complete, or None."""
     made = []
     for made_at, facts, found in _kept(cache):
         if found is not None and found.view == view:
@@ -113,9 +114,10 @@ def newest(cache: Path, view: str) -> Pack | None:
 
 
 def forget(cache: Path, needed: Callable[[str], bool]) -> None:
-    """Remove what is there of views that are not needed, and what was superseded of the others.
+    """Remove the packs of views that are not needed, and superseded packs of the others.
 
-    The one before the newest stays: a machine may be about to fetch it. What is damaged goes too.
+    The one before the newest stays, because a machine may be about to fetch it. Damaged packs are
+    removed as well.
     """
     by_view: dict[str, list[tuple[float, Path]]] = {}
     for made_at, facts, found in _kept(cache):
@@ -133,21 +135,21 @@ def forget(cache: Path, needed: Callable[[str], bool]) -> None:
 
 
 def _kept(cache: Path) -> Iterator[tuple[float, Path, Pack | None]]:
-    """When each pack was made, its facts, and what they say; None for those that are damaged."""
+    """Yield when each pack was made, its facts file, and the pack, or None if it is damaged."""
     for facts in cache.glob(f"*{_FACTS}"):
         if _NAME.fullmatch(facts.with_suffix(_IMAGE).name):
-            with suppress(FileNotFoundError):  # another process forgets as well
+            with suppress(FileNotFoundError):  # another process removes packs as well
                 yield facts.stat().st_mtime, facts, _described(facts.with_suffix(_IMAGE))
 
 
 def _remove(pack: Path) -> None:
-    """All of a pack; the facts last, so that what is left of a removal is found by them."""
+    """Remove a pack, its facts last, so that the rest of an interrupted removal can be found."""
     for suffix in (_IMAGE, _HOT, _FACTS):
         files.remove(pack.with_suffix(suffix), durable=False)
 
 
 def _described(image: Path) -> Pack | None:
-    """A pack as its facts have it; None if they are lost, damaged, or of an older version."""
+    """Return a pack by its facts, or None if they are lost, damaged, or of an older version."""
     try:
         facts = json.loads(image.with_suffix(_FACTS).read_bytes())
         listed = image.with_suffix(_HOT)
@@ -159,35 +161,36 @@ def _described(image: Path) -> Pack | None:
 
 
 def _whole(image: Path) -> Pack | None:
-    """A pack whose files are all there and what they were when it was built."""
+    """Return a pack whose files all exist and are what they were when it was built, or None."""
     pack = _described(image)
     return pack if pack is not None and pack.is_whole() else None
 
 
 def find(cache: Path, view: str, name: str) -> Path | None:
-    """The file of a view's pack by its name, if it is still kept, and whole."""
+    """Return the file of a view's pack by its name, or None unless it is kept and complete."""
     pack = _whole(cache / name) if _NAME.fullmatch(name) else None
     return pack.path if pack is not None and pack.view == view else None
 
 
 def hot_files(image: Path) -> frozenset[bytes]:
-    """The files that a pack was to have with their data: paths below the store directory."""
+    """Return the files whose data a pack was built with: paths below the store directory."""
     try:
         return frozenset(image.with_suffix(_HOT).read_bytes().split(b"\0")) - {b""}
-    except FileNotFoundError:  # forgotten meanwhile
+    except FileNotFoundError:  # removed in the meantime
         return frozenset()
 
 
 def choose(
     store: Store, hot: HotList, limit: int, limit_doubted: int | None = None
 ) -> frozenset[bytes]:
-    """The files that go into a pack: those that most boots have read, then the smallest ones.
+    """Return the files that go into a pack: first those that most boots have read, then the
+    smallest.
 
-    `limit` is the sum of their sizes, in bytes, and `limit_doubted` that of those in doubt.
+    `limit` is the sum of their sizes in bytes, and `limit_doubted` that of files in doubt.
     """
     sized: list[tuple[float, int, bytes]] = []
     for path, share in hot.files.items():
-        with suppress(OSError):  # the package may have lost it
+        with suppress(OSError):  # the package may not have it any more
             state = (store.directory / os.fsdecode(path)).lstat()
             if stat.S_ISREG(state.st_mode):
                 sized.append((-share, state.st_size, path))
@@ -203,7 +206,7 @@ def choose(
 
 
 def pack_name(view: str, hot: frozenset[bytes]) -> str:
-    """Of all that a pack is made from; 32 hexadecimal digits."""
+    """Return a hash of everything that a pack is made from, in 32 hexadecimal digits."""
     inputs = repr((FORMAT, tar.METACOPY, view, sorted(hot))).encode()
     return hashlib.blake2b(inputs, digest_size=16, person=b"sb-pack").hexdigest()
 
@@ -233,7 +236,7 @@ class _Writer:
 
     @staticmethod
     def _redirect(store_name: bytes, relative: bytes) -> bytes:
-        """Where NFS has the data: by the flat name, which costs one LOOKUP however deep it is."""
+        """Return where NFS has the data: a flat name, which costs one LOOKUP at any depth."""
         return b"/%s/%s" % (FLAT_DIRECTORY_NAME, flat_name(store_name, relative))
 
     def _hot_file(self, inode: Inode) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
-"""Which files a system's first boot reads, by what the system says of itself.
+"""Guesses which files a system's first boot reads, from the system itself.
 
 What NixOS starts is named in a few places: stage 2, /etc, and the units that targets want. From
-there on scripts and units name programs, programs name libraries. What is missed comes over NFS
-once, and is learned.
+there, scripts and units name programs, and programs name libraries. What the guess misses comes
+over NFS once, and is learned.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from storeboot.nix.store import STORE_DIR, Store, StorePath
 from storeboot.pack.hot import GUESSED, HotList
 
 MAX_BYTES = 96 << 20  # of all files together
-MAX_TEXT = 256 << 10  # of a file of /etc, or one that is read for names
+MAX_TEXT = 256 << 10  # of a file of /etc, or a file that is searched for names
 _PATH = re.compile(r"/[A-Za-z0-9_./+@%-]+")
 _UNITS = ("etc/systemd/system", "sw/lib/systemd/system")
 _SYSTEMD = ("systemd", "systemd-executor", "systemd-journald", "systemd-udevd", "systemd-shutdown")
 # What the agent calls once the machine is up.
 _PROGRAMS = ("systemctl", "nix-store", "fincore")
-# Where a path outside the store leads, inside the toplevel.
+# Where a path outside the store leads to, inside the toplevel.
 _PLACES = (("/run/current-system/", ""), ("/etc/", "etc/"), ("/usr/", "sw/"), ("/", "sw/"))
 
 
 def guess(store: Store, closure: Iterable[StorePath], toplevels: Iterable[StorePath]) -> HotList:
-    """Of a closure with these systems; blocking, a second or two for a desktop."""
+    """Return a guess for a closure with these systems. Blocks a second or two for a desktop."""
     libraries = _libraries(store, closure)
     found: dict[Path, None] = {}
     for toplevel in toplevels:
@@ -44,7 +44,7 @@ def guess(store: Store, closure: Iterable[StorePath], toplevels: Iterable[StoreP
 
 
 def _libraries(store: Store, closure: Iterable[StorePath]) -> dict[str, list[Path]]:
-    """Every shared library of the closure, by all its names."""
+    """Return every shared library of the closure, by all its names."""
     libraries: dict[str, list[Path]] = defaultdict(list)
     for path in closure:
         for directory, _, names in os.walk(store.physical(path)):
@@ -74,7 +74,7 @@ class _Guess:
     def run(self) -> None:
         for place in self._seeds():
             self._add(place)
-        # What is named first is read first, should there be too much of it.
+        # What is named first is taken first, in case it is too much.
         while self._pending and self._bytes < MAX_BYTES:
             for place in self._named_by(self._pending.pop(0)):
                 self._add(place)
@@ -108,7 +108,7 @@ class _Guess:
             yield from modules.glob("*/modules.*.bin")
 
     def _below(self, relative: str, limit: int) -> Iterator[Path | None]:
-        """Regular files of a tree of links, no larger than `limit`."""
+        """Yield the regular files in a tree of links that are no larger than `limit`."""
         pending = [relative]
         while pending:
             inside = pending.pop()
@@ -122,7 +122,7 @@ class _Guess:
                 yield place
 
     def _wanted(self, units: str) -> Iterator[Path | None]:
-        """Units that a target wants or requires by a link."""
+        """Yield the units that a target wants or requires by a link."""
         directory = self._follow(units)
         if directory is None:
             return
@@ -147,7 +147,7 @@ class _Guess:
             yield self._program(name)
 
     def _program(self, name: str) -> Path | None:
-        """What a path leads to on the machine, if it can be executed."""
+        """Return what a path leads to on the machine, or None if it cannot be executed."""
         if name.startswith(STORE_DIR + "/"):
             base, _, inside = name[len(STORE_DIR) + 1 :].partition("/")
             found = self._store.follow(StorePath(f"{STORE_DIR}/{base}"), inside) if inside else None
@@ -164,7 +164,7 @@ class _Guess:
         return found if found is not None and os.access(found, os.X_OK) else None
 
     def _library(self, name: str, directories: list[str]) -> Iterator[Path | None]:
-        """In the RUNPATH where that says so, else any of that name."""
+        """Yield a library from the RUNPATH if it is there, otherwise every one of that name."""
         if name.startswith("/"):  # the program interpreter
             yield self._program(name)
             name = name.rpartition("/")[2]
@@ -183,7 +183,8 @@ def _names(directory: Path) -> list[str]:
 
 
 def _needed(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Interpreter and libraries of an ELF file, with the directories of its RUNPATH."""
+    """Yield the interpreter and the libraries of an ELF file, with the directories of its
+    RUNPATH."""
     with suppress(ELFError, OSError, UnicodeDecodeError), file.open("rb") as stream:
         elf = ELFFile(stream)
         for segment in elf.iter_segments():

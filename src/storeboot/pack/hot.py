@@ -1,4 +1,4 @@
-"""Hot lists: which files boots of a system read, kept over updates of it."""
+"""Hot lists: which files the boots of a system read, carried over to its updates."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 HASH = 33  # characters of `<hash>-`
-WEIGHT = 1 / 8  # of the newest boot in a file's share
+WEIGHT = 1 / 8  # of the newest boot, in a file's share
 FIRST = 1 / 4  # share of a file that is read for the first time
-GUESSED = 1 / 9  # share of a file that nobody was seen to read: the first boot without it ends it
+GUESSED = 1 / 9  # share of a file that no boot has read yet: the first boot without it ends it
 RARE = 1 / 10  # share below which a file is forgotten
 _VERSION = re.compile(rb"-[0-9].*")
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Who a boot was, as far as a server can know."""
+    """The identity of a boot, as far as a server can know it."""
 
     boot: str
     host: str
     address: str
 
     def confirms(self, other: Witness, *, alone: bool) -> bool:
-        """Whether two boots together say more than one; on a host that is alone, any two do."""
+        """Return whether two boots are independent; on the only host, any two boots are."""
         if alone:
             return self.boot != other.boot
         return self.host != other.host and self.address != other.address
@@ -34,19 +34,19 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class HotList:
-    """Files below the store directory, and the share of boots that read each, 0 to 1.
+    """Files below the store directory, and the share of boots that read each, from 0 to 1.
 
-    The newer a boot is, the more it counts: a file that is not read any more is forgotten.
+    Newer boots count more, so that a file that is no longer read is forgotten.
 
-    No single machine decides. A file that one boot alone has read is in doubt, and packs have only
-    little of such files, until a boot of another host at another address has read it too. The only
-    host of a system confirms what it reads by another boot. Where there are several hosts, one of
-    them that boots again and again makes no file colder.
+    No single machine decides. A file that only one boot has read is in doubt, and packs contain few
+    such files, until a boot of another host at another address has read it as well. If a system has
+    only one host, another boot of that host is enough. If there are several hosts, one that boots
+    again and again does not lower any file's share.
     """
 
     files: Mapping[bytes, float] = field(default_factory=dict)
     doubted: Mapping[bytes, Witness] = field(default_factory=dict)  # some of `files`
-    hosts: tuple[str, ...] = ()  # that were learned from, the last one first; two at most
+    hosts: tuple[str, ...] = ()  # that were learned from, the latest first; two at most
 
     def with_boot(
         self,
@@ -55,11 +55,11 @@ class HotList:
         resident: Iterable[bytes] | None = (),
         by: Witness | None = None,
     ) -> HotList:
-        """After another boot.
+        """Return the list after another boot.
 
-        `read` came over NFS; `held` were in its pack, of which `resident` were in its page cache.
-        None if the machine could not tell: then nothing is learned of what its pack held.
-        Nothing is in doubt that was read by None.
+        `read` are files that came over NFS; `held` were in the boot's pack, and `resident` of these
+        in its page cache, or None if the machine could not tell: then nothing is learned about the
+        pack's files. If `by` is None, nothing that was read is in doubt.
         """
         unknown = frozenset(held) if resident is None else frozenset()
         seen = {*read, *(resident or ())}
@@ -93,7 +93,7 @@ class HotList:
         return HotList(files, doubted, self.hosts)
 
     def document(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the list as a JSON document."""
         shares = {os.fsdecode(path): round(share, 3) for path, share in self.files.items()}
         return {
             "files": dict(sorted(shares.items())),
@@ -106,8 +106,10 @@ class HotList:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> HotList:
-        """Also of an older version, which doubted nothing. ValueError, TypeError or AttributeError
-        for what is no such document."""
+        """Return the list of a document, which may be of an older version that had no doubts.
+
+        Raises ValueError, TypeError or AttributeError if it is not such a document.
+        """
         if "files" not in document:
             document = {"files": document}
         files = {os.fsencode(path): float(share) for path, share in document["files"].items()}
@@ -118,9 +120,10 @@ class HotList:
         return cls(files, doubted, tuple(map(str, document.get("hosts", ()))))
 
     def for_closure(self, names: Iterable[bytes]) -> HotList:
-        """What it says of another closure (base names of store paths), by paths inside packages.
+        """Return the list for another closure (base names of store paths), by paths inside
+        packages.
 
-        A package is the one of the same name, or else of the same name without its version.
+        A package is matched by its name, or else by its name without the version.
         """
         by_name: dict[bytes, list[bytes]] = defaultdict(list)
         known = set(names)

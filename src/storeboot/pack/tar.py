@@ -1,8 +1,8 @@
-"""A pack as a stream of tar, which says everything that a file system image needs, without root.
+"""A pack as a tar stream, which can describe a whole file system image without root.
 
-pax extended headers (POSIX.1-2001, pax) carry long names and extended attributes
-(`SCHILY.xattr.*`); stubs are sparse files of GNU tar's format 1.0, so that a closure of any size
-costs nothing. What the attributes mean: Linux, Documentation/filesystems/overlayfs.rst.
+pax extended headers (POSIX.1-2001, pax) have long names and extended attributes (`SCHILY.xattr.*`);
+stubs are sparse files in GNU tar's format 1.0, so that a closure of any size costs nothing. For the
+meaning of the attributes see Linux, Documentation/filesystems/overlayfs.rst.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from storeboot.pack.tree import Inode
 
 BLOCK = 512
-# A struct ovl_metacopy without digest: version 0, four bytes long. Linux before 6.6 takes any
-# value, later ones also an empty one, which pax cannot express.
+# A struct ovl_metacopy without digest: version 0, four bytes long. Linux before 6.6 accepts any
+# value, later versions also an empty one, which pax cannot express.
 METACOPY = b"\0\4\0\0"
 _OVERLAY = b"SCHILY.xattr.trusted.overlay."
 _MAX_SIZE = 0o77777777777  # what the plain header can hold
@@ -21,7 +21,7 @@ Records = list[tuple[bytes, bytes]]
 
 
 def directory(inode: Inode) -> bytes:
-    """Opaque: its names are all here, and nobody looks for them below."""
+    """Return an opaque directory: all its names are here, and none is looked up below it."""
     return _member(inode, b"5", [(_OVERLAY + b"opaque", b"y")])
 
 
@@ -30,7 +30,7 @@ def symlink(inode: Inode) -> bytes:
 
 
 def stub(inode: Inode, redirect: bytes) -> bytes:
-    """A file that has its attributes here, and its data at `redirect` in the layer below."""
+    """Return a file with its attributes here, and its data at `redirect` in the layer below."""
     extents = _padded(b"1\n%d\n0\n" % inode.size)  # one of no bytes, at the end
     records = [
         (_OVERLAY + b"metacopy", METACOPY),
@@ -44,7 +44,7 @@ def stub(inode: Inode, redirect: bytes) -> bytes:
 
 
 def hot(inode: Inode, data: Iterable[bytes]) -> Iterator[bytes]:
-    """A file with its data, in pieces."""
+    """Yield a file with its data, in pieces."""
     yield _member(inode, b"0", [], inode.size)
     size = 0
     for piece in data:
@@ -72,7 +72,7 @@ def _member(inode: Inode, kind: bytes, records: Records, size: int = 0) -> bytes
 
 
 def _record(name: bytes, value: bytes) -> bytes:
-    """`<length> <name>=<value>\\n`, where the length counts its own digits."""
+    """Return `<length> <name>=<value>\\n`, where the length counts its own digits."""
     rest = b" %s=%s\n" % (name, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:
@@ -81,7 +81,7 @@ def _record(name: bytes, value: bytes) -> bytes:
 
 
 def _header(name: bytes, mode: int, size: int, mtime: int, kind: bytes) -> bytes:
-    """Of ustar; owner and group are root."""
+    """Return a ustar header; owner and group are root."""
     fields = b"".join(
         (
             name[:100].ljust(100, b"\0"),

@@ -1,4 +1,4 @@
-"""What a pack has of a closure: every inode, as `lstat` sees it."""
+"""What a pack has of a closure: every inode, as `lstat` returns it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storeboot.nix.store import Store, StorePath
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """A directory, a regular file or a symlink of the store; others do not occur in one."""
+    """A directory, regular file or symlink of the store, which contains no others."""
 
     path: bytes  # below the store directory: `<hash>-<name>/…`
     mode: int  # with the type, as in stat(2)
@@ -24,7 +24,7 @@ class Inode:
 
     @property
     def below(self) -> tuple[bytes, bytes]:
-        """Base name of its store path, and the path inside that."""
+        """Return the base name of its store path, and the path inside that."""
         name, _, relative = self.path.partition(b"/")
         return name, relative
 
@@ -42,13 +42,13 @@ class Inode:
 
 
 def inodes(store: Store, paths: Iterable[StorePath]) -> Iterator[Inode]:
-    """Parents before children, names in the order of their bytes: it is the same each time."""
+    """Yield all inodes in a fixed order: parents before children, names in byte order."""
     for path in sorted(paths, key=lambda path: path.base_name):
         yield from _below(store.directory, path.base_name)
 
 
 def _below(base: Path, name: str) -> Iterator[Inode]:
-    """Walk by descriptors: a directory that is swapped for a link on the way is not entered."""
+    """Walk by descriptors, so that a directory that is swapped for a link is not entered."""
     with opened(os.fsencode(base)) as top:
         pending = [_inode(top, os.fsencode(name), os.fsencode(name))]
         while pending:
@@ -59,7 +59,7 @@ def _below(base: Path, name: str) -> Iterator[Inode]:
 
 
 def _children(top: int, path: bytes) -> list[Inode]:
-    """Return what is in a directory, the last name first."""
+    """Return the entries of a directory, the last name first."""
     directory = open_beneath(top, path, DIRECTORY)
     try:
         names = sorted(map(os.fsencode, os.listdir(directory)), reverse=True)  # noqa: PTH208
