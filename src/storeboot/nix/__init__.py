@@ -1,1 +1,1 @@
-"""What Nix knows (asked through its command line) and what a NixOS system brings."""
+"""What Nix knows (asked through its command line), and what a NixOS system contains."""

@@ -1,8 +1,8 @@
 """Opens files below a directory without following a link on the way: openat2(2).
 
-Checking a path and opening it afterwards would leave a moment in which a directory can be swapped
-for a link. So the kernel refuses links at every step of the path. Where it cannot (before Linux
-5.6, or behind a filter of system calls), each step is opened from the one before.
+Checking a path and opening it afterwards would leave a moment in which a directory can be replaced
+by a link. So the kernel refuses links at every step of the path. If it cannot (before Linux 5.6, or
+behind a system call filter), each step is opened from the previous one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OPENAT2 = 437  # its number on every architecture
 _RESOLVE = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS
 _AT_FDCWD = -100
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO or a device in a file's place is opened without waiting, and then refused.
+# O_NONBLOCK: a FIFO or device in place of a file is opened without waiting, and then refused.
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_beneath(directory: int, path: bytes, flags: int) -> int:
-    """Open `path`, which is relative to the open `directory`; returns a descriptor.
+    """Open `path`, relative to the open `directory`; return a descriptor.
 
     Raises OSError: ELOOP or ENOTDIR for a link on the way, EXDEV for a path that leads out.
     """
@@ -41,12 +41,12 @@ def open_beneath(directory: int, path: bytes, flags: int) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        return _walk(directory, path, flags)  # a path may be longer than one system call takes
+        return _walk(directory, path, flags)  # a path may be longer than one system call accepts
 
 
 @contextmanager
 def opened(path: bytes) -> Iterator[int]:
-    """A directory, as the start of steps; its own path may have links."""
+    """Open a directory as the start of steps; its own path may contain links."""
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -68,7 +68,7 @@ def _openat2(directory: int, path: bytes, flags: int) -> int:
 
 @cache
 def _kernel_resolves() -> bool:
-    """Whether openat2 works here; a filter that does not know it answers ENOSYS or EPERM."""
+    """Return whether openat2 works here; a filter that does not know it says ENOSYS or EPERM."""
     try:
         os.close(_openat2(_AT_FDCWD, b".", _STEP))
     except OSError as error:
@@ -77,7 +77,7 @@ def _kernel_resolves() -> bool:
 
 
 def _walk(directory: int, path: bytes, flags: int) -> int:
-    """The same by one descriptor a step."""
+    """Do the same with one descriptor per step."""
     *steps, last = path.split(b"/")
     if b".." in (*steps, last):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), os.fsdecode(path))

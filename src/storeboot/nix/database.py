@@ -1,4 +1,4 @@
-"""Nix's own database of a closure, made where there is time for it."""
+"""Builds Nix's own database of a closure, on the server, where there is time for it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from tempfile import TemporaryDirectory
 from storeboot.errors import CommandError
 from storeboot.process import run
 
-# What a machine's Nix finds beside it; it has been 10 since Nix 1.11.
+# What a machine's Nix finds next to it; it has been 10 since Nix 1.11.
 SCHEMA = "10"
 SECONDS = 120.0
 _INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin)"
 
 
 def database(registration: str) -> bytes:
-    """`/nix/var/nix/db/db.sqlite` of a store with just these paths (nix-store(1), --load-db).
+    """Return `/nix/var/nix/db/db.sqlite` of a store with exactly these paths.
 
-    Nix makes it in an empty store, so that it holds what that Nix writes. Blocking.
+    Nix itself makes it in an empty store (nix-store(1), --load-db), so that it contains what that
+    Nix writes. Blocking.
     """
     with TemporaryDirectory(prefix="storeboot-") as place:
         argv = ["nix-store", "--store", place, "--load-db"]

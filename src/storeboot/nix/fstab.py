@@ -1,10 +1,10 @@
-"""The file systems that a system wants to mount (fstab(5)), seen from a machine without disks."""
+"""The file systems that a system wants to mount (fstab(5)), as a diskless machine sees them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What a storeboot initrd puts in their place whatever the system says.
+# What a storeboot initrd mounts in their place, whatever the system says.
 PROVIDED = frozenset({"/", "/nix", "/nix/store", "/nix/.ro-store", "/nix/.rw-store"})
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
@@ -29,7 +29,7 @@ class FstabEntry:
 
     @property
     def needed_for_boot(self) -> bool:
-        """`neededForBoot`: NixOS writes it as this option (nixos/modules/tasks/filesystems.nix)."""
+        """Return `neededForBoot`, which NixOS writes as this option (tasks/filesystems.nix)."""
         return "x-initrd.mount" in self.options
 
     @property
@@ -52,14 +52,14 @@ def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
 
 
 def _unescape(field: str) -> str:
-    """fstab writes space, tab and backslash in octal."""
+    """Decode a field: fstab writes space, tab and backslash in octal."""
     for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\134", "\\")):
         field = field.replace(code, letter)
     return field
 
 
 def escape_path(path: str) -> str:
-    """A path as a unit name, as `systemd-escape --path` does it (systemd.unit(5))."""
+    """Return a path as a unit name, as `systemd-escape --path` does (systemd.unit(5))."""
     for tag in _TAGS:
         if path.startswith(tag):
             path = f"/dev/disk/by-{tag[:-1].lower()}/{path[len(tag) :]}"

@@ -1,8 +1,8 @@
-"""A Nix profile: generations of one thing, each a garbage collection root, one of them current.
+"""A Nix profile: generations of one thing, each a garbage collection root; one is current.
 
-`LINK` leads to `LINK-N-link`, which leads to the store path of generation N (nix-env(1)). Reading
-is reading symlinks. Generations are made and selected by nix-env, which locks the profile and
-registers the roots; it syncs nothing, so that is done here after it.
+`LINK` leads to `LINK-N-link`, which leads to the store path of generation N (nix-env(1)). Reading a
+profile is reading symlinks. nix-env makes and selects generations: it locks the profile and
+registers the roots. It syncs nothing, so that is done here after it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Generation:
 
 
 class Profile:
-    """The profile behind `link`; a store's profile may live anywhere.
+    """The profile behind `link`; a store's profile may be anywhere.
 
-    What is there and is no such link counts as not there when it is read; `damages` names it.
+    When it is read, an entry that is not such a link counts as missing; `damages` names it.
     """
 
     def __init__(self, store: Store, link: Path) -> None:
@@ -42,7 +42,8 @@ class Profile:
         self._pattern = re.compile(rf"{re.escape(link.name)}-([0-9]+)-link")
 
     def current_number(self) -> int | None:
-        """The number of the selected generation, also if that generation is lost."""
+        """Return the number of the selected generation, or None, even if that generation is
+        lost."""
         match = self._pattern.fullmatch((_target(self.link) or "").rpartition("/")[2])
         return int(match[1]) if match else None
 
@@ -54,7 +55,7 @@ class Profile:
         return self.system(number) if number is not None else None
 
     def generations(self) -> list[Generation]:
-        """By number."""
+        """Return the generations, by number."""
         current = self.current_number()
         found = []
         for number, file in self._links():
@@ -66,7 +67,8 @@ class Profile:
         return sorted(found, key=lambda each: each.number)
 
     def damages(self) -> list[str]:
-        """What is wrong with the profile: files that are not what nix-env has made, or are lost."""
+        """Return what is wrong with the profile: files that nix-env has not made so, or that are
+        lost."""
         if self.link.parent.exists() and not self.link.parent.is_dir():
             return [f"{self.link.parent} is not a directory"]
         found = [
@@ -83,16 +85,17 @@ class Profile:
         return found
 
     def next_number(self, system: StorePath) -> int:
-        """The number that `set` will give, if nobody else changes the profile meanwhile."""
+        """Return the number that `set` will use, unless another process changes the profile
+        first."""
         made = self.generations()
         if not made:
             return 1
         return made[-1].number + (made[-1].system != system)
 
     def set(self, system: StorePath) -> int:
-        """Make a system the current one; the newest generation is taken again if it is that one.
+        """Make a system the current one; reuse the newest generation if it is that system.
 
-        Returns the generation's number. The generation is on disk then, with its root.
+        Returns the generation's number. On return the generation and its root are on disk.
         """
         files.make_directory(self.link.parent)
         self._nix_env("--set", system.text)
@@ -103,7 +106,7 @@ class Profile:
         return number
 
     def switch(self, number: int) -> None:
-        """Select a generation; that it is selected is on disk then."""
+        """Select a generation; on return the selection is on disk."""
         self._nix_env("--switch-generation", str(number))
 
     def delete(self, numbers: Iterable[int]) -> None:
@@ -115,11 +118,11 @@ class Profile:
         files.sync_directory(self.link.parent)
 
     def forget(self) -> None:
-        """Delete all of it; what it held is up to the other roots."""
+        """Delete the whole profile. What it kept is left to the other roots."""
         if not self.link.parent.is_dir():
             return
         lock = self.link.with_name(f"{self.link.name}.lock")
-        # The selection goes first: a generation that nobody selects is only in the way.
+        # The selection goes first: a generation that is not selected does no harm.
         for file in (self.link, *(file for _, file in self._links()), lock):
             files.remove(file, durable=False)
         files.sync_directory(self.link.parent)
@@ -130,7 +133,7 @@ class Profile:
                 raise
 
     def _links(self) -> list[tuple[int, Path]]:
-        """Whatever has the name of a generation."""
+        """Return everything that is named like a generation."""
         found = self.link.parent.iterdir() if self.link.parent.is_dir() else ()
         matches = ((self._pattern.fullmatch(file.name), file) for file in found)
         return [(int(match[1]), file) for match, file in matches if match]
@@ -147,7 +150,7 @@ class Profile:
 
 
 def _target(link: Path) -> str | None:
-    """Where a symlink leads, None if there is no such or it cannot be read."""
+    """Return where a symlink leads, or None if there is none or it cannot be read."""
     try:
         return str(link.readlink())
     except OSError:
@@ -155,7 +158,7 @@ def _target(link: Path) -> str | None:
 
 
 def _system(link: Path) -> StorePath | None:
-    """The store path that a generation's link leads to."""
+    """Return the store path that a generation's link leads to, or None."""
     try:
         return StorePath.from_arg(_target(link) or "")
     except StoreError:

@@ -1,7 +1,7 @@
-"""A Nix store, asked through Nix's command line only.
+"""A Nix store, used only through Nix's command line.
 
-A store may live below another root (`--store ROOT`). A `StorePath` is the name by which Nix and
-the machines know a path; `Store.physical` says where its bytes are on this disk.
+A store may be below another root (`--store ROOT`). A `StorePath` is the name by which Nix and the
+machines know a path; `Store.physical` returns where it is on this disk.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from storeboot.process import run
 
 STORE_DIR = "/nix/store"
 _PATH = re.compile(r"/nix/store/([0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211})")
-# How long Nix may take. It waits for its own locks, such as those of a garbage collection.
+# Time limits for Nix, which waits for its own locks, such as those of a garbage collection.
 SECONDS = 300.0
-LONG = 3600.0  # to look at every path of a store, or to delete many
+LONG = 3600.0  # to check every path of a store, or to delete many
 _INSTALL_NIX = "install Nix (on Debian: apt-get install nix-bin) and try again"
 
 
@@ -50,7 +50,7 @@ class StorePath:
 
     @property
     def name(self) -> str:
-        """The part behind the hash."""
+        """Return the part after the hash."""
         return self.base_name[33:]
 
     @override
@@ -60,7 +60,7 @@ class StorePath:
 
 @dataclass(frozen=True, slots=True)
 class PathInfo:
-    """What Nix's database says of a valid path."""
+    """What Nix's database says about a valid path."""
 
     path: StorePath
     nar_hash: str  # SRI form, "sha256-…"
@@ -70,7 +70,7 @@ class PathInfo:
 
 
 class Store:
-    """The store below `root`; the root directory `/` is the machine's own."""
+    """The store below `root`. The root directory `/` is this machine's own store."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
@@ -80,15 +80,15 @@ class Store:
         return self.directory / path.base_name
 
     def options(self) -> list[str]:
-        """Options that make a Nix command use this store."""
+        """Return the options that make a Nix command use this store."""
         return [] if self.root == Path("/") else ["--store", str(self.root)]
 
     def arguments(self) -> list[str]:
-        """The same for the commands of the new `nix`."""
+        """Return the same for the commands of the new `nix`."""
         return [*self.options(), "--extra-experimental-features", "nix-command"]
 
     def closure(self, path: StorePath) -> tuple[PathInfo, ...]:
-        """The path and all it refers to, sorted by path."""
+        """Return the path and everything that it refers to, sorted by path."""
         self.require(path)
         argv = ["nix", "path-info", "--json", "--recursive", *self.arguments(), path.text]
         try:
@@ -115,9 +115,9 @@ class Store:
             )
 
     def add_root(self, link: Path, path: StorePath) -> None:
-        """Make `link` an indirect garbage collection root: as long as it is there, `path` stays.
+        """Make `link` an indirect garbage collection root: as long as it exists, `path` stays.
 
-        Both link and root are on disk then.
+        On return both link and root are on disk.
         """
         files.make_directory(link.parent)
         run(
@@ -136,37 +136,39 @@ class Store:
         self.sync_roots()
 
     def sync_roots(self) -> None:
-        """Wait until the roots that Nix has made are on disk; it syncs its database only.
+        """Wait until the roots that Nix has made are on disk; Nix syncs only its database.
 
-        Where a daemon keeps them from us, `sync` has to do.
+        If a daemon keeps them out of reach, `sync` is used.
         """
         with suppress(OSError):
             files.sync_directory(self.root / "nix/var/nix/gcroots/auto")
 
     def sync(self) -> None:
-        """Wait until all that was built and copied to the store is on disk."""
+        """Wait until everything that was built and copied to the store is on disk."""
         files.sync_file_system(self.directory)
 
     def dead(self) -> set[str]:
-        """Paths that no root holds, and the next garbage collection would take."""
+        """Return the paths that no root keeps, and that the next garbage collection would
+        delete."""
         output = run(["nix-store", *self.options(), "--gc", "--print-dead"], seconds=LONG)
         return {line for line in output.splitlines() if line.startswith(STORE_DIR)}
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Dead paths only: Nix looks for itself, under its own lock, and refuses any other.
+        """Delete dead paths. Nix checks under its own lock, and refuses any other path.
 
-        It refuses as well what something else refers to, dead or not.
+        It also refuses what another path refers to, dead or not.
         """
         run(["nix-store", *self.options(), "--delete", *paths], seconds=LONG)
 
     def held_by_others(self, paths: Iterable[str]) -> set[str]:
-        """Those of these paths that paths outside of them refer to, directly or not."""
+        """Return those of these paths to which other paths refer, directly or indirectly."""
         own = set(paths)
         outside = self._query("--referrers-closure", own) - own
         return self._query("--requisites", outside) & own
 
     def invalid(self, paths: Iterable[str]) -> set[str]:
-        """Those that Nix's database does not have, such as what an interrupted build left."""
+        """Return those that Nix's database does not have, such as the rest of an interrupted
+        build."""
         found: set[str] = set()
         for some in batches(sorted(paths)):
             words = ["--check-validity", "--print-invalid", *some]
@@ -182,9 +184,9 @@ class Store:
         return found
 
     def follow(self, path: StorePath, relative: str = "") -> Path | None:
-        """Where `relative` inside `path` really is, every symlink followed.
+        """Return where `relative` inside `path` really is, with every symlink followed.
 
-        None when it does not exist, or leads out of the store.
+        None if it does not exist, or leads out of the store.
         """
         pending = [path.base_name, *relative.split("/")]
         done: list[str] = []
@@ -213,7 +215,7 @@ class Store:
 
 
 def parse_path_info(output: str) -> list[PathInfo]:
-    """Both shapes of `nix path-info --json`: a list (to 2.18), an object by path (from 2.19)."""
+    """Parse both forms of `nix path-info --json`: a list (to 2.18), an object (from 2.19)."""
     document: Any = json.loads(output)
     if isinstance(document, dict):
         document = document.get("info", document)
@@ -239,12 +241,12 @@ def _path_info(path: str, info: dict[str, Any] | None) -> PathInfo:
 
 
 def _absolute(path: str) -> str:
-    """The newest Nix leaves the store directory out."""
+    """Add the store directory, which the newest Nix leaves out."""
     return path if path.startswith("/") else f"{STORE_DIR}/{path}"
 
 
 def registration(closure: Iterable[PathInfo]) -> str:
-    """Text for `nix-store --load-db`: per path its name, hash, size, deriver and references."""
+    """Return text for `nix-store --load-db`: name, hash, size, deriver and references per path."""
     lines: list[str] = []
     for info in closure:
         digest = base64.b64decode(info.nar_hash.removeprefix("sha256-")).hex()
@@ -255,7 +257,7 @@ def registration(closure: Iterable[PathInfo]) -> str:
 
 
 def batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """As many as one command line takes."""
+    """Yield as many paths at a time as fit into one command line."""
     for start in range(0, len(paths), 5000):
         yield paths[start : start + 5000]
 
@@ -269,7 +271,7 @@ class Registered:
 
 
 def parse_registration(text: str) -> dict[str, Registered]:
-    """The other way round, by path, without hash and deriver. ValueError if it is damaged."""
+    """Parse a registration, without hash and deriver; return its paths. ValueError if damaged."""
     found: dict[str, Registered] = {}
     lines = iter(text.splitlines())
     try:
@@ -283,7 +285,7 @@ def parse_registration(text: str) -> dict[str, Registered]:
 
 
 def referrers_first(paths: Mapping[str, Registered]) -> list[str]:
-    """An order in which nothing comes behind what it refers to."""
+    """Return the paths in an order in which none comes after a path that it refers to."""
     order: dict[str, None] = {}
 
     def visit(path: str) -> None:

@@ -1,6 +1,7 @@
-"""A NixOS toplevel: what it boots with, and what it brings that a diskless machine cannot have.
+"""A NixOS toplevel: what it boots with, and what in it does not work on a diskless machine.
 
-Files of a toplevel: nixpkgs, nixos/modules/system/activation/top-level.nix and bootspec.nix.
+The files of a toplevel are from nixpkgs: nixos/modules/system/activation/top-level.nix and
+bootspec.nix.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ NIXOS_INIT_V1 = "org.nixos.nixos-init.v1"
 
 
 class Stage1(Enum):
-    """Which stage 1 the system was built for (`boot.initrd.systemd.enable`)."""
+    """The stage 1 that the system was built for (`boot.initrd.systemd.enable`)."""
 
     SCRIPTED = "scripted"
     SYSTEMD = "systemd"
 
 
 class Treatment(Enum):
-    """What storeboot does about a thing that a system brings."""
+    """How storeboot treats something that a system contains."""
 
     MASKED = "masked"
     DONE = "done"
@@ -39,7 +40,7 @@ class Treatment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """Something a system brings, and what happens to it on a diskless machine."""
+    """Something that a system contains, and how it is treated on a diskless machine."""
 
     name: str
     treatment: Treatment
@@ -52,7 +53,7 @@ class System:
 
     toplevel: StorePath
     stage1: Stage1
-    machine: str  # its processor, as uname(2) has it
+    machine: str  # its processor, as uname(2) names it
     label: str
     kernel: Path  # physical
     kernel_params: tuple[str, ...]
@@ -69,12 +70,12 @@ class System:
 
     @property
     def init(self) -> str:
-        """The stage 2 that the kernel command line names; logical."""
+        """Return the stage 2 that the kernel command line names; logical."""
         return f"{self.toplevel}/init"
 
 
 def read_system(store: Store, toplevel: StorePath) -> System:
-    """Raises UnbootableError, with the reason, for what cannot be booted without a disk."""
+    """Read a system; raise UnbootableError with the reason if it cannot boot without a disk."""
     store.require(toplevel)
     reader = _Reader(store, toplevel)
     bootspec = reader.bootspec()
@@ -110,9 +111,10 @@ def read_system(store: Store, toplevel: StorePath) -> System:
 
 
 def kernel_machine(kernel: Path) -> str:
-    """The processor that a kernel is for, by its header; this machine's where that says nothing.
+    """Return the processor that a kernel is for, by its header, or else this machine's.
 
-    Documentation/arch/arm64/booting.rst of Linux has the one, PE/COFF (EFI stub) all others.
+    Linux's Documentation/arch/arm64/booting.rst describes that of arm64; all others are PE/COFF
+    (EFI stub).
     """
     with kernel.open("rb") as stream:
         head = stream.read(4096)
@@ -124,7 +126,7 @@ def kernel_machine(kernel: Path) -> str:
 
 
 def specialisations(store: Store, toplevel: StorePath) -> dict[str, StorePath]:
-    """Systems of their own inside a toplevel, by name (`specialisation.<name>`)."""
+    """Return the specialisations in a toplevel, by name (`specialisation.<name>`)."""
     place = store.follow(toplevel, "specialisation")
     if place is None or not place.is_dir():
         return {}
@@ -133,7 +135,7 @@ def specialisations(store: Store, toplevel: StorePath) -> dict[str, StorePath]:
 
 
 class _Reader:
-    """Files of one toplevel."""
+    """Reads the files of one toplevel."""
 
     def __init__(self, store: Store, toplevel: StorePath) -> None:
         self.store = store
@@ -144,7 +146,7 @@ class _Reader:
         return place.read_text() if place is not None and place.is_file() else None
 
     def bootspec(self) -> dict[str, Any]:
-        """boot.json: v1 under its key, the older preview under "v1", or nothing at all."""
+        """Return boot.json: v1 under its key, the older preview under "v1", or nothing at all."""
         text = self.text("boot.json")
         if text is None:
             return {}
@@ -224,7 +226,8 @@ class _Reader:
         return found
 
     def _has_initrd_secrets(self, bootspec: dict[str, Any]) -> bool:
-        """Older nixpkgs always write the appender; only one with something to copy counts."""
+        """Return whether secrets would be copied; older nixpkgs always write the appending
+        script."""
         script = self.text("append-initrd-secrets") or ""
         return bool(re.search(r"^\s*cp -a ", script, re.MULTILINE)) or (
             "initrdSecrets" in bootspec and not script
@@ -232,7 +235,7 @@ class _Reader:
 
 
 def _is_masked(entry: FstabEntry) -> bool:
-    """Swap files too: a swap file in a tmpfs would take the memory that it is to spare."""
+    """Return whether an entry is masked; swap files are, as they would be in a tmpfs."""
     return entry.is_swap or (entry.on_local_disk and entry.mount_point not in PROVIDED)
 
 
