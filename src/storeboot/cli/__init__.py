@@ -1,1 +1,1 @@
-"""Commands: parse, call one function, print. Results on stdout, all else on stderr."""
+"""Commands: parse, call one function, print. Results go to stdout, everything else to stderr."""

@@ -27,7 +27,7 @@ Request = DeployRequest | ProbationRequest | RolloutRequest
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """How hosts are given a system."""
+    """How a system is deployed to hosts."""
 
     testing: bool
     timeout: int
@@ -44,7 +44,7 @@ class _Options:
         return self.reboot or self.kexec or any(limit is not None for limit in limits)
 
     def check(self) -> None:
-        """Raise UsageError for options that do not go together."""
+        """Raise UsageError for options that do not fit together."""
         if self.rolls and self.testing:
             raise click.UsageError(
                 "a rollout tests the system on every machine anyway: leave out --test"

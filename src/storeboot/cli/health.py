@@ -1,4 +1,4 @@
-"""What a running server says of itself, and what `storeboot status` warns of."""
+"""What a running server reports about itself, and what `storeboot status` warns of."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from storeboot.cli.tables import plain
 from storeboot.config import Config
 from storeboot.deploy.disk import shortage
 
-SECONDS = 2.0  # a server that does not answer is not waited for longer
+SECONDS = 2.0  # time limit for the server's answer
 _ANY = "0.0.0.0"
 
 
 def server_health(loaded: Config) -> dict[str, object] | None:
-    """What could not be written down and why, as GET /health has it; None without a server."""
+    """Return what could not be recorded and why, as in GET /health; None without a server."""
     addresses = loaded.listening(loaded.http)
     address = "127.0.0.1" if _ANY in addresses else next(iter(addresses), "127.0.0.1")
     connection = http.client.HTTPConnection(address, loaded.http.port, timeout=SECONDS)
@@ -31,7 +31,7 @@ def server_health(loaded: Config) -> dict[str, object] | None:
 
 
 def health_warnings(loaded: Config, health: Mapping[str, object] | None) -> list[str]:
-    """For people."""
+    """Return the warnings, as text."""
     found = list(_said(health)) if health is not None else []
     disk = shortage(loaded.server.state_directory)
     return [plain(words) for words in (*found, *([disk] if disk is not None else []))]

@@ -21,7 +21,7 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import read_section
 
-# What becomes of a machine that is no host's, by machines.unknown.
+# What happens to an unknown machine, by machines.unknown.
 _UNKNOWN = {
     "ignore": "no host: the boot script says so, and the firmware carries on",
     "register": (
@@ -74,7 +74,7 @@ def add(
 
 
 def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
-    """Deploy the first system of hosts; remove them again if it cannot be deployed."""
+    """Deploy a system to new hosts; remove them again if it cannot be deployed."""
     try:
         toplevel = inventory.systems.toplevel(system)
         for name in names:

@@ -15,7 +15,7 @@ from storeboot.errors import StorebootError
 
 INTERRUPTED = 130
 
-# Where each command is: the module in `storeboot.cli`, and its name there.
+# Where each command is: its module in `storeboot.cli`, and its name there.
 COMMANDS = {
     "boot-media": ("boot_media", "boot_media"),
     "completion": ("completion", "completion"),
@@ -39,7 +39,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it is run: the others would cost each of them a second."""
+    """Imports a command only when it runs: importing all of them would take a second."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,7 +68,7 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Errors that the operator can act on end in two lines and exit status 1."""
+    """Run the command. Errors that the operator can act on end in two lines and exit status 1."""
     signal.signal(signal.SIGTERM, _end)
     try:
         cli(standalone_mode=False)
@@ -100,14 +100,15 @@ def main() -> None:
 def _end(_number: int, _frame: FrameType | None) -> None:
     """Do at SIGTERM what a command does at Ctrl-C.
 
-    Then asyncio cancels what runs and waits until it has tidied up, so no machine stays behind.
+    asyncio then cancels what is running and waits until it has cleaned up, so that no virtual
+    machine is left behind.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job of a shell
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 
 def _is_of_database(error: Exception) -> bool:
-    """Return whether SQLAlchemy has raised this; a command that did not import it did not."""
+    """Return whether the error is SQLAlchemy's; a command that did not import it has none."""
     known = sys.modules.get("sqlalchemy.exc")
     return known is not None and isinstance(error, known.SQLAlchemyError)

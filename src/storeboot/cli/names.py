@@ -1,4 +1,4 @@
-"""Completion of host and group names. It creates nothing, and says nothing when it fails."""
+"""Completion of host and group names. It creates nothing, and is silent when it fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from storeboot import config
 from storeboot.deploy.inventory import opened
 from storeboot.errors import StorebootError
 
-SECONDS = 1.0  # nobody who has pressed Tab waits longer for a database
+SECONDS = 1.0  # nobody who has pressed Tab waits longer
 
 
 def complete_hosts(
@@ -22,7 +22,7 @@ def complete_hosts(
 def complete_targets(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Hosts and groups."""
+    """Complete the names of hosts and groups."""
     loaded = _config(context)
     groups = set(loaded.groups) if loaded is not None else set()
     return _starting(incomplete, _hosts(context) | groups)

@@ -21,7 +21,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def say(text: str) -> None:
-    """Progress, on stderr."""
+    """Print progress on stderr."""
     click.echo(text, err=True)
 
 
@@ -31,7 +31,7 @@ network_option = click.option(
 
 
 def own_address(loaded: Config, network: str | None) -> str:
-    """The server's address on that network, "" for none; a usage error where there is no such."""
+    """Return the server's address on that network, or ""; a usage error if there is no such one."""
     if network is None:
         return ""
     if network not in loaded.networks:

@@ -13,12 +13,12 @@ import click
 from storeboot.config import BootSettings, HostSection, Setting, settings_of
 from storeboot.errors import StorebootError
 
-# Deployed, where it is given to a command, and not kept as a setting.
+# Not kept as a setting: a command that gets it deploys it.
 _DEPLOYED = "system"
 
 
 def setting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each setting: who the machine is, then how it boots."""
+    """Give a command an option for each setting: matchers first, then how the machine boots."""
     settings = [each for each in settings_of(HostSection).values() if each.name != _DEPLOYED]
     settings.sort(key=lambda each: each.name in BootSettings.model_fields)
     for setting in reversed(settings):
@@ -40,22 +40,23 @@ def _option(setting: Setting) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that a command was given."""
+    """Return the options that a command was given."""
     return {name: value for name, value in values.items() if value not in (None, "", ())}
 
 
 def complete_settings(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Settings as `--unset` takes them."""
+    """Complete the settings that `--unset` accepts."""
     names = (name.replace("_", "-") for name in settings_of(HostSection))
     return sorted(name for name in names if name.startswith(incomplete))
 
 
 def read_csv(table: Path) -> dict[str, dict[str, object]]:
-    """Hosts by name, each with what its row sets; several values of a setting stand between blanks.
+    """Return the hosts of a CSV file by name, each with the settings in its row.
 
-    Raises StorebootError for a file that is no such table. Columns are checked with the settings.
+    Several values of one setting are separated by blanks. Raises StorebootError if the file is not
+    such a table. Columns are checked together with the settings.
     """
     rows: dict[str, dict[str, object]] = {}
     hint = "the first line names the columns, and one of them is `name`"

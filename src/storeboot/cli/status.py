@@ -43,7 +43,7 @@ def status(config_path: Path, as_json: bool) -> None:
     _warn_of_dnsmasq(loaded)
     if as_json:
         hosts = {each.name: _document(each) for each in found.hosts}
-        # No host can have this name. None: no server answers.
+        # No host can have this name. None means that no server answers.
         click.echo(json.dumps({**hosts, SERVER: health}, indent=2))
         return
     print_table(
@@ -68,13 +68,13 @@ def _document(each: HostOverview) -> dict[str, object]:
 
 
 def _warn_of_dnsmasq(loaded: config.Config) -> None:
-    """It is started again by itself; until then no firmware is told anything."""
+    """Warn that dnsmasq has ended. It is restarted; until then firmware gets no answer."""
     file = loaded.server.state_directory / "dhcp" / "state.json"
     if loaded.dhcp.mode == "off":
         return
     try:
         said = json.loads(file.read_text())
-    except (OSError, ValueError):  # the server does not run
+    except (OSError, ValueError):  # the server is not running
         return
     if said["pid"] is None:
         say(
@@ -85,7 +85,7 @@ def _warn_of_dnsmasq(loaded: config.Config) -> None:
 
 
 def _generation(each: HostOverview) -> str:
-    """The one that boots next, and the one that runs where that is another."""
+    """Return the generation that boots next, and the one that runs if that is another."""
     if each.next is None:
         return "-"
     if not each.is_running or each.runs == each.next:
