@@ -1,1 +1,1 @@
-"""What firmware is told until iPXE runs: addresses, file names, and the servers to ask."""
+"""What firmware is told before iPXE runs: addresses, file names, and the servers to ask."""

@@ -19,7 +19,7 @@ _MENU = "storeboot"
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An address that is one NIC's alone."""
+    """An address that only one NIC gets."""
 
     mac: str
     address: str
@@ -27,7 +27,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where dnsmasq finds and keeps its files."""
+    """Where dnsmasq finds its files and writes its own."""
 
     tftp: Path  # programs that firmware fetches
     reservations: Path  # read again on SIGHUP
@@ -41,10 +41,10 @@ def configuration(
     places: Places,
     http_port: int,
 ) -> str:
-    """The file for `dnsmasq --conf-file`.
+    """Return the file for `dnsmasq --conf-file`.
 
-    `programs` are the file names that there is an iPXE for. Both the BOOTP field and the option
-    have the file name: some ROMs read one, some the other.
+    `programs` are the file names for which there is an iPXE. The file name is sent both in the
+    BOOTP field and as an option: some ROMs read one, some the other.
     """
     have = frozenset(programs)
     lines = [*_common(section, places), *_recognised()]
@@ -54,7 +54,7 @@ def configuration(
         if section.mode == "tftp":
             continue
         lines += _addresses(section, name, network)
-        # Never iPXE for iPXE: it would load itself for ever.
+        # Never send iPXE to iPXE: it would load itself forever.
         lines += _boot(f"tag:{name},tag:ipxe", f"{url}/boot.ipxe", network.own)
         if section.raspberry_firmware is not None:
             lines += _board(f"tag:{name},tag:!ipxe,tag:raspberry", network)
@@ -65,7 +65,8 @@ def configuration(
 
 
 def reservations(hosts: Iterable[Reservation]) -> str:
-    """The file of `dhcp-hostsfile`. Without names: some, such as 7d, would be read as times."""
+    """Return the file for `dhcp-hostsfile`, without names: some, such as 7d, would be read as
+    times."""
     return "".join(f"{host.mac},{host.address}\n" for host in hosts)
 
 
@@ -73,11 +74,11 @@ def reserved(
     hosts: Iterable[tuple[tuple[str, ...], tuple[str, ...]]],
     networks: Iterable[NetworkSection],
 ) -> Iterator[Reservation]:
-    """Of hosts, given as MAC addresses and addresses: the first one inside each network.
+    """Return reservations: of each host's addresses, the first one inside each network.
 
-    It is the first NIC's: were it any of them, a second one that asks while the first holds the
-    store would have the same. Of two hosts with one address the first has it: dnsmasq would take
-    none of the file's.
+    It is for the host's first NIC only: if it were for any, a second NIC that asks while the first
+    one holds the store would get the same address. If two hosts have one address, the first host
+    gets it, because dnsmasq would then accept nothing in the file.
     """
     subnets, taken = [network.subnet for network in networks], set[str]()
     for macs, addresses in hosts:
@@ -90,15 +91,15 @@ def reserved(
 
 def _common(section: DhcpSection, places: Places) -> Iterator[str]:
     yield "port=0"  # no DNS
-    yield "bind-dynamic"  # an interface that comes later is taken then
+    yield "bind-dynamic"  # interfaces that appear later are used too
     yield "except-interface=lo"
     yield "log-dhcp"
     yield "log-facility=-"
     yield "keep-in-foreground"
-    yield "pid-file="  # the distribution's own may run beside it
+    yield "pid-file="  # the distribution's own dnsmasq may be running
     yield f"tftp-max={MAX_TRANSFERS}"
     yield f"tftp-root={places.tftp}"
-    yield "dhcp-no-override"  # the BOOTP fields stay what they are
+    yield "dhcp-no-override"  # keep the BOOTP fields as they are
     if section.port != 67:
         yield f"dhcp-alternate-port={section.port},{section.port + 1}"
     if section.mode == "full":
@@ -112,19 +113,19 @@ def _common(section: DhcpSection, places: Places) -> Iterator[str]:
 
 
 def _recognised() -> Iterator[str]:
-    """Tags for what a request says of its sender."""
+    """Yield tags for what a request says about its sender."""
     yield f"dhcp-match=set:ipxe,{IPXE_OPTION}"
     # Compared anywhere in the option: with and without the length bytes of RFC 3004.
     yield "dhcp-userclass=set:ipxe,iPXE"
     for firmware in FIRMWARE:
         for architecture in firmware.architectures:
             yield f"dhcp-match=set:{firmware.name},option:client-arch,{architecture}"
-    # Before RFC 4578 there was BIOS only, and it says nothing of it.
+    # Before RFC 4578 there was only BIOS, and it sends no such option.
     yield "dhcp-match=set:arch,93"
     yield "tag-if=set:bios,tag:!arch"
     for prefix in raspberry.MAC_PREFIXES:
         yield f"dhcp-mac=set:maker,{prefix}:*:*:*"
-    # With UEFI in its flash it says so, and is a machine like any other.
+    # A board with UEFI in its flash says so, and is treated like any other machine.
     yield "tag-if=set:raspberry,tag:maker,tag:bios"
 
 
@@ -135,7 +136,7 @@ def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iter
     first, last = network.range
     yield f"dhcp-range=set:{name},{first},{last},{network.subnet.netmask},{section.lease}"
     router, dns = network.router or "", ",".join(network.dns)
-    # Without a value dnsmasq would name itself.
+    # Without a value dnsmasq would send its own name.
     yield f"dhcp-option=tag:{name},option:router{',' if router else ''}{router}"
     yield f"dhcp-option=tag:{name},option:dns-server{',' if dns else ''}{dns}"
 
@@ -145,7 +146,7 @@ def _program(
 ) -> Iterator[str]:
     tags = f"tag:{name},tag:!ipxe,tag:!raspberry,tag:{firmware.name}"
     if firmware.http:
-        if section.mode == "full":  # as a proxy dnsmasq speaks to PXE clients only
+        if section.mode == "full":  # as a proxy, dnsmasq answers only PXE clients
             yield f"dhcp-option-force={tags},{_VENDOR_CLASS},HTTPClient"
             yield from _boot(tags, f"{url}/firmware/{firmware.program}", network.own)
         return
@@ -155,7 +156,8 @@ def _program(
 
 
 def _board(tags: str, network: NetworkSection) -> Iterator[str]:
-    """It says that it is a BIOS, and takes no file name, only a server."""
+    """Yield lines for a board, which claims to be a BIOS and accepts only a server, no file
+    name."""
     yield f"dhcp-boot={tags},bootcode.bin,{network.own},{network.own}"
     yield f"pxe-service={tags},0,{raspberry.MENU}"
 

@@ -1,4 +1,4 @@
-"""Kinds of firmware, by the architecture that they say they have, and the iPXE for each."""
+"""Kinds of firmware, by the architecture that they report, and the iPXE for each."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ PLACES = (Path("/usr/lib/ipxe"), Path("/usr/share/ipxe"), Path("/boot"))
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """Machines that start the same program."""
+    """The machines that start the same program."""
 
     name: str
     # "Processor Architecture Types" of IANA's registry, DHCP option 93 (RFC 4578, section 2.1).
     architectures: tuple[int, ...]
-    files: tuple[str, ...]  # names that distributions give it, the best one first
-    http: bool = False  # UEFI HTTP boot: vendor class HTTPClient, and a URL for a file name
-    service: str = ""  # dnsmasq's name for it in a PXE menu, which proxyDHCP needs
+    files: tuple[str, ...]  # names that distributions use, the best one first
+    http: bool = False  # UEFI HTTP boot: vendor class HTTPClient, and a URL as file name
+    service: str = ""  # dnsmasq's name for it in a PXE menu, needed for proxyDHCP
 
     @property
     def program(self) -> str:
-        """The name under which storeboot hands it out."""
+        """Return the name under which storeboot serves the program."""
         return f"{self.name.removesuffix('-http')}.{'0' if self.name == 'bios' else 'efi'}"
 
 
@@ -43,14 +43,14 @@ FIRMWARE = (
 
 
 def is_there(program: Path) -> bool:
-    """Whether it can be read; not where a directory on the way is closed to this user."""
+    """Return whether the program can be read; False if a directory on the way is closed to us."""
     return os.access(program, os.R_OK) and program.is_file()
 
 
 def find_programs(given: dict[str, Path]) -> dict[str, Path]:
-    """The iPXE of each kind that there is one for, by the name it is handed out under.
+    """Return the iPXE of each kind that has one, by the name under which it is served.
 
-    `given` are the settings `ipxe`: they go before what the distribution has.
+    `given` is the setting `dhcp.ipxe`, which takes precedence over the distribution's programs.
     """
     known = {firmware.name for firmware in FIRMWARE if not firmware.http}
     unknown = sorted(given.keys() - known)

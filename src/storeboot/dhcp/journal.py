@@ -1,4 +1,4 @@
-"""What dnsmasq says of machines, line by line, as stages of their boots. No I/O, no clock."""
+"""Turns what dnsmasq logs about machines into stages of their boots. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STARTED = re.compile(r"started, version (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A machine on its way; `stage` is one of the timeline's."""
+    """A machine on its way; `stage` is a stage of the timeline."""
 
     mac: str
     stage: str
@@ -30,13 +30,13 @@ class Seen:
 
 @dataclass(slots=True)
 class Journal:
-    """Puts lines together: who a request is of stands in others than what came of it."""
+    """Combines lines: the sender of a request and its outcome are in different ones."""
 
     _kinds: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by transaction
     _macs: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by address
 
     def line(self, text: str) -> Seen | None:
-        """What a line tells of a machine whose firmware is at work; None for all others."""
+        """Return what a line tells about a machine whose firmware is running; otherwise None."""
         match = _LINE.match(text.strip())
         said = match[1] if match else ""
         if (vendor := _VENDOR.match(said)) is not None:
@@ -53,7 +53,7 @@ class Journal:
         return None
 
     def _of_firmware(self, transaction: str, mac: str, address: str) -> Seen | None:
-        """Systems ask for addresses as well, and renew them as long as they run."""
+        """Leave out systems, which also ask for addresses, and renew them as long as they run."""
         kind = self._kinds.get(transaction, "")
         if not kind.startswith(_FIRMWARE):
             return None
@@ -61,7 +61,7 @@ class Journal:
 
 
 def _remember(table: OrderedDict[str, str], key: str, value: str) -> None:
-    """Whoever sends requests by the million makes us forget, not grow."""
+    """Remember a value; a sender of millions of requests makes us forget, not grow."""
     table[key] = value
     table.move_to_end(key)
     while len(table) > _REMEMBERED:

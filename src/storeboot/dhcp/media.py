@@ -1,5 +1,8 @@
-"""What a USB stick or an ISO image has that leads a machine to this server without anybody's DHCP
-naming it: iPXE, and the script that it looks for beside itself."""
+"""The contents of a USB stick or ISO image that boots a machine from this server.
+
+The DHCP server need not name anything: the medium has iPXE, and the script that iPXE looks for
+beside itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from storeboot.errors import CommandError
 
 SCRIPT = "autoexec.ipxe"
-# Where UEFI looks on a removable medium (UEFI specification, section 3.5.1.1).
+# Where UEFI looks on removable media (UEFI specification, section 3.5.1.1).
 _REMOVABLE = {"x64.efi": "BOOTX64.EFI", "ia32.efi": "BOOTIA32.EFI", "arm64.efi": "BOOTAA64.EFI"}
 _BIOS = "ipxe.lkrn"
 _SYSLINUX = f"""\
@@ -22,7 +25,7 @@ _PAUSE = 5  # seconds
 
 
 def script(url: str) -> str:
-    """An address from whoever gives one, then this server; again and again until it is there."""
+    """Return a script that gets an address from any DHCP server, and tries this server forever."""
     return f"""#!ipxe
 :again
 dhcp || goto failed
@@ -35,7 +38,7 @@ goto again
 
 
 def files(programs: Mapping[str, Path], bios: Path | None, url: str) -> dict[str, bytes]:
-    """Names and contents; `bios` is iPXE as a kernel (ipxe.lkrn), which SYSLINUX starts."""
+    """Return the files by name; `bios` is iPXE as a kernel (ipxe.lkrn), which SYSLINUX starts."""
     made: dict[str, bytes] = {}
     for program, name in _REMOVABLE.items():
         if program not in programs:

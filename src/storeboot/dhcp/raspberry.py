@@ -1,28 +1,29 @@
-"""What a Raspberry Pi's own firmware reads by TFTP: text and names from values, nothing else.
+"""What a Raspberry Pi's firmware reads over TFTP: text and names from values, nothing else.
 
-It asks for files below a directory that is named after the board's serial number, `config.txt`
-first of those that differ between systems. `os_prefix` in it is put in front of kernel, initramfs,
-command line and device trees: so one small file decides, and what it leads to never changes.
+It asks for files in a directory that is named after the board's serial number, with `config.txt`
+the first that differs between systems. The firmware puts `os_prefix` from it in front of kernel,
+initramfs, command line and device trees. So one small file decides, and what it leads to never
+changes.
 """
 
 from __future__ import annotations
 
 from storeboot.config import SERIAL
 
-# Ethernet addresses of the boards' makers; their firmware says that it is a BIOS (option 93 is 0).
+# Ethernet addresses of the boards' makers. Their firmware claims to be a BIOS (option 93 is 0).
 MAC_PREFIXES = ("b8:27:eb", "dc:a6:32", "e4:5f:01", "28:cd:c1", "d8:3a:dd", "2c:cf:67")
 KERNEL, INITRD, COMMAND_LINE = "kernel8.img", "initramfs", "cmdline.txt"
-MENU = "Raspberry Pi Boot"  # older boards wait for these words in a PXE menu
+MENU = "Raspberry Pi Boot"  # older boards wait for this text in a PXE menu
 
 
 def directory(serials: tuple[str, ...]) -> str | None:
-    """The directory that a board of one of these serial numbers asks for."""
+    """Return the directory that a board with one of these serial numbers asks for, or None."""
     found = (match[1] for serial in serials if (match := SERIAL.fullmatch(serial)))
     return next(found, None)
 
 
 def config_txt(prefix: str, own: str) -> str:
-    """config.txt of a board; `own` is the administrator's, and its lines come first."""
+    """Return a board's config.txt; `own` is the administrator's, and its lines come first."""
     lines = [
         *own.splitlines(),
         "[all]",

@@ -1,6 +1,6 @@
-"""Lines for a DHCP server that somebody else runs, so that its machines boot from this one.
+"""Lines for another DHCP server, so that its machines boot from this server.
 
-The programs themselves come by TFTP from wherever that server says, or by HTTP from storeboot.
+The programs come over TFTP from the server that the lines name, or over HTTP from storeboot.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from storeboot.dhcp.firmware import FIRMWARE, Firmware
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What the lines are made from."""
+    """The values that the lines are made from."""
 
     server: str  # IPv4 address of storeboot
     url: str
     tftp: str  # IPv4 address of the TFTP server that has the programs
-    firmware: tuple[Firmware, ...]  # that there is a program for
+    firmware: tuple[Firmware, ...]  # those that there is a program for
 
     @property
     def script(self) -> str:
@@ -36,14 +36,14 @@ def lines(server: str, url: str, tftp: str, programs: Iterable[str]) -> Lines:
 
 
 def isc(said: Lines) -> Iterator[str]:
-    """For dhcpd.conf, outside of every subnet (dhcpd.conf(5), dhcp-eval(5))."""
+    """Yield lines for dhcpd.conf, outside of every subnet (dhcpd.conf(5), dhcp-eval(5))."""
     yield "option arch code 93 = unsigned integer 16;"
     yield "option ipxe-encapsulated code 175 = string;"
     yield f"next-server {said.tftp};"
     yield 'if exists ipxe-encapsulated or option user-class ~= "iPXE" {'
     yield f'  filename "{said.script}";'
     for firmware in said.firmware:
-        # A server that knows no file for a number gives none.
+        # A server that has no file for a number sends none.
         test = " or ".join(f"option arch = 00:{number:02x}" for number in firmware.architectures)
         yield f"}} elsif {test} {{"
         if firmware.http:
@@ -53,7 +53,7 @@ def isc(said: Lines) -> Iterator[str]:
 
 
 def kea(said: Lines) -> Iterator[str]:
-    """For "Dhcp4" of kea-dhcp4.conf: classes, tried in this order."""
+    """Yield lines for "Dhcp4" in kea-dhcp4.conf: classes, tried in this order."""
     words = [
         "option[175].exists",
         *(f"substring(option[77].hex,{at},4) == 'iPXE'" for at in (0, 1)),
@@ -77,7 +77,7 @@ def kea(said: Lines) -> Iterator[str]:
 
 
 def dnsmasq(said: Lines) -> Iterator[str]:
-    """For dnsmasq.conf."""
+    """Yield lines for dnsmasq.conf."""
     yield "dhcp-match=set:ipxe,175"
     yield "dhcp-userclass=set:ipxe,iPXE"
     yield f"dhcp-boot=tag:ipxe,{said.script},{said.tftp},{said.tftp}"
@@ -91,7 +91,7 @@ def dnsmasq(said: Lines) -> Iterator[str]:
 
 
 def mikrotik(said: Lines) -> Iterator[str]:
-    """For RouterOS 7: matchers, of which it takes the first that fits."""
+    """Yield lines for RouterOS 7: matchers, of which the first that fits is used."""
     rows = [("ipxe", 77, "iPXE", said.script)]
     rows += [
         (
@@ -124,7 +124,7 @@ def _client(firmware: Firmware) -> str:
 
 
 def opnsense(said: Lines) -> Iterator[str]:
-    """What to write into the form of Services, DHCPv4 (ISC), section "Network booting"."""
+    """Yield what to enter in the form Services, DHCPv4 (ISC), section "Network booting"."""
     labels = {
         "bios": "Set default BIOS file name",
         "ia32": "Set UEFI 32-bit file name",

@@ -1,4 +1,4 @@
-"""Boot media written: files to a directory, or a file system image for a stick."""
+"""Writes boot media: files to a directory, or a file system image for a stick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storeboot.files import publish, reported
 from storeboot.process import run
 
 _MTOOLS = "install mtools (on Debian: apt-get install mtools)"
-_ROOM = 4 << 20  # bytes beside the files
+_ROOM = 4 << 20  # bytes, in addition to the files
 
 
 def write_files(place: Path, made: Mapping[str, bytes]) -> None:
@@ -21,9 +21,9 @@ def write_files(place: Path, made: Mapping[str, bytes]) -> None:
 
 
 def write_image(place: Path, made: Mapping[str, bytes], progress: Callable[[str], None]) -> None:
-    """Write an image with FAT over the whole of it, which sticks have as well, to the file `place`.
+    """Write an image to the file `place`, with FAT on all of it, which also suits sticks.
 
-    It is whole under its name. `progress` is told where BIOS cannot start it.
+    The file gets its name when it is complete. `progress` is told if BIOS cannot start it.
     """
     with reported("cannot write boot media"), publish(place, 0o644) as partial:
         _write_file_system(partial, made)
