@@ -1,7 +1,7 @@
-"""A shell script that a machine runs once it is up, and what it has to say.
+"""Runs a shell script on a machine once it is up, and returns its output.
 
-The machine fetches it over HTTP. In front of the script stand the given variables and `url`, to
-which it posts its results. `run_errand` boots the micro system in QEMU for it, and `run_in_uml` a
+The machine fetches the script over HTTP. The script starts with the given variables and `url`, to
+which it posts its results. `run_errand` boots the micro system in QEMU for it; `run_in_uml` a
 user-mode machine that has busybox and the modules of the NFS client, and is up in two seconds.
 """
 
@@ -34,7 +34,7 @@ async def run_errand(
     seconds: float,
     progress: Callable[[str], None] = lambda _text: None,
 ) -> str:
-    """Boot, let the script run, power off; returns what it posted within so many seconds."""
+    """Boot, run the script, power off; return what it posted, in a limited number of seconds."""
     async with _errand(script, variables) as (url, results):
         params = (*spec.kernel_params, f"micro.run={url}")
         async with started(replace(spec, kernel_params=params), progress) as trial:
@@ -53,10 +53,10 @@ async def run_in_uml(
     seconds: float,
     memory: int = 512,
 ) -> str:
-    """Let a user-mode machine run the script; returns what it posted within so many seconds.
+    """Run the script on a user-mode machine; return what it posted, in a limited time.
 
-    The script finds the modules of the NFS client loaded, and the host's loopback at HOST_ADDRESS.
-    Console and logs are left in `directory`.
+    The modules of the NFS client are loaded, and the host's loopback is at HOST_ADDRESS. Console
+    and logs are left in `directory`.
     """
     initrd = await asyncio.to_thread(errand_initrd, kernel, directory / "errand.cpio")
     async with _errand(script, variables) as (url, results):
@@ -76,9 +76,9 @@ async def run_in_uml(
 
 
 def errand_initrd(kernel: UmlKernel, path: Path, script: str = "") -> Path:
-    """Write an initrd of busybox, the NFS client's modules and what starts an errand.
+    """Write an initrd with busybox, the NFS client's modules, and the start of an errand.
 
-    With a script the machine runs that one, and asks nobody for another.
+    If a script is given, the machine runs it and does not ask for one.
     """
     tree = modules.read_tree(kernel.modules)
     files = modules.needed(tree, modules.Needs(drivers=("loop",)), kernel.version)
@@ -108,7 +108,7 @@ def errand_initrd(kernel: UmlKernel, path: Path, script: str = "") -> Path:
 async def _errand(
     script: str, variables: Mapping[str, str]
 ) -> AsyncIterator[tuple[str, asyncio.Future[str]]]:
-    """Where the script is, and what is posted."""
+    """Serve a script; yield its URL and a future with what is posted."""
     results: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def give(request: web.Request) -> web.Response:

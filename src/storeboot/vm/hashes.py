@@ -1,4 +1,4 @@
-"""What a machine must see of a closure, from the server's side."""
+"""What a machine must find in a closure, computed on the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storeboot.pack.tree import inodes
 
 
 def closure_attributes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
-    """Mode, owner, group, size, mtime and link target of every inode, by logical path."""
+    """Return mode, owner, group, size, mtime and link target of every inode, by logical path."""
     attributes = {}
     for inode in inodes(store, map(StorePath, paths)):
         size = "-" if inode.is_directory else str(inode.size or len(inode.target))
@@ -22,7 +22,7 @@ def closure_attributes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
 
 
 def closure_hashes(store: Store, paths: Iterable[str]) -> dict[bytes, str]:
-    """SHA-256 of every regular file, by logical path, as a machine sees it."""
+    """Return the SHA-256 of every regular file, by logical path."""
     hashes = {}
     for text in paths:
         base = store.physical(StorePath(text))

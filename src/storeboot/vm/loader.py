@@ -1,7 +1,7 @@
-"""What firmware and iPXE do until a kernel starts, done on the host.
+"""Does on the host what firmware and iPXE do before a kernel starts.
 
-A machine that is given its kernel directly saves the seconds that emulated firmware takes. It asks
-the server what to boot as iPXE would, so the server sees the same requests.
+Giving a machine its kernel directly saves the seconds that emulated firmware takes. The server is
+asked what to boot as iPXE would ask, so it sees the same requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a machine starts from."""
+    """What a machine starts with."""
 
     kernel: Path
     initrd: Path
@@ -39,7 +39,7 @@ class Loaded:
 
 
 def read_script(script: str, mac: str) -> Orders:
-    """Return what a machine with this MAC address boots by an iPXE script."""
+    """Return what a machine with this MAC address boots, according to an iPXE script."""
     kernel, initrd = _KERNEL.search(script), _INITRD.search(script)
     if kernel is None or initrd is None:
         raise BootError(f"the server's script boots nothing:\n{script}")
@@ -47,9 +47,9 @@ def read_script(script: str, mac: str) -> Orders:
 
 
 async def load(url: str, seen_from: str, mac: str, directory: Path) -> Loaded:
-    """Ask a server what to boot, and fetch that into `directory`; returns what there is now.
+    """Ask a server what to boot, fetch that into `directory`, and return it.
 
-    Its script has the `url` by which machines know it; from here it is at `seen_from`.
+    The server's script contains the `url` by which machines know it; here it is at `seen_from`.
     """
     query = {"mac": _hyphens(mac), "uuid": "", "serial": ""}
     async with aiohttp.ClientSession(raise_for_status=True) as http:

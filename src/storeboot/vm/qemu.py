@@ -1,6 +1,6 @@
-"""A diskless machine in QEMU: user networking (no root), no disk.
+"""A diskless machine in QEMU, with user networking (no root).
 
-It starts with iPXE from the NIC's own ROM, or with a kernel that it is given directly.
+It starts iPXE from the NIC's own ROM, or a kernel that it is given directly.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ QEMU = "qemu-system-x86_64"
 _INSTALL_QEMU = "install QEMU (on Debian: apt-get install qemu-system-x86)"
 _INSTALL_ROM = "install the ROMs (on Debian: apt-get install ipxe-qemu)"
 _ROM_PLACES = ("/usr/share/qemu", "/usr/lib/ipxe/qemu", "/usr/share/ipxe/qemu")
-HOST_ADDRESS = "10.0.2.2"  # of the host's loopback, seen by a guest with user networking
-MAC = "52:54:00:12:34:56"  # of a machine that was given no other
-_DEBUG_PORT = 0x402  # where SeaBIOS writes what it does
+HOST_ADDRESS = "10.0.2.2"  # the host's loopback, for a guest with user networking
+MAC = "52:54:00:12:34:56"  # of a machine that was given no other one
+_DEBUG_PORT = 0x402  # where SeaBIOS writes its log
 
 
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
-    """What a virtual machine is made of."""
+    """The parts of a virtual machine."""
 
     url: str = ""  # of the iPXE script that its firmware loads
-    loaded: Loaded | None = None  # instead of that, what it starts with at once
+    loaded: Loaded | None = None  # instead of firmware: what it starts with directly
     mac: str = MAC
     memory: int = 2048  # MiB
     cpus: int = 2  # with KVM; see `arguments`
-    disk: Path | None = None  # raw; only for tests that show it is left alone
-    reboots: bool = False  # else a reboot ends it
+    disk: Path | None = None  # raw; only for tests which show that it is left alone
+    reboots: bool = False  # otherwise a reboot ends it
     credentials: Mapping[str, str] = field(default_factory=dict)  # systemd's, by SMBIOS
 
 
 def require_rom() -> None:
-    """iPXE for the virtio NIC, for BIOS and UEFI in one file, with HTTP.
+    """Find iPXE for the virtio NIC, for BIOS and UEFI in one file, with HTTP.
 
-    QEMU finds it by itself, and must: it fits the ROM's PCI ids to the card only then.
+    QEMU must find it by itself, because only then does it adapt the ROM's PCI ids to the card.
     """
     for place in _ROM_PLACES:
         if Path(place, "efi-virtio.rom").is_file():
@@ -65,7 +65,7 @@ def find_qemu() -> str:
 
 
 def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list[str]:
-    """QEMU's command line. Pure.
+    """Return QEMU's command line.
 
     Emulated machines get one processor: with two, QEMU lets one run what the other is patching in
     the kernel's text, and now and then a boot dies of a stray int3.
@@ -81,7 +81,7 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
         "-smp", str(spec.cpus if kvm else 1),
         "-serial", f"file:{console}",
         "-qmp", f"unix:{qmp}",
-        "-netdev", network,  # with IPv6: iPXE waits 16 s for a router otherwise
+        "-netdev", network,  # without IPv6: iPXE would wait 16 s for a router
         "-device", f"virtio-net-pci,netdev=boot,mac={spec.mac}"
         + (",romfile=" if spec.loaded is not None else ""),
         "-device", "virtio-rng-pci",
@@ -102,9 +102,9 @@ def arguments(spec: MachineSpec, *, kvm: bool, console: Path, qmp: Path) -> list
 
 
 def cpu_has_virtualisation(cpuinfo: str) -> bool:
-    """Return whether a processor can run guests itself, by /proc/cpuinfo.
+    """Return whether a processor can run guests itself, according to /proc/cpuinfo.
 
-    There is KVM without that (pagetable virtual machines), which dies in the midst of firmware.
+    Without that there can still be KVM (pagetable virtual machines), which dies in the firmware.
     """
     flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "").split()
     return "vmx" in flags or "svm" in flags
@@ -113,7 +113,7 @@ def cpu_has_virtualisation(cpuinfo: str) -> bool:
 async def kvm_works(directory: Path) -> bool:
     """Return whether KVM runs a guest with this machine's CPU: /dev/kvm alone proves nothing.
 
-    The firmware's first words on its debug port are awaited.
+    This waits for the firmware's first output on its debug port.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
@@ -127,7 +127,7 @@ async def kvm_works(directory: Path) -> bool:
     probe = await Child.start(argv, output=directory / "kvm-probe.log")
     try:
         async with asyncio.timeout(10):
-            # QEMU writes to a file and tells nobody: look.
+            # QEMU writes to a file and sends no event, so poll.
             while probe.status is None and not words.stat().st_size:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
@@ -146,7 +146,7 @@ class VirtualMachine:
         self.console = console
 
     async def wait(self) -> None:
-        """Until it is off."""
+        """Wait until it is off."""
         status = await self._child.wait()
         if status:
             raise BootError(
@@ -162,22 +162,22 @@ class VirtualMachine:
         return self._child.pid
 
     async def freeze(self) -> None:
-        """Its processors stop; it looks like a hang from outside."""
+        """Stop its processors, so that it looks hung from outside."""
         await self._qmp.execute("stop")
 
     async def press_power_button(self) -> None:
         await self._qmp.execute("system_powerdown")
 
     async def press(self, *keys: str) -> None:
-        """Keys of its keyboard, one after the other, by their QKeyCode names."""
+        """Press keys of its keyboard, one after the other, by their QKeyCode names."""
         for key in keys:
             pressed = [{"type": "qcode", "data": key}]
             await self._qmp.execute("send-key", {"keys": pressed})
 
     async def says(self, words: str, seconds: float) -> str:
-        """Until its console has said something: the end of all that it said, with that."""
+        """Wait until its console has shown some text; return the end of its output."""
         async with asyncio.timeout(seconds):
-            # QEMU writes to a file and tells nobody: look.
+            # QEMU writes to a file and sends no event, so poll.
             while words not in (said := self.console_tail(200)):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         return said
@@ -191,9 +191,9 @@ class VirtualMachine:
 async def running(
     spec: MachineSpec, directory: Path, *, kvm: bool
 ) -> AsyncIterator[VirtualMachine]:
-    """A machine with power on; off for good at the end of the block."""
+    """Yield a machine with power on; it is off at the end of the block."""
     console = directory / "console.log"
-    # A socket's path is short (108 bytes), the directory's may not be.
+    # A socket's path is limited to 108 bytes, which the directory's may exceed.
     with TemporaryDirectory(prefix="storeboot-") as short:
         socket = Path(short, "qmp")
         argv = arguments(spec, kvm=kvm, console=console, qmp=socket)
@@ -213,7 +213,7 @@ async def running(
 
 
 async def _accept(qmp: QMPClient, child: Child, directory: Path) -> None:
-    """QEMU calls back, or ends with a word of why."""
+    """Accept QEMU's connection; raise an error with its message if it ends instead."""
     accepting = asyncio.create_task(qmp.accept())
     ending = asyncio.create_task(child.wait())
     await asyncio.wait({accepting, ending}, timeout=30, return_when=asyncio.FIRST_COMPLETED)

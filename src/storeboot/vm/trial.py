@@ -1,4 +1,4 @@
-"""A trial: a server and a virtual machine, from power on to a verified report and off again."""
+"""A trial: a server and a virtual machine, from power on to a verified report and power off."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _turns = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
-    """What is tried."""
+    """What to try."""
 
     store: Store
     system: StorePath
@@ -76,16 +76,16 @@ class TrialSpec:
     drivers: tuple[str, ...] = ()
     disk: Path | None = None  # a local disk
     credentials: Mapping[str, str] = field(default_factory=dict)  # of its systemd
-    settings: Mapping[str, object] = field(default_factory=dict)  # more of the host
-    declared: bool = True  # else the host boots what is deployed to it
-    reboots: bool = False  # else a reboot of the machine is its end
-    firmware: bool = True  # else the machine is given the kernel that the server's script names
-    uml: UmlKernel | None = None  # user-mode Linux instead of QEMU; has no firmware
+    settings: Mapping[str, object] = field(default_factory=dict)  # more settings of the host
+    declared: bool = True  # otherwise the host boots what is deployed to it
+    reboots: bool = False  # otherwise a reboot ends the machine
+    firmware: bool = True  # otherwise the machine gets the kernel that the server's script names
+    uml: UmlKernel | None = None  # user-mode Linux instead of QEMU; it has no firmware
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a trial ended; times in seconds since power on."""
+    """How a trial ended. Times are in seconds since power on."""
 
     steps: list[Step]
     report: GuestReport
@@ -97,10 +97,10 @@ Progress = Callable[[str], None]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody uses; not the same ones again soon.
+    """Return free ports of loopback, not the same ones again soon.
 
-    They are none of those that Linux gives to connections, and other processes look elsewhere: what
-    was free a moment ago may not be, where trials run side by side.
+    They are outside the range that Linux gives to connections, and other processes start elsewhere:
+    a port that was free a moment ago may not be if trials run side by side.
     """
     own = _PORTS[os.getpid() % len(_PORTS)]
     found: list[int] = []
@@ -115,7 +115,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def trial_config(spec: TrialSpec, mac: str = qemu.MAC) -> Config:
-    """The server of a trial: on loopback, which a guest's user networking sees as 10.0.2.2."""
+    """Return the server's configuration: on loopback, which guests see as 10.0.2.2."""
     http_port, nfs_port = free_ports(2)
     return Config(
         server=ServerSection(address=qemu.HOST_ADDRESS, state_directory=spec.directory / "state"),
@@ -148,7 +148,7 @@ def trial_config(spec: TrialSpec, mac: str = qemu.MAC) -> Config:
 
 
 class Trial:
-    """A running server and machine, and what is awaited of them."""
+    """A running server and machine, and methods that wait for events."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Trial:
 
     @property
     def emulated(self) -> qemu.VirtualMachine:
-        """The machine, where it must be one of QEMU."""
+        """Return the machine, which must be one of QEMU's."""
         assert isinstance(self.machine, qemu.VirtualMachine)
         return self.machine
 
@@ -178,7 +178,7 @@ class Trial:
         return steps(events, self.power_on)
 
     async def reach(self, stage: str, seconds: float = BOOT_SECONDS) -> Boot:
-        """Until the machine reports a stage from `begin` on; BootError when it fails or dies."""
+        """Wait until the machine reports a stage from `begin` on; BootError if it fails or dies."""
         await self.until(lambda: self._has_reached(stage), seconds, f"stage {stage}")
         boot = self.boot()
         if boot is None:
@@ -195,13 +195,13 @@ class Trial:
     async def report(
         self, boot: Boot, expected: dict[bytes, str], attributes: dict[bytes, str]
     ) -> GuestReport:
-        """Ask the machine for its account and hold it against what the server has."""
+        """Ask the machine for its report, and compare it with what the server has."""
         self.service.inventory.orders.give(boot.id, Order.REPORT)
         facts = self.service.state.reports.file(boot.id, ReportPart.FACTS)
         await self.until(facts.exists, REPORT_SECONDS, "the machine's report")
         part = self.service.state.reports.file
         theirs = parse_hashes(part(boot.id, ReportPart.HASHES).read_bytes())
-        seen = part(boot.id, ReportPart.ATTRIBUTES)  # only machines with a pack look at these
+        seen = part(boot.id, ReportPart.ATTRIBUTES)  # only machines with a pack need these checked
         return GuestReport(
             facts=parse_facts(facts.read_text()),
             files_hashed=len(theirs),
@@ -214,7 +214,7 @@ class Trial:
         )
 
     async def power_off(self, boot: Boot, seconds: float = POWEROFF_SECONDS) -> float:
-        """Ask for it; returns the seconds it took."""
+        """Ask the machine to power off; return the seconds that it took."""
         self.service.inventory.orders.give(boot.id, Order.POWEROFF)
         await self.reach(Stage.SHUTDOWN, 120)
         return await self.wait_off(seconds)
@@ -232,7 +232,7 @@ class Trial:
         return time.monotonic() - start
 
     async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Woken by every event of the server, and now and then to see whether QEMU lives."""
+        """Wait for a condition: checked at every event, and at times to see whether QEMU lives."""
         deadline = time.monotonic() + seconds
         while not condition():
             if self.machine.is_off:
@@ -255,7 +255,7 @@ class Trial:
 
 
 async def run_trial(spec: TrialSpec, progress: Progress) -> Outcome:
-    """Boot, verify, power off."""
+    """Boot, verify, power off; return how it went."""
     async with started(spec, progress) as trial:
         boot = await trial.reach(Stage.MULTI_USER)
         report = await verify(spec, trial, boot, progress)
@@ -269,7 +269,7 @@ async def started(
     progress: Progress = lambda _text: None,
     prepare: Callable[[server.Server], object] = lambda _server: None,
 ) -> AsyncIterator[Trial]:
-    """A server and, once `prepare` has had it, a machine with power on."""
+    """Yield a server and, once `prepare` has had the server, a machine with power on."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     async with server.running(trial_config(spec), progress) as running:
         prepare(running)
@@ -290,7 +290,7 @@ async def switched_on(
     progress: Progress = lambda _text: None,
     mac: str = qemu.MAC,
 ) -> AsyncIterator[Machine]:
-    """A machine of the kind that the trial wants, with power on."""
+    """Yield a machine of the kind that the trial needs, with power on."""
     url = running.service.url
     if spec.uml is not None:
         progress("a machine of user-mode Linux")
@@ -318,12 +318,12 @@ async def switched_on(
 
 
 def _from_here(running: server.Server) -> str:
-    """The server's URL on the host's own loopback."""
+    """Return the server's URL on the host's own loopback."""
     return f"http://127.0.0.1:{running.service.config.http.port}"
 
 
 async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) -> GuestReport:
-    """The machine's report; BootError unless everything in it is as it should be."""
+    """Return the machine's report; raise BootError unless everything in it is right."""
     record = trial.service.state.views.get(boot.view)
     assert record is not None
     expected = await asyncio.to_thread(closure_hashes, spec.store, record.paths)
@@ -342,7 +342,7 @@ async def verify(spec: TrialSpec, trial: Trial, boot: Boot, progress: Progress) 
 
 
 async def _tell(trial: Trial, progress: Progress) -> None:
-    """Each stage as it is passed."""
+    """Report each stage as it is passed."""
     told = 0
     while True:
         passed = trial.stages()

@@ -1,7 +1,7 @@
 """A diskless machine in user-mode Linux: a whole kernel as a program, without emulation.
 
-Its network is slirp4netns', which shows a guest the same addresses as QEMU's user networking does
-and needs no root: the host's loopback is 10.0.2.2. It has no firmware: it starts with a kernel, an
+slirp4netns is its network. It shows a guest the same addresses as QEMU's user networking, and needs
+no root: the host's loopback is 10.0.2.2. There is no firmware: the machine starts with a kernel, an
 initrd and a command line.
 """
 
@@ -29,22 +29,22 @@ _TMPFS = "/dev/shm"
 
 @dataclass(frozen=True, slots=True)
 class UmlSpec:
-    """What a user-mode machine is made of."""
+    """The parts of a user-mode machine."""
 
     kernel: UmlKernel
     initrd: Path
-    params: tuple[str, ...] = ()  # of the kernel's command line
+    params: tuple[str, ...] = ()  # for the kernel's command line
     mac: str = "52:54:00:12:34:56"
     memory: int = 512  # MiB
     credentials: Mapping[str, str] = field(default_factory=dict)  # systemd's, some 1,500 bytes
-    enter: tuple[str, ...] = ()  # words before the network's program, such as `ip netns exec NAME`
+    enter: tuple[str, ...] = ()  # words before the network program, such as `ip netns exec NAME`
 
 
 def arguments(spec: UmlSpec, *, network: Path, directory: Path) -> list[str | Path]:
     """Return the command line of a machine whose network is at the socket `network`.
 
-    User-mode Linux keeps its memory in a file below TMPDIR. It has consoles of its own and takes
-    what it does not know of its command line for the kernel's.
+    User-mode Linux keeps its memory in a file below TMPDIR. It has its own consoles, and passes
+    options that it does not know on to the kernel.
     """
     kernel = spec.kernel
     return [
@@ -86,13 +86,13 @@ class UmlMachine:
         return self._child.pid
 
     async def freeze(self) -> None:
-        """Stop all of its processes; from outside it looks like a hang."""
+        """Stop all of its processes, so that it looks hung from outside."""
         os.killpg(self.pid, signal.SIGSTOP)
 
     async def says(self, words: str, seconds: float) -> str:
-        """Wait until the console has said something; returns the end of all that it said."""
+        """Wait until the console has shown some text; return the end of its output."""
         async with asyncio.timeout(seconds):
-            # It writes to a file and tells nobody: look.
+            # It writes to a file and sends no event, so poll.
             while words not in (said := self.console_tail(200)):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         return said
@@ -104,9 +104,9 @@ class UmlMachine:
 
 @asynccontextmanager
 async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
-    """Give a machine with power on; it and all of its processes end with the block."""
+    """Yield a machine with power on; it and all of its processes end with the block."""
     console = directory / "console.log"
-    # A socket's path is short (108 bytes), the directory's may not be.
+    # A socket's path is limited to 108 bytes, which the directory's may exceed.
     with TemporaryDirectory(prefix="storeboot-", dir=_memory_place(spec.memory)) as short:
         async with _network(Path(short, "network"), spec.enter) as network:
             argv = arguments(spec, network=network, directory=Path(short))
@@ -119,7 +119,7 @@ async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
 
 
 def _memory_place(memory: int) -> str | None:
-    """Return where a machine's memory, in MiB, is kept: on a tmpfs with room, else in /tmp."""
+    """Return where to keep a machine's memory, in MiB: on a tmpfs with room, or None for /tmp."""
     try:
         found = os.statvfs(_TMPFS)
     except FileNotFoundError:
@@ -129,9 +129,10 @@ def _memory_place(memory: int) -> str | None:
 
 
 async def _end(child: Child) -> None:
-    """End the machine and the processes that stand for those of the guest.
+    """End the machine, and the processes that represent those of the guest.
 
-    The kernel is killed: asked to end, it would first end its guest's processes one by one.
+    The kernel is killed: if it were asked to end, it would first end its guest's processes one by
+    one.
     """
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -140,14 +141,14 @@ async def _end(child: Child) -> None:
 
 @asynccontextmanager
 async def _network(socket: Path, enter: tuple[str, ...]) -> AsyncIterator[Path]:
-    """Give the socket of a user-mode network that waits for one machine."""
+    """Yield the socket of a user-mode network that waits for one machine."""
     slirp = find_program("slirp4netns", _INSTALL_SLIRP)
     child = await Child.start([*enter, slirp, "--target-type=bess", socket], piped=True)
     said: list[str] = []
     listens = asyncio.Event()
 
     async def listen() -> None:
-        """Take all that it says, so that it never waits for a reader."""
+        """Read all of its output, so that it never waits for a reader."""
         async for line in child.lines():
             said.append(line)
             if line.startswith("Waiting for connection"):

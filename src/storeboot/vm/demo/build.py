@@ -1,4 +1,4 @@
-"""Build the demo system with Nix into a chroot store."""
+"""Builds the demo system with Nix in a chroot store."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NetworkManager = Literal["networkd", "NetworkManager", "dhcpcd"]
 
 KERNEL_PARAMS = ("console=ttyS0", "loglevel=4", "root=fstab", "panic=10")
 _CONSOLES: dict[Machine, str] = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
-# A store of its own needs no daemon, no build users and no substituters; the sandbox is what lets
-# a builder see it as /nix/store.
+# A separate store needs no daemon, no build users and no substituters. The sandbox lets a builder
+# see it as /nix/store.
 _OPTIONS = (
     ("build-users-group", ""),
     ("sandbox", "true"),
@@ -50,7 +50,7 @@ class EtcOverlay:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """What a system brings that mounts its store itself: an initrd, and its agent's units."""
+    """What a system that mounts its own store contains: an initrd, and its agent's units."""
 
     initrd: Tree
     units: Tree | None = (
@@ -66,9 +66,9 @@ class DemoSystem:
 
     store: Store
     toplevel: StorePath
-    least_files: int  # regular files in its closure, at least
+    least_files: int  # minimum number of regular files in its closure
     has_nix: bool
-    uml: UmlKernel | None = None  # its kernel, where that is a program
+    uml: UmlKernel | None = None  # its kernel, if that is a program
 
 
 def build_demo(
@@ -85,11 +85,12 @@ def build_demo(
     uml: bool = False,
     progress: Progress = lambda _text: None,
 ) -> DemoSystem:
-    """Download, unpack and build below `directory`; what is there already is not done again.
+    """Download, unpack and build below `directory`, except for what exists already.
 
-    The same packages give the same store path. Of a higher `edition`, a demo system has one package
-    at another store path, as after a small update, and a micro system another label. For another
-    `machine` there is a micro system only. With `uml` its kernel is the suite's user-mode Linux.
+    The same packages give the same store path. With a higher `edition`, a demo system has one
+    package at another store path, as after a small update, and a micro system has another label.
+    For another `machine` there is only a micro system. With `uml`, the kernel is the suite's
+    user-mode Linux.
     """
     work = directory / suite
     store = Store(directory / "store")
@@ -113,7 +114,7 @@ def build_demo(
 
 
 def packages(directory: Path, suite: Suite, progress: Progress = lambda _text: None) -> Trees:
-    """Download and unpack what a suite's systems are made of."""
+    """Download and unpack the packages of a suite's systems."""
     work = directory / suite
     with locked(work):
         progress(f"packages of Debian {suite}")
@@ -124,7 +125,7 @@ def packages(directory: Path, suite: Suite, progress: Progress = lambda _text: N
 
 @dataclass(frozen=True)
 class Spec:
-    """What the Nix expression reads: trees by name and place, and the words of a system."""
+    """What the Nix expression reads: trees by name and place, and a system's own settings."""
 
     packages: tuple[Tree, ...]
     busybox: Tree
@@ -139,12 +140,12 @@ class Spec:
     native: Native | None
 
     def json(self) -> str:
-        """Return the specification as the expression reads it."""
+        """Return the specification as JSON, for the expression."""
         return json.dumps(asdict(self), default=str, sort_keys=True)
 
 
 def _extras(etc_overlay: EtcOverlay | None, native: Native | None) -> dict[str, object]:
-    """What a micro system may have beyond kernel and busybox."""
+    """Return what a micro system may contain besides kernel and busybox."""
     return {
         "etcOverlay": asdict(etc_overlay) if etc_overlay else None,
         "native": asdict(native) if native else None,
@@ -171,7 +172,7 @@ def _spec(trees: Trees, suite: Suite, edition: int, native: Native | None) -> Sp
 
 
 def _edited(tree: Tree, edition: int) -> Tree:
-    """Give the package that later editions have changed its name of then."""
+    """Return the tree with the changed name that it has in later editions, if it has one."""
     changed = edition > 1 and tree.name.startswith(CHANGED)
     return Tree(f"{tree.name}-{edition}", tree.path) if changed else tree
 
@@ -179,7 +180,7 @@ def _edited(tree: Tree, edition: int) -> Tree:
 def _build_foreign(
     directory: Path, store: Store, builders: Trees, suite: Suite, machine: Machine
 ) -> DemoSystem:
-    """Build a micro system for another processor, by programs of this one."""
+    """Build a micro system for another processor, with programs of this one."""
     work = directory / f"{suite}-{machine}"
     with locked(work):
         debs = fetch(FOREIGN[machine], suite, work, ARCHITECTURES[machine])
@@ -198,7 +199,7 @@ def _build_micro(
     edition: int,
     machine: Machine = "x86_64",
 ) -> str:
-    """The micro system needs the kernel and busybox only."""
+    """Build the micro system, which needs only the kernel and busybox."""
     fields = {
         "busybox": asdict(trees.busybox),
         "builder": asdict(builders.busybox),
@@ -223,7 +224,7 @@ def _instantiate(
     flavour: Flavour | None = None,
     network: NetworkManager | None = None,
 ) -> str:
-    """Evaluate one of the expressions and build it; the toplevel's store path."""
+    """Evaluate one of the expressions and build it; return the toplevel's store path."""
     digest = hashlib.sha256(inputs.encode()).hexdigest()[:16]
     file = work / f"inputs-{digest}-{expression}.json"  # other processes build other systems here
     file.write_text(inputs)
@@ -237,6 +238,6 @@ def _instantiate(
 
 
 def _nix(argv: list[str | Path]) -> str:
-    """The last word that a Nix command prints."""
+    """Return the last word that a Nix command prints."""
     environment = {"NIX_REMOTE": ""}
     return run(argv, environment=environment, hint=_INSTALL_NIX, seconds=LONG).split()[-1]

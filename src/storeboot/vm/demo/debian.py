@@ -1,4 +1,4 @@
-"""Fetch Debian packages with the host's apt, without touching the host's apt state."""
+"""Fetches Debian packages with the host's apt, without touching the host's apt state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TARGET_FORMAT = "$(REPO_URI)\t$(COMPONENT)\t$(RELEASE)\t$(ORIGIN)\t$(LABEL)\t$(SIGNED_BY)"
 _INST = re.compile(r"^Inst (?P<name>\S+) \((?P<version>\S+) .*\[(?P<arch>[a-z0-9]+)\]\)")
 
-# Whatever hooks the host has (dropping .debs, telling PackageKit) are not for us.
+# Do not run the host's hooks (deleting .debs, informing PackageKit).
 _APT_CONF = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -70,7 +70,7 @@ class Deb:
 
     @property
     def filename(self) -> str:
-        """The name apt gives the file in its archive directory."""
+        """Return the name that apt gives the file in its archive directory."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_{self.arch}.deb"
 
 
@@ -93,7 +93,7 @@ def host_codename() -> str:
 
 
 def pick_archive(index_targets: str, codename: str) -> Archive | None:
-    """Choose from `apt-get indextargets`: known as Debian, else the host's own release."""
+    """Choose from `apt-get indextargets`: an archive known as Debian's, or the host's release."""
     rows = [line.split("\t") for line in index_targets.splitlines() if line.count("\t") == 5]
     main = [row for row in rows if row[1] == "main" and "security" not in row[0] + row[2]]
     known = [row for row in main if row[3:5] == ["Debian", "Debian"]]
@@ -107,7 +107,7 @@ def pick_archive(index_targets: str, codename: str) -> Archive | None:
 def fetch(
     packages: Iterable[str], suite: str, work: Path, architecture: str = "amd64"
 ) -> list[Path]:
-    """Download packages and what they depend on; no network when nothing changed."""
+    """Download packages and their dependencies; use no network if nothing has changed."""
     wanted = sorted(set(packages))
     debs_dir = work / "debs"
     manifest = work / "manifest.json"
@@ -141,7 +141,7 @@ def _download(
 
 
 def parse_plan(simulated: str) -> list[Deb]:
-    """Read the packages out of `apt-get --simulate install`."""
+    """Return the packages in the output of `apt-get --simulate install`."""
     found = (_INST.match(line) for line in simulated.splitlines())
     debs = (Deb(m["name"], m["version"], m["arch"]) for m in found if m)
     return sorted(debs, key=lambda deb: deb.name)

@@ -1,4 +1,4 @@
-"""Only one process at a time makes something in a directory that several share."""
+"""Lets only one process at a time make something in a directory that several share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory's lock, waiting for whoever has it; the directory is made if need be."""
+    """Hold a directory's lock, and wait for it if necessary; create the directory if needed."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

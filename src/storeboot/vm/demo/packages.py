@@ -1,4 +1,4 @@
-"""Which Debian packages make the demo system."""
+"""The Debian packages of the demo system."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ PACKAGES = (
     "openssh-client", "openssh-server", "passwd", "procps", "systemd", "systemd-sysv", "udev",
     KERNEL, BUSYBOX,
 )  # fmt: skip
-# Of a micro system for a processor that nothing runs on here.
+# Of a micro system for a processor whose programs do not run here.
 FOREIGN = {"aarch64": ("linux-image-cloud-arm64", BUSYBOX)}

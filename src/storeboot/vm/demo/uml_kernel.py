@@ -1,4 +1,4 @@
-"""User-mode kernels out of Debian's packages, made to run on this host."""
+"""User-mode kernels from Debian's packages, prepared to run on this host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OWN_INTERPRETER = b"./ld.so\0"
 _LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 _PRELOAD = Path(__file__).with_name("uml_preload.c")
 _INSTALL_TCC = "install tcc (on Debian: apt-get install tcc)"
-# Trees are kept between runs, but not when what is made of the packages has changed.
+# Trees are kept between runs, but not if what is made from the packages has changed.
 _RULES = hashlib.sha256(Path(__file__).read_bytes() + _PRELOAD.read_bytes()).hexdigest()[:12]
 
 
@@ -30,14 +30,15 @@ class UmlKernel:
     version: str
     program: Path
     libraries: Path
-    preload: Path  # a library to be loaded before the others
+    preload: Path  # a library to load before the others
     modules: Path  # lib/modules/<version>
 
 
 def uml_kernel(directory: Path, suite: Suite) -> UmlKernel:
-    """Download and unpack the user-mode kernel of a suite; what is there already is kept.
+    """Download and unpack the user-mode kernel of a suite, unless it exists already.
 
-    A newer suite's program needs a newer C library than the host's, so it gets its own suite's.
+    The program of a newer suite needs a newer C library than the host's, so it gets its own
+    suite's.
     """
     work = directory / "uml" / suite
     tree = work / _RULES
@@ -55,7 +56,7 @@ def uml_kernel(directory: Path, suite: Suite) -> UmlKernel:
 
 
 def _make(debs: list[Path], work: Path, tree: Path) -> None:
-    """Unpack the packages; `tree` appears when it is whole."""
+    """Unpack the packages; `tree` gets its name when it is complete."""
     partial = work / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     for deb in debs:

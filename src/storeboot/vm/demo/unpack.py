@@ -1,4 +1,4 @@
-"""Turn .deb files into trees that are fit to be store paths."""
+"""Turns .deb files into trees that can be store paths."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _STRIPPED = (
     ),
     *(f"etc/rc{level}.d" for level in "0123456S"),
 )  # fmt: skip
-# Trees are kept between runs, but not when the rules of this file have changed.
+# Trees are kept between runs, but not if the rules in this file have changed.
 _RULES = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A directory and the name it shall have in the store."""
+    """A directory, and the name that it gets in the store."""
 
     name: str
     path: Path
@@ -50,7 +50,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Trees:
-    """Everything that a suite's packages turn into."""
+    """Everything that is made from a suite's packages."""
 
     packages: tuple[Tree, ...]
     busybox: Tree
@@ -59,7 +59,7 @@ class Trees:
     kernel_version: str
 
     def with_kernel(self, version: str, image: Path, modules: Path) -> Trees:
-        """Return the trees with another kernel; its own are made where the others are."""
+        """Return the trees with another kernel, for which they need not be unpacked again."""
         into = self.kernel.path.parent
         kernel = Tree(f"linux-{version}", into / f"linux-{version}")
         tree = Tree(f"linux-{version}-modules", into / f"linux-{version}-modules")
@@ -73,7 +73,7 @@ class Trees:
 
 
 def unpack(debs: Iterable[Path], into: Path) -> Trees:
-    """Extract packages, one tree each; trees that are already there are kept."""
+    """Extract packages, one tree each; keep trees that exist already."""
     into = into / _RULES
     into.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
@@ -92,7 +92,7 @@ def unpack(debs: Iterable[Path], into: Path) -> Trees:
 
 
 def store_name(filename: str) -> str:
-    """Return `<package>-<version>` in the characters Nix allows."""
+    """Return `<package>-<version>` with characters that Nix allows."""
     package, version, _ = filename.replace("%3a", "-").split("_", 2)
     return re.sub(r"[^A-Za-z0-9+._?=-]", "-", f"{package}-{version}")
 
@@ -154,7 +154,7 @@ def merge_tree(source: Path, target: Path) -> None:
 
 
 def plain_modes(root: Path) -> None:
-    """Leave only what a store keeps of modes: executable or not; no setuid bits."""
+    """Reduce modes to what a store keeps: executable or not, and no setuid bits."""
     for path in [root, *root.rglob("*")]:
         if path.is_symlink():
             continue
@@ -163,7 +163,7 @@ def plain_modes(root: Path) -> None:
 
 
 def split_kernel(tree: Tree, into: Path) -> tuple[Tree, Tree]:
-    """Make the kernel image and its modules two trees, with depmod's indexes."""
+    """Split kernel image and modules into two trees, the modules with depmod's indexes."""
     version = next(tree.path.glob("usr/lib/modules/*")).name
     kernel = Tree(f"linux-{version}", into / f"linux-{version}")
     modules = Tree(f"linux-{version}-modules", into / f"linux-{version}-modules")
