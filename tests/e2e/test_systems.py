@@ -75,7 +75,7 @@ async def test_system(
     built = system("demo", suite=suite, flavour=flavour, network=network)
     disk = tmp_path / "disk"
     before = _write_disk(disk)
-    outcome = await run_trial(spec(built, tmp_path, nfs, disk=disk), print)
+    outcome = await run_trial(spec(built, tmp_path, nfs, disk=disk, sample=1), print)
     facts = outcome.report.facts
     assert outcome.report.boot.version == nfs
     assert facts["address"].split() == [GUEST_ADDRESS]
