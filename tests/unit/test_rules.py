@@ -15,6 +15,7 @@ from storeboot.nix.toplevel import BOOTSPEC_V1, NIXOS_INIT_V1
 from unit.toplevels import BOOTSPEC, Toplevel
 
 Tree = dict[str, str]  # text by file
+WANTED = "etc/systemd/system/timers.target.wants/nix-optimise.timer"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ CASES = {
         ({"append-initrd-secrets": "#!/bin/sh\nset -e\n"},),
     ),
     "etc-overlay": Case({"etc-metadata-image": ""}, ()),
+    "client-optimise-timer": Case(
+        {WANTED: "", "etc/nix/nix.conf": "# store = local-overlay://\nextra-store = x\n"},
+        (
+            {"etc/systemd/system/nix-optimise.timer": ""},
+            {WANTED: "", "etc/nix/nix.conf": "cores = 0\nstore = local-overlay://?lower-store=x\n"},
+        ),
+    ),
 }
 
 

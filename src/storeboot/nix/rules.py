@@ -71,10 +71,37 @@ def etc_overlay(toplevel: Toplevel) -> Iterator[Finding]:
         )
 
 
+def client_optimise_timer(toplevel: Toplevel) -> Iterator[Finding]:
+    """`nix.optimise.automatic` (nixos/modules/services/misc/nix-optimise.nix).
+
+    The timer runs `nix-store --optimise`, which hashes every file of every valid path and links it
+    into /nix/store/.links (Nix, src/libstore/optimise-store.cc). Overlayfs copies up what is linked
+    (Linux, fs/overlayfs/dir.c, ovl_link), and the machine's Nix knows its whole closure as valid.
+    A store of the kind local-overlay looks at its upper layer only (local-overlay-store.cc).
+    """
+    wanted = toplevel.place("etc/systemd/system/timers.target.wants/nix-optimise.timer")
+    settings = toplevel.text("etc/nix/nix.conf")
+    if wanted is None or re.search(r"^\s*store\s*=\s*local-overlay:", settings, re.MULTILINE):
+        return
+    yield Finding(
+        "client-optimise-timer", Level.WARNING, "nix.optimise.automatic",
+        "nix-optimise.timer copies the whole closure from the server into the machine's overlay",
+        "set nix.optimise.automatic = false and build the system again",
+    )  # fmt: skip
+
+
 def _option(entry: FstabEntry) -> str:
     if entry.is_swap:
         return f"swapDevices {entry.device}"
     return f"fileSystems.{json.dumps(entry.mount_point)} on {entry.device}"
 
 
-RULES = (disk_needed, disk_masked, nixos_init, luks, initrd_secrets, etc_overlay)
+RULES = (
+    disk_needed,
+    disk_masked,
+    nixos_init,
+    luks,
+    initrd_secrets,
+    etc_overlay,
+    client_optimise_timer,
+)
