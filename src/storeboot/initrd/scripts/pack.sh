@@ -3,7 +3,8 @@
 
 PACK="$SB/pack"
 
-# Fetched while the store is mounted. A server that falls silent is waited for half a minute.
+# Fetched while the store and a local disk are mounted. A server that falls silent is waited for half
+# a minute.
 fetch_pack() {
     [ -n "$(fact pack)" ] || return 0
     for attempt in 1 2 3; do
@@ -42,6 +43,7 @@ plainly() {
 
 mount_pack() {
     [ -n "$(fact pack)" ] || return 1
+    wait "$PACK_FETCHED"
     if [ ! -s "$PACK.squashfs" ]; then
         plainly "it could not be fetched: $(tail -n 1 "$PACK.error")"
     elif ! echo "$(fact pack_sha256)  $PACK.squashfs" | sha256sum -c >/dev/null 2>&1; then
