@@ -34,3 +34,4 @@ async def test_every_file_of_a_system(
     assert facts["failed_units"].split() == []
     names = [step.stage for step in outcome.steps]
     assert names[-2:] == ["multi-user", "shutdown"]
+    assert "await-pack" not in names
