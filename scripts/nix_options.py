@@ -41,8 +41,8 @@ def reference() -> str:
     """docs/reference/nixos.md, from the modules themselves."""
     words = ["nix-instantiate", "--eval", "--strict", "--json", str(MODULES)]
     found: list[dict[str, str]] = json.loads(run(words, hint="install Nix"))
-    parts = ["# NixOS options", "", "Settings of `services.storeboot` are those of the",
-             "[configuration file](configuration.md), one by one; what is null is not said in it.",
+    parts = ["# NixOS options", "", "The options of `services.storeboot` are the settings of the",
+             "[configuration file](configuration.md), one by one. Null options are left out of it.",
              ""]  # fmt: skip
     for prefix, title in (
         ("services.storeboot.", "The server: `nixosModules.server`"),
@@ -82,7 +82,7 @@ def _unset(field: FieldInfo) -> FieldInfo:
     value = field.get_default()
     if value in (None, ()):
         return field
-    words = f"{field.description} `{json.dumps(value)}` if nothing sets it."
+    words = f"{field.description} If unset: `{json.dumps(value)}`."
     return FieldInfo.from_annotated_attribute(
         field.rebuild_annotation() | None, FieldInfo(default=None, description=words)
     )

@@ -56,7 +56,7 @@ def test_a_group_is_given_a_system_but_for_who_is_held(
     done = actions.deploy(inventory, DeployRequest("lab", systems[0]), said.append)
     reason = "host 'lab2' is held: an exam"
     assert done == Deployed({"lab1": 1}, {"lab2": reason})
-    assert said[-2:] == ["lab1: generation 1 is its next boot", f"{reason}: left out"]
+    assert said[-2:] == ["lab1: generation 1 boots next", f"{reason}: skipped"]
     with pytest.raises(StorebootError, match=reason):
         actions.deploy(inventory, DeployRequest("lab2", systems[0]), quiet)
 
@@ -92,7 +92,7 @@ def test_a_rollout_begins_for_all_hosts_of_a_group(
         1,
         Order.KEXEC,
     )
-    with pytest.raises(StorebootError, match="no server carries the rollout on"):
+    with pytest.raises(StorebootError, match="no server is running to carry the rollout on"):
         following.follow(inventory, begun.id, quiet)
     inventory.state.serving.note()
     following.stop(inventory, begun.id)

@@ -207,7 +207,7 @@ async def test_csv_files_that_are_none_are_refused(path: Path, tmp_path: Path) -
         (b"name,mac\nlab2,52:54:00:00:00:02,more\n", "line 2: more fields than columns"),
         (b"name,mac\nlab2,\xff\n", "cannot read"),
         (b"name,mac\n,52:54:00:00:00:02\n", "line 2: the host has no name"),
-        (b"name,serial\nlab2,S\nlab2,T\n", "line 3: 'lab2' is there twice"),
+        (b"name,serial\nlab2,S\nlab2,T\n", "line 3: 'lab2' occurs twice"),
     ):
         (tmp_path / "hosts.csv").write_bytes(data)
         assert said in await fails(

@@ -38,4 +38,4 @@ async def test_serve_and_status_warn(path: Path, tmp_path: Path, optimises: bool
                                output=tmp_path / "status")  # fmt: skip
     assert await status.wait() == 0
     said = (tmp_path / "status").read_text()
-    assert ("warning: Nix replaces files of the store by hard links" in said) is optimises
+    assert ("warning: Nix replaces files in the store with hard links" in said) is optimises

@@ -105,7 +105,7 @@ def test_a_busybox_without_an_applet_is_refused(tmp_path: Path) -> None:
 def test_another_processor_has_a_busybox_of_its_own(tmp_path: Path) -> None:
     """Its applets are read from it, since it cannot be asked."""
     other = "aarch64" if OWN != "aarch64" else "x86_64"
-    with pytest.raises(CommandError, match=f"no static busybox is known for {other}"):
+    with pytest.raises(CommandError, match=f"no static busybox is configured for {other}"):
         find_busybox(other)
     data = bytearray(find_busybox(OWN).read_bytes())
     with pytest.raises(CommandError, match=f"is not for {other} machines"):

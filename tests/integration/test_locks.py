@@ -51,7 +51,7 @@ async def test_a_lock_that_is_not_to_be_had_names_who_holds_it(tmp_path: Path) -
         with pytest.raises(StorebootError) as caught, locked(lock, "host lab1", seconds=0.3):
             pass
         assert time.monotonic() - began >= 0.3
-        assert caught.value.message.startswith("host lab1 is locked for more than 0 s")
+        assert caught.value.message.startswith("host lab1 has been locked for more than 0 s")
         assert f"by process {child.pid} (" in caught.value.message
         assert str(lock) in (caught.value.hint or "")
     with locked(lock, "host lab1", seconds=0.3), locked(lock.with_name("other"), "another"):

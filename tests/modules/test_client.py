@@ -134,10 +134,10 @@ def test_rescue(world: World) -> None:
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (NATIVE + "boot.initrd.network.flushBeforeStage2 = true;", "flushBeforeStage2 takes"),
+        (NATIVE + "boot.initrd.network.flushBeforeStage2 = true;", "flushBeforeStage2 removes"),
         (NATIVE + "boot.initrd.network.enable = lib.mkForce false;", "network.enable = true"),
         (NATIVE + "networking.networkmanager.enable = true;", "interface.macAddress"),
-        (CLIENT + "boot.loader.grub.enable = true;", "a boot loader would be installed"),
+        (CLIENT + "boot.loader.grub.enable = true;", "a diskless machine needs no boot loader"),
         (CLIENT + "nix.gc.automatic = true;", "nix.gc.automatic"),
         (CLIENT + "nix.settings.auto-optimise-store = true;", "auto-optimise-store"),
         (CLIENT + 'boot.initrd.luks.devices.x.device = "/dev/sda2";', "luks.devices"),

@@ -59,7 +59,7 @@ def test_descriptions_defaults_and_choices_are_the_same(
         said, wanted = option.get("default"), setting.get("default")
         words = setting["description"]
         if is_unset_by_default(name, setting):
-            words, wanted = f"{words} `{json.dumps(wanted)}` if nothing sets it.", None
+            words, wanted = f"{words} If unset: `{json.dumps(wanted)}`.", None
         assert option["description"] == words, name
         if name not in SUPPLIED and "default" in setting:
             if isinstance(wanted, str):

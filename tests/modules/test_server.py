@@ -35,7 +35,7 @@ def test_the_least(world: World) -> None:
     assert config.listening(config.nfs) == ("0.0.0.0",)
     assert config.initrd.busybox is not None
     assert config.dhcp.ipxe.keys() == {"bios", "x64"}
-    # What nobody has said is not said in the file either.
+    # The file has no setting that is not set.
     assert '"group"' not in world(SERVER % HOST)["toml"]
 
 

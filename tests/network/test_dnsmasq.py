@@ -153,7 +153,7 @@ def test_it_is_started_again_when_it_ends(full: Served, client: Namespace) -> No
     first = full.dnsmasq_pid()
     os.kill(first, signal.SIGKILL)
     full.until(lambda: full.dnsmasq_pid() not in (0, first), 30)
-    assert "dnsmasq was started 2 times" in full.status_warnings()
+    assert "dnsmasq has been started 2 times" in full.status_warnings()
     assert client.ask("eth0", options=TABLE["BIOS"][0])["file"] == "bios.0"
     assert "dhcp.ended" in full.log.read_text()
 

@@ -52,7 +52,7 @@ def test_every_fault_is_said_at_once_with_its_place(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (GOOD + f'[hosts.lab2]\nmac=["52:54:00:12:34:56"]\nsystem="{SYSTEM}"', "belongs to both"),
-        (GOOD + f'[hosts.lab2]\nsystem="{SYSTEM}"', "no mac, uuid, serial or label"),
+        (GOOD + f'[hosts.lab2]\nsystem="{SYSTEM}"', "has no matcher"),
         (GOOD.replace("lab1]", '"Lab 1"]'), "not a host name"),
         ("[server", "not TOML"),
     ],

@@ -132,7 +132,7 @@ def test_a_boot_without_a_script_begins_with_its_own_first_word() -> None:
     [
         ({"dhcp": {"mode": "full"}}, "needs at least one"),
         ({"dhcp": {"mode": "full"}, "networks": {"lab": PLAIN}}, "has no range"),
-        ({"networks": {"lab": PLAIN | {"address": "10.1.0.1"}}}, "is not like 10.1.0.1/24"),
+        ({"networks": {"lab": PLAIN | {"address": "10.1.0.1"}}}, "is not of the form 10.1.0.1/24"),
         ({"networks": {"lab": PLAIN | {"range": ["10.2.0.1", "10.2.0.9"]}}},
          "is not inside 10.1.0.0/24"),
         ({"networks": {"lab": PLAIN | {"interface": "e\nx"}}}, "is not the name"),

@@ -53,4 +53,4 @@ def test_a_schema_of_a_newer_version_is_refused(url: str) -> None:
     database.dispose()
     with pytest.raises(StorebootError, match="9999") as caught:
         open_database(url)
-    assert caught.value.hint == "it may be of a newer storeboot, or another kind"
+    assert caught.value.hint == "it may be from a newer storeboot, or not a database of storeboot"

@@ -65,7 +65,7 @@ def test_a_swap_file_is_masked_too(toplevel: Toplevel) -> None:
     [
         ("etc/fstab", "/dev/sda1 /var ext4 x-initrd.mount", "neededForBoot"),
         ("etc/crypttab", "root /dev/sda1", "LUKS"),
-        ("append-initrd-secrets", "#!/bin/sh\n  cp -a /etc/secret x\n", "secret files"),
+        ("append-initrd-secrets", "#!/bin/sh\n  cp -a /etc/secret x\n", "fetch the secrets"),
         ("boot.json", json.dumps({"org.nixos.bootspec.v1": {}, "org.nixos.nixos-init.v1": {}}),
          "nixos-init"),
         ("boot.json", "{", "not JSON"),

@@ -24,39 +24,39 @@ in
         storeboot.client: fileSystems."/" is of type ${toString rootType}, but a machine without disks has a tmpfs there.
       '')
       (check (stubborn == [ ]) ''
-        storeboot.client: a local disk is neededForBoot, and storeboot touches none: ${lib.concatMapStringsSep ", " (fs: "${fs.mountPoint} on ${toString fs.device}") stubborn}.
+        storeboot.client: a local disk is neededForBoot, but storeboot mounts no local disk that early: ${lib.concatMapStringsSep ", " (fs: "${fs.mountPoint} on ${toString fs.device}") stubborn}.
         Keep directories with the host's persist_label and persist_directories, or drop neededForBoot.
       '')
       (check (initrd.luks.devices == { }) ''
         storeboot.client: boot.initrd.luks.devices need a local disk.
       '')
       (check (initrd.secrets == { }) ''
-        storeboot.client: boot.initrd.secrets would be the server's own files, for the whole network to read.
+        storeboot.client: boot.initrd.secrets would be readable by anyone on the network.
       '')
       (check (!config.boot.loader.grub.enable && !config.boot.loader.systemd-boot.enable) ''
-        storeboot.client: a boot loader would be installed on the machine: set boot.loader.grub.enable and boot.loader.systemd-boot.enable to false.
+        storeboot.client: a diskless machine needs no boot loader: set boot.loader.grub.enable and boot.loader.systemd-boot.enable to false.
       '')
       (check (!(config.nix.settings.auto-optimise-store or false) && !config.nix.optimise.automatic && !config.nix.gc.automatic) ''
-        storeboot.client: nix.settings.auto-optimise-store, nix.optimise.automatic and nix.gc.automatic copy the store of everybody into this machine's memory, or take what it runs: set them to false.
+        storeboot.client: nix.settings.auto-optimise-store, nix.optimise.automatic and nix.gc.automatic would copy the shared store into this machine's memory, or delete what it runs: set them to false.
       '')
       (check (native -> !initrd.network.flushBeforeStage2) ''
-        storeboot.client: boot.initrd.network.flushBeforeStage2 takes the address away that the store hangs on, and stage 2 hangs without a word: set it to false.
+        storeboot.client: boot.initrd.network.flushBeforeStage2 removes the address over which the store is mounted, so stage 2 would hang without a message: set it to false.
       '')
       (check (native -> initrd.network.enable) ''
         storeboot.client: the store is mounted by the initrd, which needs boot.initrd.network.enable = true.
       '')
       (check (scripted -> hasAddress) ''
-        storeboot.client: stage 1 asks for no address: set boot.initrd.network.udhcpc.enable = true, or ip= in boot.kernelParams.
+        storeboot.client: stage 1 does not request an address: set boot.initrd.network.udhcpc.enable = true, or ip= in boot.kernelParams.
       '')
       (check (native && config.networking.networkmanager.enable -> cfg.interface.macAddress != null) ''
-        storeboot.client: NetworkManager would take the boot NIC over and down: name it in storeboot.client.interface.macAddress.
+        storeboot.client: NetworkManager would take the boot NIC down: set storeboot.client.interface.macAddress to its address.
       '')
       (check (native -> !config.systemd.network.enable || config.systemd.network.networks ? "10-storeboot" || config.networking.useNetworkd) ''
         storeboot.client: systemd.network.enable without networking.useNetworkd: set both, so that the boot NIC keeps its address.
       '')
     ];
     warnings = lib.optional (config.swapDevices != [ ]) ''
-      storeboot.client: swapDevices are left alone on a machine that storeboot boots; see storeboot.client.zram.
+      storeboot.client: swapDevices are ignored on a machine that storeboot boots; see storeboot.client.zram.
     '';
   };
 }

@@ -20,8 +20,8 @@ in
       {
         assertion = !(config.services.nfs.server.enable && port == "2049");
         message = ''
-          services.storeboot answers NFS on port 2049, and so does services.nfs.server.
-          Set services.storeboot.nfs.port (not with nfs.alias), or turn the other one off.
+          services.storeboot and services.nfs.server both serve NFS on port 2049. Set
+          services.storeboot.nfs.port (not possible with nfs.alias), or disable services.nfs.server.
         '';
       }
       {
@@ -34,11 +34,11 @@ in
     ];
     warnings =
       lib.optional (config.nix.settings.auto-optimise-store or false || config.nix.optimise.automatic) ''
-        nix.settings.auto-optimise-store and nix.optimise.automatic replace files of this store by links
-        to others, under the machines that services.storeboot serves: set them to false.
+        nix.settings.auto-optimise-store and nix.optimise.automatic replace files in this store with
+        hard links while machines that services.storeboot serves use them: set both to false.
       ''
       ++ lib.optional (!lib.any (user: lib.elem user users) [ "*" "storeboot" "@storeboot" ]) ''
-        nix.settings.allowed-users keeps services.storeboot from Nix: add "storeboot" to it.
+        nix.settings.allowed-users does not let services.storeboot use Nix: add "storeboot" to it.
       '';
   };
 }

@@ -29,15 +29,15 @@ in
       type = lib.types.package;
       default = pkgs.storeboot or (pkgs.callPackage ../../package.nix { });
       defaultText = lib.literalExpression "pkgs.storeboot";
-      description = "The storeboot to run.";
+      description = "The storeboot package to run.";
     };
 
     openFirewall = lib.mkOption {
       type = lib.types.bool;
       default = false;
       description = ''
-        Whether to let machines in: HTTP, NFS, and DHCP with TFTP where `dhcp.mode` has them. With
-        `networks` on their interfaces only.
+        Whether to open the firewall for HTTP and NFS, and for DHCP and TFTP if `dhcp.mode` uses
+        them. With `networks`, only on their interfaces.
       '';
     };
 
@@ -45,15 +45,15 @@ in
       keep = lib.mkOption {
         type = lib.types.ints.unsigned;
         default = 5;
-        description = "Generations of each host that stay besides its next boot (`storeboot gc --keep`).";
+        description = "Number of generations to keep of each host, besides the one that boots next (`storeboot gc --keep`).";
       };
       dates = lib.mkOption {
         type = lib.types.nullOr lib.types.str;
         default = "weekly";
         example = "03:15";
         description = ''
-          When older ones are removed, as {manpage}`systemd.time(7)` has it; null: never. What a
-          machine runs stays whatever its age.
+          When to remove older generations, in the format of {manpage}`systemd.time(7)`. null:
+          never. What a machine runs is kept, whatever its age.
         '';
       };
     };
@@ -65,10 +65,10 @@ in
         ${lib.getExe cfg.package} serve --dry-run --config $source
         cp $source $out
       '';
-      defaultText = "what the other options say";
+      defaultText = "built from the other options";
       description = ''
-        The configuration file. It is read by storeboot when it is built: a fault in it is an error of
-        `nixos-rebuild`, not of the running server.
+        The configuration file. storeboot checks it when it is built, so an error in it fails
+        `nixos-rebuild` and not the running server.
       '';
     };
 
@@ -80,7 +80,7 @@ in
       default = lib.filterAttrs
         (name: _: lib.elem name [ "server" "store" "database" "http" "nfs" "dhcp" "networks" ])
         document;
-      description = "What only a restart can change.";
+      description = "The settings that only a restart can change.";
     };
   };
 

@@ -31,7 +31,7 @@ class State:
 
     @property
     def meaning(self) -> str:
-        unknown = self.stage if self.since else "nothing was heard of it"
+        unknown = self.stage if self.since else "it has not been heard of"
         return _MEANINGS.get(self.stage, unknown)
 
 

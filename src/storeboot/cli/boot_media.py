@@ -14,20 +14,21 @@ from storeboot.dhcp.media import files
 from storeboot.dhcp.stick import write_files, write_image
 
 
-@click.command(short_help="Write what a USB stick needs to boot machines from this server.")
+@click.command(short_help="Write a USB stick that boots machines from this server.")
 @click.argument("place", type=click.Path(path_type=Path))
 @click.option("--image", is_flag=True, help="Write a file system image to the file PLACE.")
 @network_option
 @config_option
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 def boot_media(
     place: Path, image: bool, network: str | None, config_path: Path, dry_run: bool
 ) -> None:
-    """Write iPXE and its script to the directory PLACE, where nobody's DHCP can be changed.
+    """Write iPXE and its script to the directory PLACE, for networks whose DHCP server cannot be
+    changed.
 
-    The machine takes an address from whoever gives one and goes on to this server. Copy the files
-    to a FAT file system, or write an image to a stick. UEFI starts them as they are, BIOS where
-    SYSLINUX is installed: here for an image, on the stick for files.
+    The machine takes an address from any DHCP server and then contacts this server. Copy the files
+    to a FAT file system, or write an image to a stick. UEFI starts both as they are. BIOS needs
+    SYSLINUX: installed here for an image, on the stick for files.
     """
     loaded = config.load(config_path)
     local = own_address(loaded, network)

@@ -6,11 +6,11 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(short_help="Print the completion script of a shell.")
+@click.command(short_help="Print the completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL; source it, or put it where the shell looks.
+    """Print the completion script for SHELL. Source it, or put it where the shell finds it.
 
     bash: storeboot completion bash > /etc/bash_completion.d/storeboot
     """

@@ -28,19 +28,19 @@ DEFAULT_DIRECTORY = Path("~/.cache/storeboot/demo")
 @click.option("--system", "kind", type=click.Choice(["demo", "micro"]), default="demo",
               show_default=True, help="demo: real systemd; micro: busybox as init.")  # fmt: skip
 @click.option("--flavour", type=click.Choice(["scripted", "systemd"]), default="systemd",
-              show_default=True, help="The stage 1 that the system was built for.")  # fmt: skip
+              show_default=True, help="Kind of stage 1 that the system is built with.")  # fmt: skip
 @click.option("--mode", type=click.Choice(["pack", "plain"]), default="pack", show_default=True,
-              help="pack: names and hot files in one file; plain: all over NFS.")  # fmt: skip
+              help="pack: with a pack above NFS; plain: over NFS only.")  # fmt: skip
 @click.option("--nfs", "nfs_version", type=click.Choice(["3", "4.1", "4.2"]), default="3",
-              show_default=True, help="The NFS version of the mount.")  # fmt: skip
+              show_default=True, help="NFS version to mount with.")  # fmt: skip
 @click.option("--suite", type=click.Choice(["trixie", "bookworm"]), default="trixie",
               show_default=True, help="Debian release: Linux 6.12 or 6.1.")  # fmt: skip
 @click.option("--network", type=click.Choice(["networkd", "NetworkManager", "dhcpcd"]),
               default="networkd", show_default=True,
-              help="What manages the network in stage 2.")  # fmt: skip
+              help="Network manager of stage 2.")  # fmt: skip
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False),
               default=DEFAULT_DIRECTORY, show_default=True,
-              help="Where the store, the state and the console's log are kept.")  # fmt: skip
+              help="Directory for the store, the state and the console log.")  # fmt: skip
 @click.pass_context
 def demo(
     context: click.Context,
@@ -53,9 +53,9 @@ def demo(
     network: NetworkManager,
     directory: Path,
 ) -> None:
-    """Build a system with Nix, serve it, boot it in QEMU without a disk, verify every file.
+    """Build a system with Nix, serve it, boot it in QEMU without a disk, and verify every file.
 
-    Exit status 0 only if the machine came up, its own report checks out and it powered off.
+    The exit status is 0 only if the machine came up, its report is correct, and it powered off.
     """
     log.set_up(verbose=context.find_root().params["verbose"], quiet=True)
     directory = directory.expanduser().absolute()

@@ -46,11 +46,15 @@ class _Options:
     def check(self) -> None:
         """Raise UsageError for options that do not go together."""
         if self.rolls and self.testing:
-            raise click.UsageError("a rollout tests the system on every machine: leave out --test")
+            raise click.UsageError(
+                "a rollout tests the system on every machine anyway: leave out --test"
+            )
         if self.no_wait and not self.rolls:
-            raise click.UsageError("--no-wait goes with a rollout: --batch, --reboot or --kexec")
+            raise click.UsageError(
+                "--no-wait needs a rollout: --batch, --max-failures, --reboot or --kexec"
+            )
         if self.reboot and self.kexec:
-            raise click.UsageError("give either --reboot or --kexec")
+            raise click.UsageError("--reboot and --kexec exclude each other")
 
     def request(self, target: str, system: StorePath) -> Request:
         if self.rolls:
@@ -66,39 +70,44 @@ class _Options:
         return DeployRequest(target, system)
 
 
-@click.command(short_help="Give a host, or a group of them, a system to boot from now on.")
+@click.command(short_help="Deploy a system to a host or a group.")
 @click.argument("target", metavar="HOST|GROUP", shell_complete=complete_targets)
 @click.argument("system")
 @config_option
 @click.option("--test", "testing", is_flag=True,
-              help="Let one boot try it: if that does not reach multi-user, the next boot is the "
-              "old generation again.")  # fmt: skip
+              help="Test the system in one boot. If it does not reach multi-user, the host reverts "
+                   "to its old generation.")  # fmt: skip
 @click.option("--timeout", type=click.IntRange(min=10), default=actions.TEST_SECONDS,
               show_default=True,
-              help="Seconds from the beginning of a test's boot until multi-user.")  # fmt: skip
+              help="Maximum seconds from the beginning of the boot that tests it to "
+                   "multi-user.")  # fmt: skip
 @click.option("--auto-confirm", is_flag=True,
-              help="Keep what has passed its test without `storeboot confirm`.")  # fmt: skip
+              help="Keep the generation as soon as its test has passed, without `storeboot "
+                   "confirm`.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1),
-              help="Roll it out: so many machines try it at once, as they boot.")  # fmt: skip
+              help="Roll the system out as machines boot. At most this many test it at the same "
+                   "time.")  # fmt: skip
 @click.option("--max-failures", type=click.IntRange(min=1),
-              help="Stop a rollout when so many machines have not come up with it; 1 by default.",
+              help="Stop the rollout when this many machines have failed. Default: 1.",
               )  # fmt: skip
 @click.option("--reboot", is_flag=True,
-              help="Roll it out, and ask machines that run to reboot.")  # fmt: skip
+              help="Roll the system out, and ask running machines to reboot.")  # fmt: skip
 @click.option("--kexec", is_flag=True,
-              help="Roll it out, and ask machines that run to start it by kexec, without firmware.",
+              help="Roll the system out, and ask running machines to start it by kexec, without "
+                   "firmware.",
               )  # fmt: skip
 @click.option("--no-wait", is_flag=True,
-              help="Do not follow the rollout: see storeboot rollout.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+              help="Do not watch the rollout (see `storeboot rollout`).")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options: Any) -> None:
-    """Make SYSTEM the next boot of HOST, or of every host of GROUP, as a new generation.
+    """Deploy SYSTEM to HOST, or to every host of GROUP, as a new generation that boots next.
 
-    SYSTEM is a built toplevel in the store, or a link to one, such as ./result. It is checked and
-    made ready first; machines that run are left alone, and boot it when they boot again.
+    SYSTEM is a built toplevel in the store, or a link to one, such as ./result. storeboot checks
+    and prepares it first. Running machines are left alone; they boot it when they boot again.
 
-    A rollout (--batch, --max-failures, --reboot, --kexec) gives it to a few machines at a time.
-    Each one tries it as with --test --auto-confirm; when too many have failed, nobody else gets it.
+    A rollout (--batch, --max-failures, --reboot, --kexec) deploys to a few machines at a time. Each
+    tests the system as with --test --auto-confirm. When too many have failed, the rollout stops and
+    no other host gets the system.
     """
     chosen = _Options(**options)
     chosen.check()
@@ -111,7 +120,7 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
             case RolloutRequest():
                 begun = actions.roll_out(inventory, request, say, time.time())
                 hosts = len(begun.hosts)
-                say(f"rollout {begun.id} has begun: {hosts} hosts, {begun.batch} at a time")
+                say(f"rollout {begun.id} started: {hosts} hosts, {begun.batch} at a time")
                 if not chosen.no_wait:
                     follow(inventory, begun.id, say)
             case ProbationRequest():
@@ -124,34 +133,34 @@ def _say_changes(inventory: Inventory, request: Request) -> None:
     for change in actions.changes(inventory, request.target):
         before = change.before or "nothing"
         if change.is_held:
-            say(f"{change.host} is held and would go on booting {before}")
+            say(f"{change.host} is held and would still boot {before}")
         else:
             say(f"{change.host} would boot {request.system} instead of {before}")
 
 
-@click.command(short_help="Keep the generation that has passed its test.")
+@click.command(short_help="Keep a generation that has passed its test.")
 @click.argument("host", shell_complete=complete_hosts)
 @config_option
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def confirm(host: str, config_path: Path, dry_run: bool) -> None:
-    """Make the generation that HOST has tested, and come up with, its next boot from now on."""
+    """Keep the generation that has passed its test on HOST: HOST boots it from now on."""
     with opened(config.load(config_path)) as inventory:
         number = actions.confirm(inventory, host, dry_run=dry_run)
-        say(f"{host}: generation {number} {'would be' if dry_run else 'is'} its next boot")
+        say(f"{host}: generation {number} {'would boot' if dry_run else 'boots'} next")
 
 
-@click.command(short_help="Let a host boot an older generation again.")
+@click.command(short_help="Return a host to an older generation.")
 @click.argument("host", shell_complete=complete_hosts)
 @config_option
 @click.option("--generation", "number", type=int,
-              help="Which one; by default the one before the current one.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+              help="Generation to return to. Default: the one before the next boot's.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) -> None:
-    """Make an older generation the next boot of HOST. The newer ones stay."""
+    """Make an older generation the next boot of HOST. Newer generations are kept."""
     with opened(config.load(config_path)) as inventory:
         goal = actions.roll_back(inventory, host, number, dry_run=dry_run)
         will = "would be" if dry_run else "is"
-        say(f"{host}: generation {goal.number} {will} its next boot: {goal.system}")
+        say(f"{host}: generation {goal.number} {will} the next boot: {goal.system}")
 
 
 @click.command(short_help="List the generations of a host.")
@@ -159,7 +168,7 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
 @config_option
 @json_option
 def generations(host: str, config_path: Path, as_json: bool) -> None:
-    """List every generation of HOST that is kept, and which one it boots next and runs."""
+    """List the generations of HOST, and show which one boots next and which one runs."""
     with opened(config.load(config_path)) as inventory:
         rows = overview.generations(inventory, host)
     if as_json:

@@ -14,17 +14,19 @@ from storeboot.systemd import listen_fds
 
 @click.command(short_help="Run dnsmasq for the server; started by systemd.")
 @click.option(
-    "--program", type=click.Path(path_type=Path), help="dnsmasq; by default the one on PATH."
+    "--program",
+    type=click.Path(path_type=Path),
+    help="The dnsmasq program. Default: the one on PATH.",
 )
 def dnsmasq(program: Path | None) -> None:
-    """Run dnsmasq for `storeboot serve`, as a user that can read nothing of the server's.
+    """Run dnsmasq for `storeboot serve`, as a user that cannot read the server's files.
 
-    This is what storeboot-dnsmasq.service starts; it is of no use elsewhere. The server says over
+    storeboot-dnsmasq.service starts this command; it is not useful elsewhere. The server says over
     the unit's socket when dnsmasq has to run.
     """
     given = [each for sockets in listen_fds().values() for each in sockets]
     if len(given) != 1:
         raise StorebootError(
-            "no socket was given by systemd", "systemctl enable --now storeboot-dnsmasq.socket"
+            "systemd passed no socket", "systemctl enable --now storeboot-dnsmasq.socket"
         )
     loop.run(warden.guard(given[0], program), nfs=False)

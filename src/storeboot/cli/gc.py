@@ -15,23 +15,24 @@ from storeboot.deploy.collection import Collection, collect
 from storeboot.deploy.inventory import opened
 
 
-@click.command(short_help="Remove old generations, and what nobody runs any more.")
+@click.command(short_help="Remove old generations, and store paths that are no longer needed.")
 @config_option
 @json_option
 @click.option("--keep", type=click.IntRange(min=0), default=5, show_default=True,
-              help="Generations of each host that stay besides its next boot.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+              help="Number of generations to keep of each host, besides the one that boots "
+                   "next.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def gc(config_path: Path, as_json: bool, keep: int, dry_run: bool) -> None:
-    """Remove old generations, then the store paths that only they had.
+    """Remove old generations, then the store paths that only they needed.
 
-    What a machine runs stays until it boots again, shuts down, or is not heard of for
-    boots.lease_days. Nothing else in the store is touched.
+    What a machine runs is kept until the machine boots again, shuts down, or has not been heard of
+    for boots.lease_days. Nothing else in the store is touched.
     """
     with opened(config.load(config_path)) as inventory:
         now = time.time()
         done = collect(inventory, keep, now, say, dry_run=dry_run)
     for words in done.plan.unread:
-        say(f"warning: {words}: nothing is taken that it may need")
+        say(f"warning: {words}: nothing that it may need is deleted")
     if as_json:
         click.echo(json.dumps(_document(done), indent=2))
     else:
@@ -65,13 +66,13 @@ def _print(done: Collection, now: float) -> None:
         click.echo(f"{will} {each.host} generation {each.generation.number}: "
                    f"{each.generation.system}")  # fmt: skip
     for boot in plan.held:
-        click.echo(f"kept {boot.system}: {boot.host} runs it in boot {boot.id}, "
-                   f"heard of {duration(now - boot.seen_at)} ago")  # fmt: skip
+        click.echo(f"kept {boot.system}: {boot.host} runs it in boot {boot.id}, last heard of "
+                   f"{duration(now - boot.seen_at)} ago")  # fmt: skip
     if freed is None:
         size = mebibytes(plan.bytes)
         click.echo(f"would free at most {len(plan.candidates)} paths, {size}")
         return
     click.echo(f"freed {len(freed.paths)} paths, {mebibytes(freed.bytes)}")
     if freed.alive and plan.deletes:
-        click.echo(f"{len(freed.alive)} paths stay: something else holds them, "
-                   f"first {freed.alive[0]}")  # fmt: skip
+        click.echo(f"{len(freed.alive)} paths are kept because something else needs them, the "
+                   f"first is {freed.alive[0]}")  # fmt: skip

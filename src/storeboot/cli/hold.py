@@ -14,16 +14,18 @@ from storeboot.cli.tables import plain
 from storeboot.deploy.inventory import opened
 
 
-@click.command(short_help="Let nothing change what a host boots, or ask it to go down.")
+@click.command(short_help="Freeze a host: no deployments, no reboot requests.")
 @click.argument("target", metavar="HOST|GROUP", shell_complete=complete_targets)
-@click.option("--reason", default="by hand", show_default=True, help="Why; told to who asks.")
+@click.option(
+    "--reason", default="by hand", show_default=True, help="Reason, shown to anyone who asks."
+)
 @config_option
 def hold(target: str, reason: str, config_path: Path) -> None:
     """Hold HOST, or every host of GROUP, until `storeboot release`.
 
-    Deploying to it, rolling it back and confirming its test are refused, rollouts pass it over, and
-    what the configuration declares for it waits. Its machine boots what it did before; a test that
-    has not begun is taken back.
+    While a host is held, deploy, rollback and confirm are refused, rollouts skip it, and a system
+    that the configuration declares for it waits. Its machine boots the same generation as before. A
+    test that has not begun is dropped.
     """
     with opened(config.load(config_path)) as inventory:
         for host in inventory.registry.of(target):
@@ -35,7 +37,7 @@ def hold(target: str, reason: str, config_path: Path) -> None:
 @click.argument("target", metavar="HOST|GROUP", shell_complete=complete_targets)
 @config_option
 def release(target: str, config_path: Path) -> None:
-    """Let HOST, or every host of GROUP, be changed again."""
+    """End the hold of HOST, or of every host of GROUP."""
     with opened(config.load(config_path)) as inventory:
         for host in inventory.registry.of(target):
             was = inventory.rollouts.release(host.name)

@@ -23,30 +23,33 @@ from storeboot.hosts.registry import read_section
 
 # What becomes of a machine that is no host's, by machines.unknown.
 _UNKNOWN = {
-    "ignore": "no host: the server's script says so, and the firmware goes on",
-    "register": "no host: it is written down for `host list --unknown`, and the firmware goes on",
-    "menu": "no host: somebody chooses on its console which host it boots like",
+    "ignore": "no host: the boot script says so, and the firmware carries on",
+    "register": (
+        "no host: it is recorded for `storeboot host list --unknown`, and the firmware carries on"
+    ),
+    "menu": "no host: somebody chooses at its console which host it boots like",
     "default": "no host: it boots like {policy.default}, under a name of its own",
 }
 
 
 @click.group(short_help="Add, list, show, change and remove hosts.")
 def host() -> None:
-    """Hosts that are added here live in the database; those of the configuration file stay there.
+    """Manage hosts. Hosts that are added here are kept in the database; hosts declared in the
+    configuration file are changed only there.
 
-    Neither overwrites the other: a name or a matcher that both would have is an error.
+    Neither overwrites the other: it is an error if both have the same name or matcher.
     """
 
 
 @host.command(short_help="Add a host, or many from a CSV file.")
 @click.argument("name", required=False)
 @setting_options
-@click.option("--system", help="Toplevel to deploy to it at once.")
+@click.option("--system", help="System to deploy to the host at once.")
 @click.option("--csv", "table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Add every host of a CSV file: a column `name`, and any of the settings; "
-              "several values of one are separated by blanks.")  # fmt: skip
+              help="Add every host in a CSV file with a column `name` and columns for any "
+                   "settings. Separate several values of one setting by spaces.")  # fmt: skip
 @config_option
-@click.option("--dry-run", is_flag=True, help="Check, and add nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the settings, and add nothing.")
 def add(
     name: str | None,
     table: Path | None,
@@ -55,7 +58,9 @@ def add(
     dry_run: bool,
     **values: Any,
 ) -> None:
-    """Add the host NAME, known by at least one MAC address, UUID or serial number."""
+    """Add the host NAME. It needs at least one matcher: a MAC address, UUID, serial number or
+    label.
+    """
     if (name is None) == (table is None):
         raise click.UsageError("give either NAME or --csv FILE")
     rows = read_csv(table) if table is not None else {str(name): given(values)}
@@ -85,10 +90,10 @@ def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
 @config_option
 @json_option
 @click.option("--unknown", is_flag=True,
-              help="List the machines that asked and are no host's (machines.unknown = "
-              '"register").')  # fmt: skip
+              help="List unknown machines that have asked to boot "
+              '(machines.unknown = "register").')  # fmt: skip
 def list_(config_path: Path, as_json: bool, unknown: bool) -> None:
-    """List every host: where it comes from, how it is known, what it boots next."""
+    """List every host with its origin, its matchers, and the system that it boots next."""
     with opened(config.load(config_path)) as inventory:
         if unknown:
             _list_unknown(inventory, as_json)
@@ -120,7 +125,7 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
         click.echo(json.dumps([asdict(each) for each in machines], indent=2))
         return
     if inventory.config.machines.unknown == "ignore":
-        say('nothing is written down: machines.unknown is "ignore"')
+        say('nothing is recorded: machines.unknown is "ignore"')
     print_table(
         ("MAC", "UUID", "SERIAL", "ADDRESS", "SEEN LAST"),
         [(each.mac, each.uuid or "-", each.serial or "-", each.address, clock(each.last_at))
@@ -128,13 +133,13 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
     )  # fmt: skip
 
 
-@host.command(short_help="Make a machine that was seen a host.")
+@host.command(short_help="Make an unknown machine a host.")
 @click.argument("mac")
 @click.argument("name")
-@click.option("--group", help="Group of the configuration whose settings it inherits.")
-@click.option("--system", help="Toplevel to deploy to it at once.")
+@click.option("--group", help="Group whose settings the host inherits.")
+@click.option("--system", help="System to deploy to the host at once.")
 @config_option
-@click.option("--dry-run", is_flag=True, help="Check, and add nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the settings, and add nothing.")
 def adopt(
     mac: str, name: str, group: str | None, system: str | None, config_path: Path, dry_run: bool
 ) -> None:
@@ -160,12 +165,12 @@ def adopt(
         inventory.unknown.forget(seen.mac)
 
 
-@host.command(short_help="Show a host with everything that it inherits.")
+@host.command(short_help="Show a host with all its settings.")
 @click.argument("name", shell_complete=complete_hosts)
 @config_option
 @json_option
 def show(name: str, config_path: Path, as_json: bool) -> None:
-    """Show how NAME boots: its own settings over its group's and the defaults."""
+    """Show the settings with which NAME boots, including those from its group and the defaults."""
     with opened(config.load(config_path)) as inventory:
         known = inventory.registry.require(name)
         document = _document(known, inventory.deployments.current(name))
@@ -194,13 +199,15 @@ def _document(known: Host, system: object) -> dict[str, object]:
 @click.argument("name", shell_complete=complete_hosts)
 @setting_options
 @click.option("--unset", multiple=True, shell_complete=complete_settings,
-              help="Setting to take away, such as group.")  # fmt: skip
+              help="Setting to remove, such as group.")  # fmt: skip
 @config_option
-@click.option("--dry-run", is_flag=True, help="Check, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the settings, and change nothing.")
 def set_(
     name: str, unset: tuple[str, ...], config_path: Path, dry_run: bool, **values: Any
 ) -> None:
-    """Change NAME; what is given replaces what was said before, the rest stays."""
+    """Change settings of NAME. An option replaces the setting's old value; other settings stay
+    as they are.
+    """
     gone = {key.replace("-", "_") for key in unset}
     with opened(config.load(config_path)) as inventory:
         section = inventory.registry.added(name)
@@ -211,15 +218,17 @@ def set_(
     if dry_run:
         say(f"would change {name}")
     else:
-        say(f"changed {name}; it counts from its next boot")
+        say(f"changed {name}; the change applies from its next boot")
 
 
 @host.command(short_help="Remove an added host.")
 @click.argument("name", shell_complete=complete_hosts)
 @config_option
-@click.option("--dry-run", is_flag=True, help="Check, and remove nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check that the host can be removed, and remove nothing."
+)
 def remove(name: str, config_path: Path, dry_run: bool) -> None:
-    """Remove NAME. Its machine goes on running: `storeboot gc` takes nothing from it."""
+    """Remove NAME. Its machine keeps running: `storeboot gc` deletes nothing that it uses."""
     with opened(config.load(config_path)) as inventory:
         if dry_run:
             inventory.registry.require_added(name)
@@ -228,23 +237,27 @@ def remove(name: str, config_path: Path, dry_run: bool) -> None:
     say(f"{'would remove' if dry_run else 'removed'} {name}")
 
 
-@host.command(short_help="Say what a machine would get, and why, without booting it.")
+@host.command(short_help="Show what a machine would boot, and why.")
 @click.option("--mac", default="", help="Its MAC address.")
 @click.option("--uuid", default="", help="Its SMBIOS UUID.")
 @click.option("--serial", default="", help="Its SMBIOS serial number.")
-@click.option("--label", multiple=True, help="Another string of its iPXE, such as asset=LAB-7.")
+@click.option(
+    "--label",
+    multiple=True,
+    help="Host label: another string that its iPXE sends, such as asset=LAB-7.",
+)
 @config_option
 @json_option
 def whois(
     mac: str, uuid: str, serial: str, label: tuple[str, ...], config_path: Path, as_json: bool
 ) -> None:
-    """Say which host a machine is, by what it was known, and what it would boot."""
+    """Show which host a machine is, which matchers decide that, and what it would boot."""
     machine = Machine.from_words(mac, uuid, serial, label)
     with opened(config.load(config_path)) as inventory:
         try:
             known = inventory.registry.find(machine)
         except AmbiguousMachineError as error:
-            raise StorebootError(str(error), "take the matcher from one of them") from None
+            raise StorebootError(str(error), "remove the matcher from one of them") from None
         system = inventory.deployments.current(known.name) if known is not None else None
         policy = inventory.config.machines
     because = sorted(known.matchers & machine.matchers) if known is not None else []
@@ -255,7 +268,7 @@ def whois(
         click.echo(json.dumps(document, indent=2))
         return
     for value in ignored:
-        click.echo(f"{plain(value)!r} is ignored: boards of many kinds say it")
+        click.echo(f"{plain(value)!r} is ignored: many boards have it")
     if known is None:
         click.echo(_UNKNOWN[policy.unknown].format(policy=policy))
     else:

@@ -59,7 +59,9 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="storeboot")
-@click.option("-v", "--verbose", is_flag=True, help="Log every command and packet worth a line.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Log more: every command that runs, and more packets."
+)
 def cli(verbose: bool) -> None:
     """Boot diskless NixOS machines from one shared, read-only Nix store."""
     log.set_up(verbose=verbose)

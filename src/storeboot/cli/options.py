@@ -17,7 +17,7 @@ config_option = click.option(
     show_default=True,
     help="The configuration file.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def say(text: str) -> None:
@@ -26,7 +26,7 @@ def say(text: str) -> None:
 
 
 network_option = click.option(
-    "--network", help="A network of the configuration: its address of this server."
+    "--network", help="Use the server's address on this network of the configuration."
 )
 
 

@@ -17,9 +17,11 @@ from storeboot.pack.builder import Pack
 
 @click.group(short_help="Build and show boot packs.")
 def pack() -> None:
-    """A pack has the names of a system's closure, and the files that its boots read, in one file.
+    """Build and show packs. A pack is one file with all names in a system's closure, and the files
+    that its boots read.
 
-    Hosts with mode = "pack" get it; it is built by itself when a system is deployed to one.
+    Hosts with mode = "pack" use packs. A pack is built automatically when a system is deployed to
+    such a host.
     """
 
 
@@ -28,7 +30,7 @@ def pack() -> None:
 @config_option
 @json_option
 def build(system: str, config_path: Path, as_json: bool) -> None:
-    """Build the pack of SYSTEM with all that was learned of its boots so far."""
+    """Build the pack of SYSTEM with what has been learned from its boots so far."""
     with opened(config.load(config_path)) as inventory:
         systems = inventory.systems
         made = systems.packs.build(systems.rooted(systems.toplevel(system)), say)
@@ -43,12 +45,14 @@ def _described(made: Pack) -> str:
             f"files of {mebibytes(made.hot_bytes)}")  # fmt: skip
 
 
-@pack.command(short_help="Show what is hot of a system.")
+@pack.command(short_help="Show the hot files of a system.")
 @click.argument("system")
 @config_option
 @json_option
 def show(system: str, config_path: Path, as_json: bool) -> None:
-    """Show the newest pack of SYSTEM, and by package which files the next one has."""
+    """Show the newest pack of SYSTEM, and by package the hot files that the next pack will
+    contain.
+    """
     with opened(config.load(config_path)) as inventory:
         systems = inventory.systems
         found = systems.packs.overview(systems.rooted(systems.toplevel(system)))

@@ -19,7 +19,9 @@ from storeboot.hosts.rollouts import Member, MemberStanding, Rollout
 
 @click.group(short_help="List, show, follow and stop rollouts.")
 def rollout() -> None:
-    """Rollouts are begun by `storeboot deploy` and carried on by `storeboot serve`."""
+    """Show, follow and stop rollouts. `storeboot deploy` starts a rollout, and `storeboot serve`
+    carries it on.
+    """
 
 
 @rollout.command("list", short_help="List all rollouts.")
@@ -45,12 +47,12 @@ def list_(config_path: Path, as_json: bool) -> None:
     )  # fmt: skip
 
 
-@rollout.command(short_help="Show each host of a rollout.")
+@rollout.command(short_help="Show the hosts of a rollout.")
 @click.argument("number", metavar="ID", type=int)
 @config_option
 @json_option
 def show(number: int, config_path: Path, as_json: bool) -> None:
-    """Show where each host of the rollout ID stands, and why."""
+    """Show the status of each host in the rollout ID, and the reason."""
     with opened(config.load(config_path)) as inventory:
         found = following.require(inventory, number)
         members = inventory.rollouts.table.members(number)
@@ -75,17 +77,19 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
 @click.argument("number", metavar="ID", type=int)
 @config_option
 def stop(number: int, config_path: Path) -> None:
-    """Give the system of the rollout ID to nobody else; what boots it already is still decided."""
+    """Stop the rollout ID: no other host gets the system. Tests that have begun still finish."""
     with opened(config.load(config_path)) as inventory:
         following.stop(inventory, number)
         say(f"rollout {number} is stopped")
 
 
-@rollout.command("follow", short_help="Follow a rollout until it is decided.")
+@rollout.command("follow", short_help="Watch a rollout until it ends.")
 @click.argument("number", metavar="ID", type=int)
 @config_option
 def follow_(number: int, config_path: Path) -> None:
-    """Tell what becomes of each host of the rollout ID. Ctrl-C ends the telling alone."""
+    """Watch the hosts of the rollout ID until it ends. Ctrl-C stops watching; the rollout goes
+    on.
+    """
     with opened(config.load(config_path)) as inventory:
         following.require(inventory, number)
         following.follow(inventory, number, say)

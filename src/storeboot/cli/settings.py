@@ -69,7 +69,7 @@ def read_csv(table: Path) -> dict[str, dict[str, object]]:
             raise StorebootError(f"{table} line {line}: more fields than columns", hint)
         name = (row.pop("name", "") or "").strip()
         if not name or name in rows:
-            fault = f"{name!r} is there twice" if name else "the host has no name"
+            fault = f"{name!r} occurs twice" if name else "the host has no name"
             raise StorebootError(f"{table} line {line}: {fault}", hint)
         rows[name] = _row(row)
     return rows

@@ -28,7 +28,7 @@ SERVER = "_server"
 @config_option
 @json_option
 def status(config_path: Path, as_json: bool) -> None:
-    """Show for each host the stage it is in, since when, and its own words if it failed."""
+    """Show the stage of each host, since when, and the reason if its boot failed."""
     loaded = config.load(config_path)
     _require_database(loaded)
     health = server_health(loaded)
@@ -77,9 +77,11 @@ def _warn_of_dnsmasq(loaded: config.Config) -> None:
     except (OSError, ValueError):  # the server does not run
         return
     if said["pid"] is None:
-        say(f"warning: dnsmasq has ended and is started again; its last words: {said['words']}")
+        say(
+            f"warning: dnsmasq has exited and is being restarted; its last message: {said['words']}"
+        )
     elif said["starts"] > 1:
-        say(f"warning: dnsmasq was started {said['starts']} times since the server's start")
+        say(f"warning: dnsmasq has been started {said['starts']} times since the server started")
 
 
 def _generation(each: HostOverview) -> str:
@@ -103,12 +105,12 @@ def _words(each: HostOverview) -> str:
     return f"{words} ({'; '.join(notes)})" if notes else words
 
 
-@click.command(short_help="Show the stages of a host's last boot.")
+@click.command(short_help="Show the stages of a host's latest boot.")
 @click.argument("host", shell_complete=complete_hosts)
 @config_option
 @json_option
 def timeline(host: str, config_path: Path, as_json: bool) -> None:
-    """Show every stage that HOST passed in its last boot, and how long each took."""
+    """Show every stage of the latest boot of HOST, and the time of each."""
     loaded = config.load(config_path)
     _require_database(loaded)
     with opened(loaded) as inventory:

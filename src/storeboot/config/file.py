@@ -41,8 +41,8 @@ class Config(Section):
     dhcp: DhcpSection = DhcpSection()
     networks: dict[str, NetworkSection] = Field(
         default={},
-        description="Networks that machines are on: with them each machine is told the server's "
-        "address on its own network. Machines of other networks are told server.address.",
+        description="Networks that machines are on. Each machine uses the server's address on its "
+        "own network; machines on other networks use server.address.",
     )
     initrd: InitrdSection = InitrdSection()
     agent: AgentSection = AgentSection()
@@ -64,7 +64,9 @@ class Config(Section):
             raise ValueError(f'dhcp.mode = "{self.dhcp.mode}" needs at least one [networks.NAME]')
         for name, network in self.networks.items():
             if HOST_NAME.fullmatch(name) is None:
-                raise ValueError(f"network {name!r}: lower case, digits and dashes")
+                raise ValueError(
+                    f"{name!r} is not a network name: use lower case, digits and dashes"
+                )
             if self.dhcp.mode == "full" and network.range is None:
                 raise ValueError(f'network {name!r} has no range, which dhcp.mode = "full" needs')
         return self
@@ -96,9 +98,9 @@ class Config(Section):
 def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSection]) -> None:
     """Raise ValueError for what is wrong with a host's own settings."""
     if HOST_NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r} is not a host name: lower case, digits and dashes")
+        raise ValueError(f"{name!r} is not a host name: use lower case, digits and dashes")
     if not host.matchers:
-        raise ValueError(f"host {name!r} has no mac, uuid, serial or label to know it by")
+        raise ValueError(f"host {name!r} has no matcher: set mac, uuid, serial or label")
     if host.group is not None and host.group not in groups:
         known = ", ".join(sorted(groups)) or "none"
         raise ValueError(f"host {name!r} is in group {host.group!r}; groups are: {known}")

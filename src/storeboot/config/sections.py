@@ -15,8 +15,8 @@ from storeboot.config.settings import NfsVersion
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
 _LISTEN = (
-    "Address to listen on. If it is not set and there are [networks], the server listens on its "
-    "addresses there and on server.address, and on nothing else."
+    "Address to listen on. If unset and there are [networks]: the addresses of these networks plus "
+    "server.address, and no others."
 )
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -24,11 +24,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class ServerSection(Section):
     address: str = Field(
         examples=["192.168.1.1"],
-        description="IPv4 address at which the machines reach this server.",
+        description="IPv4 address at which machines reach this server.",
     )
     state_directory: Path = Field(
         default=Path("/var/lib/storeboot"),
-        description="Database, keys, built initrds, views and reports.",
+        description="Directory for the database, keys, initrds, packs, views and reports.",
     )
 
     @field_validator("address")
@@ -38,104 +38,117 @@ class ServerSection(Section):
 
 
 class StoreSection(Section):
-    root: Path = Field(default=Path("/"), description="Root of the Nix store (`nix --store`).")
+    root: Path = Field(
+        default=Path("/"), description="Root of the Nix store, as for `nix --store`."
+    )
 
 
 class DatabaseSection(Section):
     url: str | None = Field(
         default=None,
         examples=["postgresql+psycopg://storeboot@db.example.org/storeboot"],
-        description="SQLAlchemy URL of the database; SQLite in the state directory if not set.",
+        description="SQLAlchemy URL of the database, such as "
+        "`postgresql+psycopg://user@host/storeboot`. If unset: SQLite in the state "
+        "directory.",
     )
 
 
 class HttpSection(Section):
     listen: str = Field(default="0.0.0.0", description=_LISTEN)
-    port: Port = Field(default=8080, description="TCP port of the boot service.")
+    port: Port = Field(default=8080, description="TCP port for HTTP.")
 
 
 class NfsSection(Section):
     listen: str = Field(default="0.0.0.0", description=_LISTEN)
-    port: Port = Field(default=2049, description="TCP port of NFS and MOUNT.")
-    version: NfsVersion = Field(default="3", description="Protocol the machines mount with.")
+    port: Port = Field(default=2049, description="TCP port for NFS and MOUNT.")
+    version: NfsVersion = Field(default="3", description="NFS version that machines mount with.")
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         default=None,
         examples=[2],
-        description="Processes that answer NFS; one per processor if not set. 0: the server "
-        "itself.",
+        description="Number of worker processes that answer NFS calls. If unset: one per "
+        "processor. 0: the main process answers.",
     )
     lease: Annotated[int, Field(ge=10, le=86400)] = Field(
         default=3600,
-        description="NFSv4 lease, in seconds. A short one makes idle machines give back what saves "
-        "them round trips.",
+        description="NFS lease (NFSv4 only), in seconds. A short lease makes idle machines return "
+        "delegations that save round trips.",
     )
     reply_memory: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=16, description="MiB of kept replies, in each process."
+        default=16, description="MiB of cached replies in each process."
     )
     alias: bool = Field(
         default=False,
-        description="Serve each host's view as `nixstore`, on port 2049 as well, to the addresses "
-        "in hosts.NAME.address: for systems whose own initrd mounts the store.",
+        description="Serve each host's view under the name `nixstore`, on port 2049 in addition to "
+        "nfs.port, to the addresses in hosts.NAME.address. For systems whose own "
+        "initrd mounts the store.",
     )
 
 
 class DhcpSection(Section):
     mode: Literal["off", "tftp", "proxy", "full"] = Field(
         default="off",
-        description="What dnsmasq does on the interfaces of [networks]. off: nothing. tftp: hand "
-        "out iPXE by TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`). proxy: also "
-        "name it, beside a DHCP server that gives the addresses (proxyDHCP). full: all of it, "
-        "addresses included.",
+        description="What dnsmasq does on the interfaces of [networks]. off: nothing. tftp: serve "
+        "iPXE over TFTP, for a DHCP server that names it (`storeboot dhcp-snippet`). "
+        "proxy: also name it, alongside a DHCP server that gives out addresses "
+        "(proxyDHCP). full: also give out addresses.",
     )
     lease: Annotated[int, Field(ge=120, le=31_536_000)] = Field(
-        default=3600, description="Seconds for which an address is given (full)."
+        default=3600, description="Duration of a DHCP lease in seconds (dhcp.mode full)."
     )
-    port: Port = Field(default=67, description="UDP port of DHCP; the clients' is one higher.")
+    port: Port = Field(
+        default=67, description="UDP port of the DHCP server. The clients' port is one higher."
+    )
     dnsmasq: Path | None = Field(
         default=None,
         examples=["/usr/sbin/dnsmasq"],
-        description="dnsmasq; the one on PATH if not set.",
+        description="The dnsmasq program. If unset: the one on PATH.",
     )
     user: str | None = Field(
         default=None,
         examples=["dnsmasq"],
-        description="User that dnsmasq runs as where the server is root and no unit runs dnsmasq. "
-        "If not set it is dnsmasq, or nobody where there is no such user.",
+        description="User that runs dnsmasq if the server runs as root and no unit runs dnsmasq. "
+        "If unset: dnsmasq, or nobody if there is no such user.",
     )
     raspberry_firmware: Path | None = Field(
         default=None,
         examples=["/srv/raspberrypi/boot"],
         description="Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so "
-        "on, and a config.txt whose lines go before ours. With it each host whose serial is a "
-        "board's gets a TFTP directory.",
+        "on, and a config.txt whose lines come before storeboot's. If set, each host "
+        "whose serial is that of a board gets a TFTP directory.",
     )
     ipxe: dict[str, Path] = Field(
         default={},
         examples=[{"ia32": "/srv/ipxe/ipxe32.efi", "arm64": "/srv/ipxe/ipxe-arm64.efi"}],
-        description="iPXE programs by firmware (bios, x64, ia32, arm64), instead of the "
-        "distribution's.",
+        description="iPXE programs by kind of firmware (bios, x64, ia32, arm64), to use instead of "
+        "the distribution's.",
     )
 
 
 class NetworkSection(Section):
     """A network that machines are on, as the server sees it."""
 
-    interface: str = Field(examples=["eth1"], description="The server's interface on this network.")
+    interface: str = Field(
+        examples=["eth1"], description="The server's network interface on this network."
+    )
     address: str = Field(
         examples=["10.1.0.1/24"],
-        description="The server's own IPv4 address on this network, with prefix: 10.1.0.1/24. "
-        "Machines of this network are told this address.",
+        description="The server's IPv4 address on this network, with prefix length: 10.1.0.1/24. "
+        "Machines on this network use this address.",
     )
     range: tuple[str, str] | None = Field(
         default=None,
         examples=[("10.1.0.100", "10.1.0.199")],
-        description="First and last address for machines (dhcp.mode full).",
+        description="First and last address to give out to machines (dhcp.mode full).",
     )
     router: str | None = Field(
-        default=None, examples=["10.1.0.254"], description="Router that machines use (full)."
+        default=None,
+        examples=["10.1.0.254"],
+        description="Router to announce to machines (dhcp.mode full).",
     )
     dns: tuple[str, ...] = Field(
-        default=(), examples=[["10.1.0.254"]], description="Name servers of machines (full)."
+        default=(),
+        examples=[["10.1.0.254"]],
+        description="Name servers to announce to machines (dhcp.mode full).",
     )
 
     @field_validator("interface")
@@ -153,7 +166,7 @@ class NetworkSection(Section):
         except ValueError:
             own = None
         if own is None or "/" not in value:
-            raise ValueError(f"{value!r} is not like 10.1.0.1/24")
+            raise ValueError(f"{value!r} is not of the form 10.1.0.1/24")
         return str(own)
 
     @field_validator("router")
@@ -192,63 +205,63 @@ class InitrdSection(Section):
     busybox: Path | None = Field(
         default=None,
         examples=["/nix/store/…-busybox-static/bin/busybox"],
-        description="A static busybox; the one on PATH if not set.",
+        description="A static busybox. If unset: the one on PATH.",
     )
     busyboxes: dict[str, Path] = Field(
         default={},
         examples=[{"aarch64": "/srv/arm64/busybox"}],
-        description="Static busyboxes for machines with another processor than the server's, by "
-        "its name: aarch64, x86_64.",
+        description="Static busyboxes for machines whose processor differs from the server's, by "
+        "the name of the processor: aarch64, x86_64.",
     )
     drivers: tuple[str, ...] = Field(
         default=(),
         examples=[["e1000e", "r8169"]],
-        description="Network drivers to include; every wired one if empty.",
+        description="Network drivers to include. If empty: all drivers of wired NICs.",
     )
 
 
 class AgentSection(Section):
     heartbeat: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=20, description="Seconds between a running machine's signs of life."
+        default=20, description="Seconds between two heartbeats of a machine's agent."
     )
 
 
 class PacksSection(Section):
     hot_size: Annotated[int, Field(ge=0, le=65536)] = Field(
-        default=256, description="MiB of file data in one pack, at most, before compression."
+        default=256, description="Maximum MiB of file data in one pack, before compression."
     )
     learn_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
         default=30,
-        description="Seconds after multi-user for which a boot's reads count as its own, for the "
-        "packs of later boots.",
+        description="How long after multi-user, in seconds, the server still counts a machine's "
+        "reads as part of its boot when it learns which files are hot.",
     )
 
 
 class BootsSection(Section):
     lease_days: Annotated[float, Field(gt=0, le=3650)] = Field(
         default=7,
-        description="Days for which a machine that is not heard of any more keeps what it runs "
-        "from garbage collection.",
+        description="Duration of a boot lease in days: how long garbage collection spares what a "
+        "machine runs after the server last heard of it.",
     )
     at_once: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=32,
-        description="Machines between boot script and multi-user at the same time; the next ones "
-        "wait in iPXE, as after a power cut.",
+        description="Maximum number of machines that boot at the same time, from boot script to "
+        "multi-user. Further machines wait in iPXE, for example after a power cut.",
     )
 
 
 class MachinesSection(Section):
     unknown: Literal["ignore", "register", "menu", "default"] = Field(
         default="ignore",
-        description="What to do with a machine that is no host's. ignore: let its firmware go on. "
-        "register: also write it down for `storeboot host list --unknown`. menu: let somebody "
-        "choose on its console which host it boots like. default: have it boot like the host "
-        "machines.default.",
+        description="What to do with an unknown machine, one that matches no host. ignore: let its "
+        "firmware carry on. register: also record it for `storeboot host list "
+        "--unknown`. menu: let somebody choose at its console which host it boots "
+        "like. default: boot it like the host machines.default.",
     )
     default: str | None = Field(
         default=None,
         examples=["lab1"],
-        description="The host that unknown machines boot like, under names of their own.",
+        description="The host that unknown machines boot like. Each gets a name of its own.",
     )
 
     @model_validator(mode="after")

@@ -37,7 +37,10 @@ def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         top = "/" + value.lstrip("/").partition("/")[0]
         if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
-            raise ValueError(f"{value!r} cannot be kept: an absolute path, not of the system")
+            raise ValueError(
+                f"{value!r} cannot be kept: give an absolute path outside the directories of the "
+                "system"
+            )
     return tuple(dict.fromkeys(value.rstrip("/") for value in values))
 
 
@@ -47,7 +50,10 @@ NixStore = Literal["local", "local-overlay"]
 Size = Annotated[str, _matching(r"[0-9]+[kmgKMG%]?", "is not a tmpfs size like 50% or 8G")]
 DiskLabel = Annotated[
     str,
-    _matching(r"[A-Za-z0-9._+-]{1,63}", "is not the label of a file system: no blanks, at most 63"),
+    _matching(
+        r"[A-Za-z0-9._+-]{1,63}",
+        "is not a disk label: letters, digits and ._+-, at most 63 characters",
+    ),
 ]
 Directories = Annotated[tuple[str, ...], AfterValidator(_kept)]
 Console = Annotated[
@@ -64,7 +70,7 @@ class BootSettings(Section):
     kernel_params: Annotated[tuple[str, ...], Use(joined=True, option="kernel-param")] = Field(
         default=(),
         examples=[["quiet"], ["loglevel=4", "nomodeset"]],
-        description="Kernel parameters added after the system's own. Those of the defaults, the "
+        description="Kernel parameters to add after the system's own. Those of the defaults, the "
         "group and the host are all added, in this order.",
     )
     console: tuple[Console, ...] = Field(
@@ -76,70 +82,75 @@ class BootSettings(Section):
     )
     mode: Mode = Field(
         default="pack",
-        description="How the store reaches the machine: all of it over NFS (plain), with a pack "
-        "of its names and hot files above NFS (pack), or mounted by the system's own initrd "
+        description="How the machine gets its store: over NFS with a pack of names and hot files "
+        "above it (pack), over NFS only (plain), or mounted by the system's own initrd "
         "(native). native needs nfs.alias and the host's address.",
     )
     overlay_size: Annotated[Size, Use(answered=True)] = Field(
         default="50%",
         examples=["8G", "25%"],
-        description="Size of the tmpfs above the store, as tmpfs(5) takes it.",
+        description="Size of the overlay's tmpfs, as in tmpfs(5).",
     )
     overlay_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
         examples=["scratch", "data"],
-        description="Label of a local file system that takes what is written to the store, instead "
-        "of memory. It is emptied at every boot and never formatted.",
+        description="Disk label of a local file system that holds the store's overlay instead of "
+        "memory. Overlays of earlier boots are removed; the file system is never "
+        "formatted.",
     )
     persist_label: Annotated[DiskLabel | None, Use(answered=True, modules="disk")] = Field(
         default=None,
         examples=["state", "data"],
-        description="Label of a local file system that keeps persist_directories over boots. It is "
-        "never formatted.",
+        description="Disk label of a local file system that keeps persist_directories across "
+        "boots. It is never formatted.",
     )
     persist_directories: Annotated[
         Directories, Use(answered=True, joined=True, option="persist-directory")
     ] = Field(
         default=(),
         examples=[["/var/lib", "/home"], ["/srv"]],
-        description="Directories that persist_label keeps. Those of the defaults, the group and "
-        "the host are all kept.",
+        description="Directories to keep on the file system persist_label, such as /var/lib. Those "
+        "of the defaults, the group and the host are all kept.",
     )
     zram: Annotated[Size | None, Use(answered=True, modules="zram")] = Field(
         default=None,
         examples=["50%", "1G"],
-        description="Size of swap in compressed memory (zram), as overlay_size; none if not set.",
+        description="Size of swap in compressed memory (zram), in the same form as overlay_size. "
+        "If unset: no swap.",
     )
     nix_store: Annotated[NixStore, Use(answered=True)] = Field(
         default="local",
-        description="What the machine's Nix is prepared for: a store that knows the server's "
-        "paths as its own (local), or a local-overlay store above them (local-overlay).",
+        description="Kind of store that the machine's Nix uses: one whose database contains the "
+        "server's paths (local), or a local-overlay store whose lower store contains "
+        "them (local-overlay).",
     )
     drivers: Annotated[tuple[str, ...], Use(option="driver")] = Field(
         default=(),
         examples=[["e1000e"], ["igb", "r8169"]],
-        description="Network drivers of the initrd, instead of initrd.drivers.",
+        description="Network drivers to include in the initrd, instead of initrd.drivers.",
     )
     nfs_version: Annotated[NfsVersion | None, Use(answered=True)] = Field(
         default=None,
         examples=["4.2"],
-        description="Protocol to mount the store with; nfs.version if not set.",
+        description="NFS version to mount the store with. If unset: nfs.version.",
     )
     ssh_host_key: Annotated[bool, Use(answered=True)] = Field(
         default=True,
         description="Whether the server keeps the machine's ssh host key (ed25519) and gives it to "
-        "every boot. Whoever can begin a boot in a host's name can have its key.",
+        "every boot. Anyone who can begin a boot in the host's name can obtain the "
+        "key.",
     )
     specialisation: str | None = Field(
         default=None,
         examples=["gaming", "office"],
-        description="Which specialisation of its system to boot; the system itself if not set.",
+        description="Specialisation of the system to boot. If unset: the system itself.",
     )
     menu: bool | None = Field(
         default=None,
         examples=[True],
-        description="Whether to show a menu of the last generations and their specialisations at "
-        "every boot. If not set, pressing m within a second shows it; false never does.",
+        description="Whether to show a menu of the newest generations and their specialisations at "
+        "every boot. If unset: show it if m is pressed within a second. false: never "
+        "show it.",
     )
 
     @model_validator(mode="before")
@@ -161,8 +172,8 @@ class SettingsSection(BootSettings):
             "/nix/store/00000000000000000000000000000000-nixos-system-lab1-26.05",
             "/nix/store/00000000000000000000000000000000-nixos-system-exam-26.05",
         ],
-        description="Toplevel to boot, deployed when it changes here. Without it the host boots "
-        "what `storeboot deploy` gives it.",
+        description="System to boot, a toplevel in the store. It is deployed when this setting "
+        "changes. If unset, the host boots what you deploy with `storeboot deploy`.",
     )
 
 
@@ -185,20 +196,20 @@ class HostSection(SettingsSection):
     label: tuple[str, ...] = Field(
         default=(),
         examples=[["asset=LAB-7"]],
-        description="Other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`. NAME is one "
-        "of its settings, such as asset, product or board-serial.",
+        description="Host labels: other strings that iPXE can send, as NAME=VALUE: `asset=LAB-7`. "
+        "NAME is a setting of iPXE, such as asset, product or board-serial.",
     )
     address: tuple[str, ...] = Field(
         default=(),
         examples=[["10.1.0.21"]],
-        description="IPv4 addresses that may mount this host's view by nfs.alias. With dhcp.mode "
-        "full, the first one inside a network is the host's there.",
+        description="IPv4 addresses that may mount this host's view through nfs.alias. With "
+        "dhcp.mode full, the first one inside a network is the host's address there.",
     )
     group: str | None = Field(
         default=None, examples=["room"], description="Group whose settings the host inherits."
     )
     hostname: str | None = Field(
-        default=None, examples=["lab1"], description="Host name; the host's key if not set."
+        default=None, examples=["lab1"], description="Host name. If unset: NAME in [hosts.NAME]."
     )
 
     @property
@@ -229,7 +240,7 @@ class HostSection(SettingsSection):
     def _are_its_own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         for value in values:
             if is_shared(value):
-                raise ValueError(f"{value!r} is what many boards say; it tells no machine apart")
+                raise ValueError(f"{value!r} identifies no machine: many boards have it")
         return values
 
     @field_validator("label")
@@ -238,7 +249,9 @@ class HostSection(SettingsSection):
         for value in values:
             name, _, said = value.partition("=")
             if LABEL.fullmatch(name) is None or not said.isprintable() or is_shared(said):
-                raise ValueError(f"{value!r} is not like asset=LAB-7, or is what many boards say")
+                raise ValueError(
+                    f"{value!r} is not of the form asset=LAB-7, or many boards have it"
+                )
         return values
 
     @field_validator("hostname")

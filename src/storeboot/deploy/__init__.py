@@ -1,1 +1,1 @@
-"""What hosts are given to boot: systems made ready, generations, garbage collection."""
+"""What hosts boot: prepared systems, generations, garbage collection."""

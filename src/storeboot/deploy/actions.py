@@ -1,6 +1,6 @@
-"""What commands ask for, and an API may: to deploy a system, test it, roll it out, or go back.
+"""What commands, or an API, can ask for: deploy a system, test it, roll it out, or roll back.
 
-Each is one function. It takes a request, tells `progress` in words what is going on, and returns
+Each action is one function. It takes a request, reports progress as text to `progress`, and returns
 what was done. Errors are StorebootErrors.
 """
 
@@ -25,7 +25,7 @@ MAX_FAILURES = 1
 
 @dataclass(frozen=True, slots=True)
 class DeployRequest:
-    """A host, or every host of a group, boots a system from now on."""
+    """Let a host, or every host of a group, boot a system from now on."""
 
     target: str  # the name of a host or a group
     system: StorePath
@@ -33,23 +33,23 @@ class DeployRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbationRequest:
-    """One boot of each host tries a system, and takes it back if it does not come up."""
+    """Test a system in one boot of each host, and revert hosts on which it does not come up."""
 
     target: str
     system: StorePath
-    seconds: float = TEST_SECONDS  # from the beginning of that boot until multi-user
-    confirms: bool = False  # by itself, once it has come up
+    seconds: float = TEST_SECONDS  # from the beginning of that boot to multi-user
+    confirms: bool = False  # whether the system is kept without a command once its test has passed
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRequest:
-    """Hosts try a system, a few at a time, until too many have failed."""
+    """Let hosts test a system, a few at a time, until too many have failed."""
 
     target: str
     system: StorePath
-    batch: int = BATCH  # machines that try it at once
-    max_failures: int = MAX_FAILURES  # so many end it
-    word: Order | None = None  # what running machines are asked for
+    batch: int = BATCH  # how many machines test it at the same time
+    max_failures: int = MAX_FAILURES  # how many failures stop the rollout
+    word: Order | None = None  # what running machines are asked to do
     seconds: float = TEST_SECONDS
 
 
@@ -58,12 +58,12 @@ class Deployed:
     """What hosts were given."""
 
     generations: Mapping[str, int]  # the number of each host's new generation
-    left_out: Mapping[str, str]  # hosts of a group that may not be changed, and why
+    left_out: Mapping[str, str]  # hosts of a group that may not be changed, with the reason
 
 
 @dataclass(frozen=True, slots=True)
 class BegunRollout:
-    """A rollout that has begun; the server carries it on."""
+    """A rollout that has begun. The server carries it on."""
 
     id: int
     hosts: tuple[str, ...]
@@ -72,15 +72,15 @@ class BegunRollout:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What would become of a host."""
+    """What a deployment would change for a host."""
 
     host: str
-    before: StorePath | None  # what it boots next as things stand
+    before: StorePath | None  # what the host boots next without the deployment
     is_held: bool
 
 
 def changes(inventory: Inventory, target: str) -> list[Change]:
-    """Return what a deployment to a host or group would change. Nothing is done."""
+    """Return what a deployment to a host or group would change. This changes nothing."""
     hosts, held = inventory.registry.of(target), inventory.holds.all()
     return [
         Change(host.name, inventory.deployments.current(host.name), host.name in held)
@@ -89,19 +89,18 @@ def changes(inventory: Inventory, target: str) -> list[Change]:
 
 
 def deploy(inventory: Inventory, request: DeployRequest, progress: Progress) -> Deployed:
-    """Make a system the next boot of hosts; of none, unless each of them can boot it."""
+    """Deploy a system to hosts, so that it is their next boot; to none unless all can boot it."""
     hosts = inventory.registry.of(request.target)
     _prepare_all(inventory, hosts, request.system, progress)
 
     def give(host: Host) -> int:
         return inventory.deployments.deploy(host, request.system, inventory.url, progress)
 
-    return _give(inventory, hosts, give, "is its next boot", progress)
+    return _give(inventory, hosts, give, "generation {} boots next", progress)
 
 
 def test(inventory: Inventory, request: ProbationRequest, progress: Progress) -> Deployed:
-    """Let one boot of each host try a system; of none, unless each of them can boot it and go
-    back."""
+    """Test a system in one boot of each host; of none unless all can boot it and can go back."""
     hosts = inventory.registry.of(request.target)
     for host in hosts:
         inventory.tests.fallback(host, request.system)
@@ -113,13 +112,13 @@ def test(inventory: Inventory, request: ProbationRequest, progress: Progress) ->
             seconds=request.seconds, confirms=request.confirms,
         )  # fmt: skip
 
-    return _give(inventory, hosts, give, "is tested by its next boot", progress)
+    return _give(inventory, hosts, give, "the next boot tests generation {}", progress)
 
 
 def roll_out(
     inventory: Inventory, request: RolloutRequest, progress: Progress, now: float
 ) -> BegunRollout:
-    """Begin a rollout; not unless each of the hosts can boot the system."""
+    """Begin a rollout. It does not begin unless each of the hosts can boot the system."""
     hosts = inventory.registry.of(request.target)
     rollout = Rollout(
         id=0, target=request.target, system=request.system.text, batch=request.batch,
@@ -131,7 +130,8 @@ def roll_out(
 
 
 def confirm(inventory: Inventory, host: str, *, dry_run: bool = False) -> int:
-    """Make the generation that a host has tested its next boot from now on; return its number."""
+    """Keep the generation that a host has tested, as its next boot from now on; return its
+    number."""
     known = inventory.registry.require(host)
     if not dry_run:
         inventory.rollouts.take_over(host)
@@ -141,9 +141,9 @@ def confirm(inventory: Inventory, host: str, *, dry_run: bool = False) -> int:
 def roll_back(
     inventory: Inventory, host: str, number: int | None = None, *, dry_run: bool = False
 ) -> Generation:
-    """Make an older generation a host's next boot, by default the one before the current one.
+    """Make an older generation a host's next boot, and return it.
 
-    Returns that generation.
+    Default: the generation before the current one.
     """
     known = inventory.registry.require(host)
     goal = inventory.deployments.goal(known, number)
@@ -167,7 +167,11 @@ def _give(
     words: str,
     progress: Progress,
 ) -> Deployed:
-    """A host that is held is an error by its own name, and left out of a group."""
+    """Give each host a generation with `give`; return the generations and the hosts left out.
+
+    A host that is held is an error if it is the only one, and is otherwise left out. `words` say
+    what was done, with `{}` for the number of the generation.
+    """
     generations: dict[str, int] = {}
     left_out: dict[str, str] = {}
     for host in hosts:
@@ -176,9 +180,9 @@ def _give(
         except StorebootError as error:
             if len(hosts) == 1:
                 raise
-            progress(f"{error.message}: left out")
+            progress(f"{error.message}: skipped")
             left_out[host.name] = error.message
             continue
         generations[host.name] = give(host)
-        progress(f"{host.name}: generation {generations[host.name]} {words}")
+        progress(f"{host.name}: {words.format(generations[host.name])}")
     return Deployed(generations, left_out)

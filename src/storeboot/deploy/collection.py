@@ -1,14 +1,15 @@
-"""Garbage collection that knows who is running what.
+"""Garbage collection that knows which machine runs what.
 
-Kept are the views of every generation that stays and of every boot that holds its lease. What only
-the others had is deleted by Nix, which knows every other root and refuses what is still alive.
+It keeps the views of every generation that stays, and of every boot that holds a lease. What only
+the other views need is deleted by Nix, which knows all other roots and refuses to delete what is
+still alive.
 
-Boots that begin wait while it is decided which views go. So that is done twice: at leisure first,
-when store paths are listed and generations deleted, and then once more with the lock held alone, by
-links and rows only. No Nix runs under that lock, and nothing is synced.
+Boots that begin wait while it is decided which views go. So this decision is made twice: first
+without the lock, when store paths are listed and generations deleted, and then again with the lock
+held exclusively, from links and rows only. No Nix runs under that lock, and nothing is synced.
 
-What cannot be read is kept. A profile or a view that is damaged may need anything, so as long as
-one is, no view is dropped, or no path deleted.
+What cannot be read is kept. A damaged profile or view may need any path, so as long as there is
+one, no view is dropped, or no path deleted.
 """
 
 from __future__ import annotations
@@ -42,27 +43,27 @@ from storeboot.pack.builder import forget as forget_packs
 
 log = structlog.get_logger()
 
-KEPT_HOT_LISTS = 8  # of views that are gone
+KEPT_HOT_LISTS = 8  # of dropped views
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A generation that goes."""
+    """A generation to delete."""
 
     host: str
     generation: Generation
-    is_gone: bool  # the host
+    is_gone: bool  # whether its host no longer exists
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which generations and views go, by links and rows."""
+    """Which generations and views are dropped, decided from links and rows."""
 
     removals: tuple[Removal, ...]
-    dropped: tuple[str, ...]  # ids of views that nobody needs any more
-    held: tuple[Boot, ...]  # boots that alone hold a view
+    dropped: tuple[str, ...]  # ids of views that nothing needs any more
+    held: tuple[Boot, ...]  # boots that are the only reason why a view is kept
     needed: frozenset[str]  # ids of views
-    unread: tuple[str, ...]  # what is wrong with profiles; no view is dropped then
+    unread: tuple[str, ...]  # damage to profiles; no view is dropped because of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class CollectionPlan:
     dropped: tuple[str, ...]
     held: tuple[Boot, ...]
     candidates: Mapping[str, Registered]  # store paths that only dropped views have
-    unread: tuple[str, ...] = ()  # files that are damaged: something is kept because of each
+    unread: tuple[str, ...] = ()  # damaged files; something is kept because of each
     deletes: bool = True  # False if a view that is needed cannot be read
 
     @property
@@ -83,19 +84,19 @@ class CollectionPlan:
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """Which store paths a collection has deleted."""
+    """The store paths that a collection has deleted."""
 
     paths: tuple[str, ...]
     bytes: int
-    alive: tuple[str, ...]  # store paths that something else holds
+    alive: tuple[str, ...]  # store paths that something else needs
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """What a collection did, or would do."""
 
-    plan: CollectionPlan  # what was done of it, where something was done
-    freed: Freed | None  # None for a plan only
+    plan: CollectionPlan  # if something was done: the part of the plan that was carried out
+    freed: Freed | None  # None if this is only a plan
 
 
 def collect(
@@ -106,7 +107,7 @@ def collect(
     *,
     dry_run: bool = False,
 ) -> Collection:
-    """Collect garbage; `keep` generations of each host stay besides its next boot. Blocking."""
+    """Collect garbage, and keep `keep` generations of each host besides its next boot. Blocking."""
 
     def decided() -> Decision:
         return _decide(inventory, keep, now)
@@ -121,10 +122,11 @@ def collect(
 
 def _decide(inventory: Inventory, keep: int, now: float) -> Decision:
     for name, error in inventory.registry.invalid().items():
-        # Of a host that is gone everything is taken, and this one is not gone.
+        # A removed host loses everything; this host may only look removed.
         raise StorebootError(
             f"host {name!r} is invalid: {error.message}",
-            f"mend the configuration, or storeboot host set {name}, or host remove {name}",
+            f"correct the configuration, or run storeboot host set {name} or storeboot host remove "
+            f"{name}",
         )
     return decide(
         inventory.deployments,
@@ -142,11 +144,12 @@ def decide(
     keep: int,
     promised: Iterable[StorePath] = (),
 ) -> Decision:
-    """`keep` generations of each host besides the current one; hosts that are gone keep none.
+    """Decide which generations and views to drop.
 
-    What the configuration declares is kept, deployed or not yet, and what is promised. So is all
-    that a host has had whose machine mounts by nfs.alias: it begins no boots, and nobody knows what
-    it runs.
+    Kept are `keep` generations of each host besides the current one, or none if the host no longer
+    exists; systems that the configuration declares, deployed or not yet; and systems that are
+    promised to rollouts. If a host's machine mounts through the alias, all that the host has had is
+    kept: such a machine begins no boots, so it is not known what it runs.
     """
     state, systems = deployments.systems.state, deployments.systems
     known = {host.name: host for host in hosts}
@@ -173,7 +176,7 @@ def decide(
 
 
 def plan_collection(systems: Systems, decision: Decision) -> CollectionPlan:
-    """What comes of a decision: the store paths that nobody needs then."""
+    """Return what follows from a decision: the store paths that nothing needs after it."""
     kept, unread_kept = _paths(systems, decision.needed)
     given_up, unread_dropped = _paths(systems, decision.dropped)
     given_up |= systems.state.garbage.get()
@@ -190,7 +193,8 @@ def plan_collection(systems: Systems, decision: Decision) -> CollectionPlan:
 def carry_out(
     deployments: Deployments, plan: CollectionPlan, decide_again: Callable[[], Decision]
 ) -> CollectionPlan:
-    """Take generations, roots and what was built of them away; what was done of the plan."""
+    """Remove generations and roots, and what was built of them; return the part of the plan
+    done."""
     systems = deployments.systems
     state = systems.state
     state.garbage.set(plan.candidates)
@@ -209,7 +213,7 @@ def carry_out(
 
 
 def _discard(deployments: Deployments, removals: Iterable[Removal]) -> tuple[Removal, ...]:
-    """Those that were deleted; somebody may have gone back to a generation meanwhile."""
+    """Delete generations; return those deleted, as a rollback may have made one current again."""
     by_host: dict[tuple[str, bool], list[Removal]] = {}
     for removal in removals:
         by_host.setdefault((removal.host, removal.is_gone), []).append(removal)
@@ -222,7 +226,7 @@ def _discard(deployments: Deployments, removals: Iterable[Removal]) -> tuple[Rem
 
 
 def delete_paths(state: StateDirectory, store: Store, plan: CollectionPlan) -> Freed:
-    """Delete those candidates that Nix takes for dead, and that no other garbage refers to."""
+    """Delete the candidates that Nix considers dead and that no other garbage refers to."""
     if not plan.deletes:
         return Freed((), 0, tuple(sorted(plan.candidates)))
     candidates = plan.candidates
@@ -234,12 +238,12 @@ def delete_paths(state: StateDirectory, store: Store, plan: CollectionPlan) -> F
     for some in batches(referrers_first({path: candidates[path] for path in dead})):
         try:
             store.delete(some)
-        except CommandError as error:  # somebody holds one of them since
+        except CommandError as error:  # something has begun to need one of them
             log.warning("gc.refused", reason=error.message)
         else:
             freed += some
     alive = _there(store, there - set(freed))  # Nix's own collection may have been faster
-    # Dead ones that other garbage refers to can go next time.
+    # Dead paths that other garbage refers to can be deleted next time.
     state.garbage.set({path: candidates[path] for path in alive})
     return Freed(tuple(sorted(freed)), sum(candidates[p].size for p in freed), tuple(sorted(alive)))
 
@@ -249,7 +253,7 @@ def _there(store: Store, paths: Iterable[str]) -> set[str]:
 
 
 def _paths(systems: Systems, views: Iterable[str]) -> tuple[dict[str, Registered], dict[str, str]]:
-    """The store paths of views, and by view what is wrong with those that cannot be read."""
+    """Return the store paths of views, and for each view that cannot be read, what is wrong."""
     paths: dict[str, Registered] = {}
     unread: dict[str, str] = {}
     for view in sorted(views):

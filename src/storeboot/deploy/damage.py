@@ -1,4 +1,4 @@
-"""What is damaged in the state directory and cannot be made again, and whose it is."""
+"""Names what is damaged in the state directory and cannot be rebuilt, and whose it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from storeboot.hosts.host import Host
 
 
 def damages(inventory: Inventory, hosts: Iterable[Host]) -> dict[str | None, list[str]]:
-    """What is wrong, in words, by host; under None what belongs to no host that is known.
+    """Return what is wrong, as text, by host; under None what belongs to no known host.
 
-    A damaged view is of every host that can boot it, or that runs it.
+    A damaged view belongs to every host that can boot it, or that runs it.
     """
     known = list(hosts)
     found: dict[str | None, list[str]] = defaultdict(list)
@@ -32,12 +32,12 @@ def damages(inventory: Inventory, hosts: Iterable[Host]) -> dict[str | None, lis
 
 
 def is_private_key(data: bytes) -> bool:
-    """Whether this is an ssh key from its first line to its last."""
+    """Return whether this is a complete ssh key, from its first line to its last."""
     return data.startswith(b"-----BEGIN ") and data.rstrip().endswith(b"PRIVATE KEY-----")
 
 
 def _owners(inventory: Inventory, hosts: Iterable[Host]) -> dict[str, set[str | None]]:
-    """The hosts of each view."""
+    """Return the hosts that each view belongs to."""
     owners: dict[str, set[str | None]] = defaultdict(set)
     for host in hosts:
         for generation in inventory.deployments.profile(host.profile).generations():

@@ -1,4 +1,4 @@
-"""Which generation a host boots: deploy, rollback, and what the configuration declares.
+"""Which generation a host boots: deploy, roll back, and what the configuration declares.
 
 Tests of generations are in `testing.py`.
 """
@@ -25,7 +25,7 @@ from storeboot.nix.store import StorePath
 
 @dataclass(frozen=True, slots=True)
 class Deployments:
-    """The profiles below the state directory; a running server sees a change at the next boot."""
+    """The profiles in the state directory. A running server sees a change at the next boot."""
 
     systems: Systems
     engine: Database
@@ -38,7 +38,7 @@ class Deployments:
         return Probations(self.engine)
 
     def current_number(self, host: str) -> int | None:
-        """The generation that the host boots next; one on probation is booted once."""
+        """Return the generation that the host boots next, or None; a pending test comes first."""
         probation, profile = self.probations.open(host), self.profile(host)
         if probation is None:
             return profile.current_number()
@@ -46,18 +46,19 @@ class Deployments:
         return probation.next if there else probation.previous
 
     def current(self, host: str) -> StorePath | None:
-        """What the host boots next."""
+        """Return the system that the host boots next, or None."""
         number = self.current_number(host)
         return self.profile(host).system(number) if number is not None else None
 
     def settled(self, host: str) -> StorePath | None:
-        """What the host boots next, were there no test."""
+        """Return the system that the host would boot next if it had no test, or None."""
         probation, profile = self.probations.open(host), self.profile(host)
         number = probation.previous if probation else profile.current_number()
         return profile.system(number) if number is not None else None
 
     def remembered(self, host: str) -> StorePath | None:
-        """What the host boots next, from memory and symlinks, without asking the database."""
+        """Return the system that the host boots next, from memory and symlinks, not the
+        database."""
         memory, profile = self.engine.memory, self.profile(host)
         test = memory.tests.get(host) if memory is not None else None
         if test is None:
@@ -66,7 +67,7 @@ class Deployments:
         return tried or profile.system(test[1])
 
     def generations(self, host: str) -> list[Generation]:
-        """With the one that is booted next as the current one."""
+        """Return the host's generations. The one that boots next is marked as current."""
         number = self.current_number(host)
         return [
             replace(each, current=each.number == number)
@@ -74,7 +75,7 @@ class Deployments:
         ]
 
     def needed(self, host: str) -> set[int]:
-        """Generations that no garbage collection takes: the next boot's, and both of a test."""
+        """Return generations that no collection may delete: the next boot's, and both of a test."""
         probation = self.probations.open(host)
         numbers = {self.profile(host).current_number()}
         if probation is not None:
@@ -82,7 +83,8 @@ class Deployments:
         return {number for number in numbers if number is not None}
 
     def has_view(self, host: str, view: str) -> bool:
-        """Whether one of the host's generations, or of their specialisations, has this view."""
+        """Return whether one of the host's generations, or a specialisation in one, has this
+        view."""
         made = [generation.system for generation in self.profile(host).generations()]
         return any(view_id([system.text]).hex() == view for system in made) or any(
             view in self.systems.views(system) for system in made
@@ -91,9 +93,10 @@ class Deployments:
     def prepare(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> None:
-        """Make ready all that deploying needs; StorebootError if the host could not boot it."""
+        """Prepare everything that deploying needs; raise StorebootError if the host cannot
+        boot it."""
         assignment = self.systems.prepare(self.systems.booted(host, system), host, progress)
-        self.systems.plan(host, assignment).command_line(url)  # too long is an error now
+        self.systems.plan(host, assignment).command_line(url)  # an error if the line is too long
         faults.reach("deploy.prepared")
 
     def deploy(
@@ -101,11 +104,12 @@ class Deployments:
     ) -> int:
         """Make the system the host's next boot; return the number of its generation.
 
-        Until the last step, the switch of a symlink, the host boots what it did before. All that
-        the generation needs is on disk before that, and the switch is on disk when this returns.
+        Until the last step, the switch of a symlink, the host boots what it booted before.
+        Everything that the generation needs is on disk before that, and the switch is on disk on
+        return.
         """
         self.prepare(host, system, url, progress)
-        with self.deciding(host.name), files.reported(f"host {host.name} is not given it"):
+        with self.deciding(host.name), files.reported(f"cannot deploy to host {host.name}"):
             self.root(host, system)
             number = self.profile(host.name).set(system)
             faults.reach("deploy.switched")
@@ -114,19 +118,21 @@ class Deployments:
 
     @contextmanager
     def deciding(self, host: str) -> Iterator[None]:
-        """Be alone with one host's generations, while no root is taken away."""
+        """Lock one host's generations, and keep all roots from being removed."""
         with self.systems.state.locks.roots(), self.systems.state.locks.host(host):
             yield
 
     def root(self, host: Host, system: StorePath) -> None:
-        """Root what the host boots of a system; its view may be gone since it was made ready."""
+        """Root what the host boots of a system: its view may have been dropped since it was
+        prepared."""
         state, store = self.systems.state, self.systems.store
         state.views.add(store, self.systems.booted(host, system))
 
     def declare(self, host: Host, url: str, progress: Callable[[str], None]) -> bool:
-        """Deploy what the configuration gives a host, once for each change of it there; whether so.
+        """Deploy a system that the configuration declares, once per change there; return whether
+        so.
 
-        What was deployed by command since then stays until the configuration changes again.
+        A system that was deployed by command stays until the configuration changes again.
         """
         if host.system is None:
             return False
@@ -142,7 +148,7 @@ class Deployments:
         return True
 
     def goal(self, host: Host, number: int | None = None) -> Generation:
-        """A generation of the host; by default the one before the current one."""
+        """Return a generation of the host, by default the one before the current one."""
         made = {generation.number: generation for generation in self.generations(host.name)}
         if number is None:
             number = self._before(host.name, made)
@@ -159,7 +165,10 @@ class Deployments:
         return made[number]
 
     def _before(self, host: str, made: Iterable[int]) -> int | None:
-        """The newest before the current one whose test has not failed; of a test, its fallback."""
+        """Return the newest generation before the current one whose test has not failed.
+
+        While the host has a test, return the test's fallback.
+        """
         test = self.probations.open(host)
         if test is not None:
             return test.previous
@@ -168,15 +177,17 @@ class Deployments:
         return max((each for each in made if each < current and each not in bad), default=None)
 
     def forget(self, host: str) -> None:
-        """A host that is removed: generations and tests; what they held is for the next gc."""
+        """Delete generations and tests of a removed host. Garbage collection frees what they
+        held."""
         with self.deciding(host), files.reported(f"the generations of host {host} stay"):
             self.probations.forget(host)
             self.profile(host).forget()
 
     def discard(self, host: str, numbers: Iterable[int], *, is_gone: bool) -> set[int]:
-        """Delete generations that a collection has chosen, unless they are needed by now.
+        """Delete generations that a collection has chosen; return those that were deleted.
 
-        Of a host that is gone all goes if the current one is among them. Returns those deleted.
+        Generations that are needed by now stay. If the host no longer exists (`is_gone`) and its
+        current generation is among those chosen, all its generations are deleted.
         """
         going, profile = set(numbers), self.profile(host)
         with self.deciding(host), files.reported(f"the generations of host {host} stay"):
@@ -189,7 +200,7 @@ class Deployments:
         return going
 
     def switch(self, host: Host, generation: Generation) -> None:
-        """Make a generation that is there the host's next boot."""
+        """Make an existing generation the host's next boot."""
         self.systems.prepare(self.systems.booted(host, generation.system), host)
         with self.deciding(host.name), files.reported(f"host {host.name} is not switched"):
             self.profile(host.name).switch(generation.number)

@@ -1,4 +1,4 @@
-"""How much room is left where the state directory is."""
+"""Measures how much room is left for the state directory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 LOW_BYTES = 500 << 20
 LOW_PART = 0.05
-LOW_MOST = 5 << 30  # of a large disk a twentieth is more than anybody needs to be warned of
+LOW_MOST = 5 << 30  # for large disks: a twentieth of one is more than is worth a warning
 LOW_FILES = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Of a file system, for an ordinary user; in bytes and in files."""
+    """The room on a file system for an ordinary user, in bytes and in files."""
 
     free: int
     size: int
@@ -35,7 +35,7 @@ def room(path: Path) -> Room:
 
 
 def shortage(path: Path) -> str | None:
-    """What there is too little of, in words; None if there is enough."""
+    """Return what is running out on the disk, as text, or None if there is enough."""
     try:
         found = room(path)
     except OSError as error:
@@ -43,6 +43,6 @@ def shortage(path: Path) -> str | None:
     if not found.is_low:
         return None
     return (
-        f"{found.free >> 20} MiB and {found.files_free} files are left on the disk of {path}: "
-        "without room boots go on, and nothing can be deployed or written down"
+        f"{found.free >> 20} MiB and {found.files_free} files are left on the disk of {path}: when "
+        "it is full, boots continue, but nothing can be deployed or recorded"
     )

@@ -1,4 +1,4 @@
-"""A rollout followed until it is decided."""
+"""Watches a rollout until it ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from storeboot.hosts import words
 from storeboot.hosts.rollouts import Member, MemberStanding, Rollout, RolloutStanding
 
 POLL_SECONDS = 1.0
-SERVER_SECONDS = 900.0  # a server that runs says so more often
-_LONGEST = 4096  # characters of what a machine says
+SERVER_SECONDS = 900.0  # a running server renews its mark more often
+_LONGEST = 4096  # characters of a machine's message
 
 
 def follow(inventory: Inventory, number: int, progress: Callable[[str], None]) -> None:
-    """Tell what becomes of each host until the rollout is done. Blocking.
+    """Report what happens to each host until the rollout is done. Blocking.
 
-    Raises StorebootError when it is stopped, or when no server carries it on.
+    Raises StorebootError when the rollout is stopped, or if no server carries it on.
     """
     told: dict[str, str] = {}
     _require_server(inventory, time.time())
@@ -40,7 +40,7 @@ def follow(inventory: Inventory, number: int, progress: Callable[[str], None]) -
 
 
 def require(inventory: Inventory, number: int) -> Rollout:
-    """Return a rollout; raise StorebootError if there is none of that number."""
+    """Return a rollout; raise StorebootError if there is none with that number."""
     found = inventory.rollouts.table.get(number)
     if found is None:
         raise StorebootError(f"no rollout {number}", "see storeboot rollout list")
@@ -48,7 +48,7 @@ def require(inventory: Inventory, number: int) -> Rollout:
 
 
 def stop(inventory: Inventory, number: int) -> None:
-    """Stop a rollout by hand; raise StorebootError unless it runs."""
+    """Stop a rollout by hand; raise StorebootError if it is not running."""
     found = require(inventory, number)
     if found.standing is not RolloutStanding.RUNNING:
         raise StorebootError(f"rollout {number} is {found.standing}", "there is nothing to stop")
@@ -64,5 +64,6 @@ def _require_server(inventory: Inventory, now: float) -> None:
     until = inventory.state.serving.until()
     if until is None or until < now - SERVER_SECONDS:
         raise StorebootError(
-            "no server carries the rollout on", "start storeboot serve; the rollout waits for it"
+            "no server is running to carry the rollout on",
+            "start storeboot serve; the rollout waits for it",
         )

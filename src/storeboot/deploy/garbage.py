@@ -1,4 +1,4 @@
-"""Store paths that a collection has given up and not yet deleted: `garbage.json`."""
+"""Store paths that a collection has given up but not deleted yet: `garbage.json`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """The list in one file. The next collection goes on with it."""
+    """The list, in one file. The next collection continues with it."""
 
     file: Path
 
     def get(self) -> dict[str, Registered]:
-        """Return the paths that were given up before, and perhaps not deleted.
+        """Return the paths that were given up earlier and perhaps not deleted.
 
-        A file that is damaged counts as empty; Nix's own collection deletes those paths too.
+        A damaged file counts as empty; Nix's own collection deletes those paths too.
         """
         try:
             document = json.loads(self.file.read_bytes())
@@ -36,7 +36,7 @@ class Garbage:
         return {}
 
     def set(self, paths: Mapping[str, Registered]) -> None:
-        """Keep the list; an empty one has no file."""
+        """Store the list; remove the file if the list is empty."""
         if not paths:
             files.remove(self.file, durable=False)
             return

@@ -1,7 +1,7 @@
-"""What on this server changes store paths in place, under machines that have them open.
+"""Finds what on this server changes store paths in place while machines have them open.
 
-Nothing of storeboot does. Nix's own optimisation puts a hard link in a file's place, and a repair
-takes a whole path away for as long as it takes to make it again.
+storeboot itself never does. Nix's optimisation replaces files with hard links, and a repair removes
+a whole path for as long as it takes to build it again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def server_auto_optimise(server: ThisServer) -> Iterator[Finding]:
     if server.nix_settings().get("auto-optimise-store") is True:
         yield Finding(
             "server-auto-optimise", Level.WARNING, "auto-optimise-store",
-            "Nix replaces files of the store by hard links while machines use them",
+            "Nix replaces files in the store with hard links while machines use them",
             "set auto-optimise-store = false (nix.settings.auto-optimise-store)",
         )  # fmt: skip
 
@@ -54,7 +54,7 @@ def server_optimise_timer(server: ThisServer) -> Iterator[Finding]:
     if (server.wanted / "nix-optimise.timer").is_symlink():
         yield Finding(
             "server-optimise-timer", Level.WARNING, "nix.optimise.automatic",
-            "nix-optimise.timer replaces files of the store while machines use them",
+            "nix-optimise.timer replaces files in the store while machines use them",
             "set nix.optimise.automatic = false",
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A host's ssh key: made once, kept by the server, the same at every boot."""
+"""A host's ssh key: created once and kept by the server, so that it is the same at every boot."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _INSTALL_SSH = "install OpenSSH, or set ssh_host_key = false"
 
 
 def host_key(file: Path, host: str) -> str:
-    """The private key, as sshd(8) takes it; made by ssh-keygen when it is asked for first.
+    """Return the private key, in the format of sshd(8); create it with ssh-keygen on first use.
 
-    Before it is given to a machine it is on disk. One that is damaged is not made again: others
-    know the machine by it.
+    The key is on disk before a machine gets it. A damaged key is not replaced, because others
+    recognise the machine by it.
     """
     with files.reported(f"host {host} has no ssh key"):
         if not file.exists():
             files.make_directory(file.parent, 0o700)
-            files.link_new(file, _made(host))  # another request may be first, and its key counts
+            files.link_new(file, _made(host))  # another request may be first; then its key counts
         data = file.read_bytes()
     if not is_private_key(data):
         raise DamagedError(

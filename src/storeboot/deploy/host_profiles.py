@@ -1,4 +1,4 @@
-"""The hosts' generations: `profiles/HOST/` has a Nix profile named `system`."""
+"""The hosts' generations: `profiles/HOST/` contains a Nix profile named `system`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class HostProfiles:
     directory: Path
 
     def of(self, store: Store, host: str) -> Profile:
-        """Return the profile of a host, which need not be there yet."""
+        """Return the profile of a host, which need not exist yet."""
         return Profile(store, self.directory / host / "system")
 
     def hosts(self) -> list[str]:
-        """Return the names of the hosts that have or had generations."""
+        """Return the names of the hosts that have, or have had, generations."""
         return sorted(
             place.name
             for place in self.directory.iterdir()

@@ -1,4 +1,4 @@
-"""Hot lists as they are kept: `hot/VIEW.json` says which files of a view its boots have read.
+"""Stores hot lists: `hot/VIEW.json` lists the files of a view that its boots have read.
 
 Nothing is synced: a list that is lost is learned again.
 """
@@ -23,27 +23,29 @@ _NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 @dataclass(frozen=True, slots=True)
 class HotLists:
-    """The lists in one directory, by view."""
+    """The hot lists in one directory, by view."""
 
     directory: Path
 
     def get(self, view: str) -> HotList | None:
-        """Return what was learned of a view's boots; None if nothing was, or it was lost."""
+        """Return what was learned of a view's boots, or None if nothing was, or it was lost."""
         return _read(self._file(view))
 
     def all(self) -> list[HotList]:
-        """Return the lists of all views, the one that was learned last first."""
+        """Return the lists of all views, the most recently learned first."""
         found = map(_read, self._newest_first())
         return [hot for hot in found if hot is not None]
 
     def set(self, view: str, hot: HotList) -> None:
-        """Keep what was learned of a view's boots."""
+        """Store what was learned of a view's boots."""
         files.make_directory(self.directory)
         files.write(self._file(view), json.dumps(hot.document()), durable=False)
 
     def forget(self, needed: Callable[[str], bool], keep: int) -> None:
-        """Remove the lists of views that are not needed, except for the `keep` newest of them: the
-        first list of an update is made from the one that is most like it."""
+        """Remove the lists of views that are not needed, except for the `keep` newest of them.
+
+        These stay because the first list of a new closure is made from the most similar one.
+        """
         gone = [file for file in self._newest_first() if not needed(file.stem)]
         for file in gone[keep:]:
             files.remove(file, durable=False)
@@ -63,6 +65,6 @@ def _read(file: Path) -> HotList | None:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("pack.hot_list_lost", file=str(file), reason=str(error))
-        with suppress(OSError):  # said once; it is learned anew
+        with suppress(OSError):  # logged once; it is learned again
             files.remove(file, durable=False)
         return None

@@ -30,7 +30,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Hosts, boots, systems and generations of one server."""
+    """The hosts, boots, systems and generations of one server."""
 
     config: Config
     database: Database
@@ -53,16 +53,16 @@ class Inventory:
         return boot_url(self.config)
 
     def url_towards(self, local: str) -> str:
-        """For a machine that has asked at the server's address `local`."""
+        """Return the server's URL for a machine that asked at the server address `local`."""
         return boot_url(self.config, local)
 
     @property
     def lease(self) -> float:
-        """Seconds for which a machine that is not heard of keeps what it runs."""
+        """Return how many seconds a machine that is not heard of keeps what it runs."""
         return self.config.boots.lease_days * DAY
 
     def known(self) -> list[Host]:
-        """All hosts, and the unknown machines that have booted like one."""
+        """Return all hosts, including guest hosts of unknown machines that have booted."""
         hosts = {host.name: host for host in self.registry.all()}
         for name in sorted(self.boots.hosts() - hosts.keys()):
             guest = self.registry.get(name)
@@ -71,17 +71,18 @@ class Inventory:
         return list(hosts.values())
 
     def remove(self, host: str) -> None:
-        """An added host with all that was its own; another one may take the name."""
+        """Remove an added host with everything that was its own, so that its name can be used
+        again."""
         self.registry.remove(host)
         self.rollouts.forget(host)
         self.deployments.forget(host)
         files.remove(self.state.host_key(host))
 
     def leases(self, now: float) -> list[Boot]:
-        """Boots that hold their views, also those that are not written down yet.
+        """Return the boots that hold their views, including those that are not recorded yet.
 
-        Time in which the server was down does not count: machines that wait for it could not tell
-        that they are there.
+        Server downtime does not count: machines that waited for the server could not show that they
+        were running.
         """
         views = sorted(unrecorded_views(self.state.path))
         until = self.state.serving.until()
@@ -97,7 +98,7 @@ class Inventory:
         )  # fmt: skip
 
     def resume(self, now: float) -> None:
-        """The server is up again: leases go on from where they stood."""
+        """Continue boot leases where they stood when the server went down."""
         until = self.state.serving.until()
         down = max(0.0, now - until) if until is not None else 0.0
         if until is not None and down:
@@ -107,7 +108,7 @@ class Inventory:
 
 
 def make_inventory(config: Config, database: Database) -> Inventory:
-    """Read the key of a state directory that is there; the database may be away."""
+    """Return the inventory of an existing state directory; the database may be unreachable."""
     state = StateDirectory(config.server.state_directory)
     restrict_database(state.path)
     systems = Systems(config, state, Store(config.store.root), state.server_key.get())
@@ -132,13 +133,16 @@ def make_inventory(config: Config, database: Database) -> Inventory:
 
 
 def boot_url(config: Config, local: str = "") -> str:
-    """Where machines ask; those that have asked at `local`, on their own network if it is one."""
+    """Return the URL at which machines ask.
+
+    A machine that asked at `local` gets the address on its own network, if it is on one.
+    """
     return f"http://{config.address_towards(local)}:{config.http.port}"
 
 
 @contextmanager
 def opened(config: Config, seconds: float = COMMAND_SECONDS) -> Iterator[Inventory]:
-    """For a command; no transaction takes longer than `seconds`."""
+    """Open the inventory for a command, whose transactions take at most `seconds`."""
     make_state_directory(config.server.state_directory)  # SQLite needs the directory
     database = open_database(database_url(config), seconds)
     try:

@@ -1,4 +1,4 @@
-"""Locks between processes (flock(2)): held for as long as a block lasts, waited for with an end."""
+"""Locks between processes (flock(2)): held for the length of a block, awaited with a time limit."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _PROC_LOCKS = Path("/proc/locks")
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """The locks of a state directory. Each method waits for its lock for `seconds` at most."""
+    """The locks of a state directory. Each method waits at most `seconds` for its lock."""
 
     state: Path
 
     def roots(
         self, *, alone: bool = False, seconds: float = PATIENCE
     ) -> AbstractContextManager[None]:
-        """Hold garbage collection roots as they are.
+        """Keep garbage collection roots as they are.
 
-        Whoever makes roots or relies on them holds this together with others; whoever takes them
-        away, alone, and only for as long as it takes to decide which.
+        Processes that make roots or rely on them hold this lock shared. A process that removes
+        roots holds it exclusively, and only for as long as it takes to decide which ones.
         """
         return locked(self.state / "lock", "the state directory", alone=alone, seconds=seconds)
 
     def host(self, host: str, seconds: float = PATIENCE) -> AbstractContextManager[None]:
-        """Be alone with one host's generations, to look at them and change them."""
+        """Hold one host's generations exclusively, to look at them and change them."""
         return locked(self.state / "locks" / host, f"host {host}", seconds=seconds)
 
     def rollouts(self, seconds: float = PATIENCE) -> AbstractContextManager[None]:
-        """Be the one that carries rollouts on."""
+        """Hold the right to carry rollouts on."""
         return locked(self.state / "rollouts", "what rollouts do", seconds=seconds)
 
 
@@ -48,9 +48,9 @@ class Locks:
 def locked(
     file: Path, purpose: str, *, alone: bool = True, seconds: float = PATIENCE
 ) -> Iterator[None]:
-    """Hold the lock of a file, alone or together with others.
+    """Hold the lock of a file, exclusively or shared.
 
-    `purpose` says what the lock is for, in the error that is raised when it cannot be had within
+    `purpose` names what the lock protects, for the error that is raised if it cannot be had within
     `seconds`.
     """
     descriptor = _opened(file)
@@ -62,7 +62,8 @@ def locked(
 
 
 def _opened(file: Path) -> int:
-    """Opened for reading if it is there: that is enough for a lock, also on a read-only disk."""
+    """Open the file for reading if it exists: this is enough for a lock, even on a read-only
+    disk."""
     try:
         try:
             return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -75,7 +76,7 @@ def _opened(file: Path) -> int:
 
 
 def _acquire(descriptor: int, file: Path, purpose: str, alone: bool, seconds: float) -> None:
-    """Linux has no flock(2) with an end, so this tries again and again."""
+    """Take the lock by trying again and again, because flock(2) has no time limit."""
     kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
     while True:
@@ -84,15 +85,15 @@ def _acquire(descriptor: int, file: Path, purpose: str, alone: bool, seconds: fl
             return
         if time.monotonic() >= deadline:
             raise StorebootError(
-                f"{purpose} is locked for more than {seconds:.0f} s{_by(descriptor)}",
-                f"wait for it or end it, and try again; the lock is {file}",
+                f"{purpose} has been locked for more than {seconds:.0f} s{_by(descriptor)}",
+                f"wait for that process or stop it, and try again; the lock file is {file}",
             )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _by(descriptor: int) -> str:
-    """Who holds it, if the kernel says so: " by process 7 (storeboot gc)"."""
+    """Return who holds the lock, if the kernel says so: " by process 7 (storeboot gc)"."""
     found = []
     with suppress(OSError, ValueError, IndexError):
         number = str(os.fstat(descriptor).st_ino)

@@ -1,4 +1,4 @@
-"""What is known of each host: where its machine is, what it boots next, and what it runs."""
+"""What is known of each host: how far its machine is, what it boots next, and what it runs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from storeboot.nix.profiles import Generation
 
 @dataclass(frozen=True, slots=True)
 class HostOverview:
-    """A host, or an unknown machine that has booted like one."""
+    """A host, or a guest host whose unknown machine has booted."""
 
     name: str
     state: State
-    boot: Boot | None  # its last one
+    boot: Boot | None  # the latest one
     next: Generation | None
-    runs: Generation | None  # None also where it is gone
-    held: str | None  # why
-    damaged: tuple[str, ...]  # what is wrong with files that are its own
+    runs: Generation | None  # None also if the generation is gone
+    held: str | None  # the reason of the hold, or None
+    damaged: tuple[str, ...]  # what is wrong with the host's own files
 
     @property
     def is_running(self) -> bool:
-        """Whether a boot of it has begun and not ended."""
+        """Return whether a boot of the host has begun and not ended."""
         return self.boot is not None and self.boot.ended_at is None
 
 
@@ -43,14 +43,14 @@ class GenerationOverview:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All hosts, and what is damaged, also what belongs to none of them."""
+    """All hosts, and all damage, including damage that belongs to no host."""
 
     hosts: tuple[HostOverview, ...]
     damages: tuple[str, ...]
 
 
 def overview(inventory: Inventory) -> Overview:
-    """Look at every host. Blocking."""
+    """Return what is known of every host. Blocking."""
     known, held = inventory.known(), inventory.holds.all()
     damaged = damages(inventory, known)
     reasons = {name: hold.reason for name, hold in held.items()}
@@ -64,7 +64,7 @@ def overview(inventory: Inventory) -> Overview:
 
 
 def generations(inventory: Inventory, host: str) -> list[GenerationOverview]:
-    """Look at every generation of a host that is kept; StorebootError if there is no such host."""
+    """Return every generation of a host; raise StorebootError if there is no such host."""
     inventory.registry.require(host)
     made = inventory.deployments.generations(host)
     tests = inventory.deployments.probations.of(host)
@@ -73,7 +73,7 @@ def generations(inventory: Inventory, host: str) -> list[GenerationOverview]:
 
 
 def timeline(inventory: Inventory, host: str) -> list[Step]:
-    """Return the stages of a host's last boot; StorebootError if there is no such host."""
+    """Return the stages of a host's latest boot; raise StorebootError if there is no such host."""
     inventory.registry.require(host)
     boot = inventory.boots.latest(host)
     return steps(last_boot(inventory.boots.lately(host, boot.id if boot else None), boot))
@@ -99,7 +99,10 @@ def _host(
 def _running(
     inventory: Inventory, made: Iterable[Generation], boot: Boot | None
 ) -> Generation | None:
-    """The one that a boot runs, itself or as a specialisation; the one that is next if several."""
+    """Return the generation that a boot runs, itself or as a specialisation, or None.
+
+    If there are several, prefer the one that boots next.
+    """
     if boot is None or boot.ended_at is not None:
         return None
     for each in sorted(made, key=lambda each: not each.current):

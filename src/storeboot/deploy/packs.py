@@ -1,8 +1,8 @@
-"""The packs of the views that are served, and what is learned for the next ones.
+"""Builds the packs of the views that are served, and learns what goes into the next ones.
 
-Machines say what they have read, and anybody can pose as a machine. So only boots that came up are
-learned from (the caller knows which did), no machine alone fills everybody's pack (`pack/hot.py`),
-and packs are built again once in a while only.
+Machines say what they have read, and anyone can pose as a machine. So packs learn only from boots
+that came up (the caller knows which did), no single machine fills the packs of all (`pack/hot.py`),
+and packs are rebuilt only once in a while.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ log = structlog.get_logger()
 # A few files more or less are not worth another file for every machine.
 ENOUGH_NEW = 4
 ENOUGH_LESS = 1 / 8  # of the files that a pack has
-# Bytes in one pack of files that a single boot alone has read. The demo's first boot reads 5.3 MiB
-# that nobody could guess, so its second boot has all of it.
+# Bytes in one pack of files that only a single boot has read. The demo's first boot reads 5.3 MiB
+# that could not be guessed, so its second boot has all of it.
 MAX_DOUBTED = 8 << 20
-# Seconds between two packs of a view that are built of what was learned: the first one at once,
-# because one boot says most of what there is to learn, then seldom.
+# Seconds between two packs of a view that are built from what was learned: the first one at once,
+# because one boot tells most of what there is to learn, then rarely.
 PAUSES = (0.0, 60.0, 600.0)
-PATIENCE = 120.0  # seconds that a boot to learn from waits for another one's pack to be built
+PATIENCE = 120.0  # seconds that a learning boot waits while another one's pack is built
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PackagePart:
-    """What a pack has of one store path."""
+    """What a pack contains of one store path."""
 
     name: str
     files: int
@@ -56,13 +56,13 @@ class PackOverview:
 
     view: str
     built: Pack | None  # the newest
-    hot: tuple[bytes, ...]  # the files that the next one has with their data
-    packages: tuple[PackagePart, ...]  # of these, the largest first
+    hot: tuple[bytes, ...]  # the files whose data the next one contains
+    packages: tuple[PackagePart, ...]  # the store paths of these files, largest first
 
 
 @dataclass(slots=True)
 class Packs:
-    """Packs by view; all of them can be made again from the state directory."""
+    """Packs by view. All of them can be rebuilt from the state directory."""
 
     section: PacksSection
     state: StateDirectory
@@ -74,7 +74,7 @@ class Packs:
     due: dict[str, ViewRecord] = field(default_factory=dict)  # views whose packs are outdated
 
     def get(self, view: str) -> Pack | None:
-        """The newest that is ready, as long as its file is whole."""
+        """Return the newest pack that is ready, or None; only if its file is whole."""
         pack = self.ready.get(view)
         if pack is not None and not pack.is_whole():
             self.ready.pop(view, None)
@@ -82,17 +82,17 @@ class Packs:
         return pack
 
     def was_tried(self, view: str) -> bool:
-        """Whether there is nothing left to be done for a view."""
+        """Return whether there is nothing left to build for a view."""
         return self.get(view) is not None or view in self.ready
 
     def file(self, view: str, name: str) -> Path | None:
-        """A pack of a view by name, also one that was superseded a moment ago."""
+        """Return a pack of a view by name, or None; also one that was superseded a moment ago."""
         return find(self.state.packs, view, name)
 
     def prepare(self, view: ViewRecord, progress: Progress) -> None:
-        """Make a view's pack ready; that it cannot be built stops no boot.
+        """Prepare a view's pack. If it cannot be built, boots continue without it.
 
-        An older one has to do then, such as on a disk that is full.
+        An older pack is used then, for example on a full disk.
         """
         try:
             self.build(view, progress)
@@ -103,18 +103,20 @@ class Packs:
             log.error("pack.not_built", view=view.view_id, reason=reason, hint=hint)
 
     def build(self, view: ViewRecord, progress: Progress) -> Pack:
-        """The pack of a view by what is known of its boots; raises what is wrong."""
+        """Build the pack of a view from what is known of its boots, and return it; raise any
+        error."""
         hot = self.choose(view)
         made = build(self.store, view.view_id, view.paths, hot, self.state.packs, progress)
         self.ready[view.view_id] = made
         return made
 
     def choose(self, view: ViewRecord) -> frozenset[bytes]:
-        """The files that the next pack of a view has with their data."""
+        """Return the files whose data the next pack of a view contains."""
         return choose(self.store, self.hot(view), self.section.hot_size << 20, MAX_DOUBTED)
 
     def overview(self, view: ViewRecord) -> PackOverview:
-        """Look at the newest pack of a view, and at what the next one has. Blocking."""
+        """Return what is known of a view's newest pack, and what the next one will contain.
+        Blocking."""
         chosen = tuple(sorted(self.choose(view)))
         sizes, files = Counter[str](), Counter[str]()
         for path in chosen:
@@ -126,7 +128,7 @@ class Packs:
         return PackOverview(view.view_id, built, chosen, tuple(packages))
 
     def hot(self, view: ViewRecord) -> HotList:
-        """What boots of the view have read, or of the one most like it, or what one may guess."""
+        """Return the view's hot list: learned, or that of the most similar view, or a guess."""
         own = self.state.hot_lists.get(view.view_id)
         if own is not None:
             return own
@@ -145,7 +147,7 @@ class Packs:
         resident: set[bytes] | None,
         by: Witness,
     ) -> None:
-        """What a boot that came up says of a view's hot files; see `HotList.with_boot`. Blocking.
+        """Learn from a boot that came up which files are hot; see `HotList.with_boot`. Blocking.
 
         `held` is the name of the pack that the machine had.
         """
@@ -163,7 +165,7 @@ class Packs:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Build the packs again that are outdated, and have not been built lately. Blocking."""
+        """Rebuild the packs that are outdated and have not been rebuilt recently. Blocking."""
         for identity, view in list(self.due.items()):
             count, at = self.rebuilt.get(identity, (0, 0.0))
             if count and self.clock() - at < PAUSES[min(count, len(PAUSES) - 1)]:
@@ -178,7 +180,7 @@ class Packs:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self.learning.acquire(timeout=PATIENCE):
-            raise StorebootError(f"packs have been busy for more than {PATIENCE:.0f} s")
+            raise StorebootError(f"another pack has been built for more than {PATIENCE:.0f} s")
         try:
             yield
         finally:

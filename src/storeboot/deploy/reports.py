@@ -1,10 +1,11 @@
-"""What machines report of themselves: files below reports/, within bounds.
+"""Stores what machines report about themselves: files below reports/, within limits.
 
 reports/BOOT/host    whose boot it is
-reports/BOOT/PART    a part, which appears under its name when it is whole
+reports/BOOT/PART    a part, which gets its name when it is complete
 
-A part is written as it comes. Whatever machines send, reports take so much room and no more, and
-never the last room of the disk; older reports make way, those of the same host first.
+A part is written as it arrives. Whatever machines send, reports never take more than a fixed
+amount of room, and never the last room on the disk. Older reports are removed to make room, those
+of the same host first.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ MAX_PART = 32 << 20  # bytes
 MAX_BOOT = 64 << 20
 MAX_HOST = 128 << 20
 MAX_TOTAL = 1 << 30
-FLOOR = 256 << 20  # left free on the disk, or this part of it where that is less:
+FLOOR = 256 << 20  # kept free on the disk, or this part of the disk if that is less:
 FLOOR_PART = 0.1
 
 
 class NoRoomError(StorebootError):
-    """A report does not fit into its bounds."""
+    """A report does not fit into its limits."""
 
 
 class AbandonedError(Exception):
-    """The rest of a part does not come."""
+    """The rest of a part will not arrive."""
 
 
 class Part:
-    """A part on its way to its file. Methods block, one at a time."""
+    """A part on its way to its file. Methods block; call one at a time."""
 
     def __init__(self, reports: Reports, file: Path) -> None:
         self._reports = reports
@@ -63,13 +64,13 @@ class Part:
                 view = view[os.write(self._descriptor, view) :]
 
     def finish(self) -> None:
-        """It is whole, and appears under its name."""
+        """Give the complete part its name."""
         with self._guard:
             self._stack.close()
         self._reports.came(self._file)
 
     def abandon(self) -> None:
-        """Nothing is left of it; nor of the boot's directory, if it was the first part."""
+        """Remove the part, and the boot's directory if this was the first part."""
         with self._guard:
             error = AbandonedError()
             with suppress(AbandonedError, OSError):
@@ -82,11 +83,11 @@ class Part:
 
 @dataclass(slots=True)
 class Reports:
-    """All methods block; any thread may call them."""
+    """All reports. Methods block; any thread may call them."""
 
     path: Path
     _guard: threading.RLock = field(default_factory=threading.RLock)
-    _coming: dict[Path, int] = field(default_factory=dict)  # bytes that were promised
+    _coming: dict[Path, int] = field(default_factory=dict)  # bytes that were announced
 
     def file(self, boot: str, part: str) -> Path:
         return self.path / boot / part
@@ -94,9 +95,9 @@ class Reports:
     def begin(
         self, host: str, boot: str, part: str, size: int, keep: Collection[str] | None
     ) -> Part:
-        """A part of `size` bytes comes; NoRoomError if it cannot be kept.
+        """Begin a part of `size` bytes; raise NoRoomError if there is no room for it.
 
-        `keep` are the host's boots whose reports stay; all of them by default.
+        `keep` are the host's boots whose reports stay; by default all of them.
         """
         file = self.file(boot, part)
         self._reserve(host, file, size, keep)
@@ -109,7 +110,7 @@ class Reports:
         return begun
 
     def came(self, file: Path) -> None:
-        """It is on the disk, or will not come."""
+        """Note that a part is on disk, or will not arrive."""
         with self._guard:
             self._coming.pop(file, None)
 
@@ -144,7 +145,8 @@ class Reports:
     def _make_room(
         self, host: str, boot: str, size: int, boots: dict[str, tuple[str, int, float]]
     ) -> None:
-        """Older reports of the same host go first, then the oldest of the host that has most."""
+        """Remove reports: first older ones of the same host, then the oldest of the host with
+        most."""
         coming = self._promised() + size
         while boots:
             of_hosts: dict[str, int] = {}
@@ -164,7 +166,7 @@ class Reports:
             del boots[oldest]
 
     def _sizes(self) -> dict[str, tuple[str, int, float]]:
-        """By boot: its host, its bytes, and when it was changed last."""
+        """Return for each boot its host, its bytes, and when it was last changed."""
         found = {}
         for directory in self.path.iterdir():
             with suppress(OSError, UnicodeDecodeError):
@@ -175,7 +177,7 @@ class Reports:
         return found
 
     def _forget(self, host: str, keep: Collection[str]) -> None:
-        """Reports of the host's other boots go."""
+        """Remove the reports of the host's other boots."""
         for boot, (owner, _, _) in self._sizes().items():
             if owner == host and boot not in keep:
                 self._remove(boot)

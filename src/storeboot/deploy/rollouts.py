@@ -1,8 +1,8 @@
-"""Rollouts carried on: whose turn it is, who is asked, and when it is enough.
+"""Carries rollouts on: decides which host is next, which machine is asked, and when to stop.
 
-Each host gets the system as a test that confirms itself, so a machine that does not come up is
-back on its old generation by its next boot, whatever becomes of the rollout. A host gets it when
-its machine asks for its boot script, or when it is asked to restart.
+Each host gets the system as a test that confirms itself. So a machine that does not come up is back
+on its old generation at its next boot, whatever happens to the rollout. A host gets its test when
+its machine asks for a boot script, or when the machine is asked to restart.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from storeboot.hosts.rollouts import Member, MemberStanding, Rollout, RolloutSta
 from storeboot.nix.store import StorePath
 
 log = structlog.get_logger()
-OFFER_SECONDS = 300.0  # from the script until the boot has begun
-ALIVE_SECONDS = 120.0  # who was heard of since then runs, and can be asked
-BETWEEN = "another deployment came between"
+OFFER_SECONDS = 300.0  # from the script to the beginning of the boot
+ALIVE_SECONDS = 120.0  # a machine heard of since then is running, and can be asked
+BETWEEN = "something else was deployed"
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """All decisions are taken alone, by whichever process."""
+    """All decisions are made under one lock, by any process."""
 
     table: RolloutTable
     tests: GenerationTests
@@ -49,7 +49,7 @@ class Rollouts:
         return self.tests.deployments
 
     def begin(self, rollout: Rollout, hosts: Iterable[Host], progress: Progress) -> int:
-        """Its id. Nothing has begun if the system cannot be booted by every one of the hosts."""
+        """Begin a rollout and return its id, unless one of the hosts cannot boot the system."""
         system = StorePath(rollout.system)
         chosen = list(hosts)
         for host in chosen:
@@ -63,21 +63,25 @@ class Rollouts:
         return number
 
     def _begin_with_nothing(self, member: Member, system: StorePath) -> None:
-        """A host that boots it already is done; one with nothing to fall back to is given it."""
+        """Settle a host that needs no test: it boots the system already, or has no fallback.
+
+        A host without a fallback gets the system as its first generation.
+        """
         settled = self.deployments.settled(member.host)
         if settled == system:
-            self.table.change(member, MemberStanding.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="already boots it")
         elif settled is None and self.holds.get(member.host) is None:
             host = self.registry.require(member.host)
             self.deployments.deploy(host, system, self.url, lambda _text: None)
-            self.table.change(member, MemberStanding.DONE, reason="has it as its first generation")
+            self.table.change(member, MemberStanding.DONE, reason="got it as its first generation")
 
     def promised(self) -> list[StorePath]:
-        """Systems that hosts may still get; they are kept from garbage collection."""
+        """Return systems that hosts may still get, so that garbage collection keeps them."""
         return [StorePath(rollout.system) for rollout in self.table.active()]
 
     def offer(self, host: str, now: float) -> None:
-        """The host's machine asks for its script: it gets the system if it is its turn."""
+        """Let a host whose machine asks for its script test the system, if it is the host's
+        turn."""
         number = self.table.waiting_for(host)
         if number is None:
             return
@@ -93,7 +97,8 @@ class Rollouts:
                 self._try(rollout, own[0], now)
 
     def advance(self, now: float) -> None:
-        """See what has become of those that try, stop where too many failed, ask the next ones."""
+        """Decide the hosts that are testing, stop a rollout with too many failures, ask further
+        hosts."""
         if not self.table.active():
             return
         with self.deployments.systems.state.locks.rollouts():
@@ -101,9 +106,9 @@ class Rollouts:
                 self._advance(rollout, now)
 
     def resume(self, now: float, down: float = 0.0) -> None:
-        """A server that was killed has given the system to a host and not written that down.
+        """Repair the records of a server that stopped after it had given a host the system.
 
-        The `down` seconds without a server are nobody's fault.
+        The `down` seconds without a server are not counted against any host.
         """
         with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
@@ -167,7 +172,7 @@ class Rollouts:
         if self.holds.get(host.name) is not None:
             return False
         if self.deployments.settled(host.name) == StorePath(rollout.system):
-            self.table.change(member, MemberStanding.DONE, reason="boots it already")
+            self.table.change(member, MemberStanding.DONE, reason="already boots it")
             return False
         try:
             generation = self.tests.begin(
@@ -201,7 +206,7 @@ class Rollouts:
                 pass
 
     def _wait(self, rollout: Rollout, member: Member, waited: float) -> None:
-        """It has the system, and has not begun to boot it."""
+        """Handle a host that has the system but has not begun to boot it."""
         if waited < (rollout.seconds if member.asked else OFFER_SECONDS):
             return
         boot = self.boots.get(member.asked) if member.asked else None
@@ -210,22 +215,23 @@ class Rollouts:
             self._take_back(member, MemberStanding.FAILED, f"was asked to restart, and {late}")
         else:
             self._take_back(
-                member, MemberStanding.WAITING, "did not go down" if boot else "did not boot"
+                member, MemberStanding.WAITING, "did not shut down" if boot else "did not boot"
             )
 
     def _spoke(self, boot: Boot, member: Member) -> bool:
-        """Whether the machine was heard of since it was asked, and some time after that."""
+        """Return whether the machine was heard of since it was asked, and some time after that."""
         return boot.seen_at > (member.since or 0.0) + ALIVE_SECONDS
 
     def _take_back(self, member: Member, standing: MemberStanding, reason: str) -> None:
-        # Who has not heard the order may be asked again.
+        # A machine that has not received the order may be asked again.
         unheard = member.asked is not None and self.orders.revoke(member.asked)
         asked = None if unheard else member.asked
         if self.tests.take_back(member.host, member.generation or 0):
             self.table.change(member, standing, reason=reason, asked=asked)
 
     def refused(self, boot: str, reason: str) -> None:
-        """A machine that was asked says no: it gets the system when it boots by itself."""
+        """Note that a machine refuses to restart: it gets the system when it next boots by
+        itself."""
         if self.table.asked(boot) is None:
             return
         with self.deployments.systems.state.locks.rollouts():
@@ -234,7 +240,7 @@ class Rollouts:
                 self._take_back(member, MemberStanding.WAITING, reason)
 
     def hold(self, host: str, reason: str, now: float) -> None:
-        """Hold a host: what it was given and has not begun is taken back."""
+        """Hold a host; drop a test that has not begun."""
         with self.deployments.systems.state.locks.rollouts():
             self.holds.hold(host, reason, now)
             self._free_of_rollouts(host, MemberStanding.WAITING, f"held: {reason}")
@@ -243,7 +249,7 @@ class Rollouts:
                 self.tests.take_back(host, test.generation)
 
     def release(self, host: str) -> bool:
-        """Whether it was held; it waits for its turn again."""
+        """Release a host; return whether it was held. It waits for its turn in rollouts again."""
         with self.deployments.systems.state.locks.rollouts():
             for rollout in self.table.active():
                 for member in self.table.members(rollout.id):
@@ -252,13 +258,16 @@ class Rollouts:
             return self.holds.release(host)
 
     def take_over(self, host: str) -> None:
-        """A command decides what the host boots: not while it is held, and no rollout then."""
+        """Let a command decide what the host boots: end its part in a rollout.
+
+        Raises StorebootError if the host is held.
+        """
         with self.deployments.systems.state.locks.rollouts():
             self.holds.refuse(host)
             self._free_of_rollouts(host, MemberStanding.LEFT, BETWEEN)
 
     def forget(self, host: str) -> None:
-        """A host that is removed."""
+        """Remove a host from rollouts."""
         with self.deployments.systems.state.locks.rollouts():
             self._free_of_rollouts(host, MemberStanding.LEFT, "the host was removed")
             self.holds.release(host)
@@ -272,7 +281,8 @@ class Rollouts:
             self.table.leave(host, reason)
 
     def stop(self, rollout: Rollout, reason: str) -> None:
-        """Nobody gets it any more; boots that have begun are decided by their tests."""
+        """Stop a rollout: no other host gets the system. Tests of boots that have begun still
+        decide."""
         with self.deployments.systems.state.locks.rollouts():
             self._stop(rollout, reason)
 

@@ -1,4 +1,4 @@
-"""The server's key: 32 random bytes in `server.key`, readable by the owner alone."""
+"""The server key: 32 random bytes in `server.key`, readable only by the owner."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SAME_USER = "run commands as the user that `storeboot serve` runs as"
 
 @dataclass(frozen=True, slots=True)
 class ServerKey:
-    """The secret behind filehandles, tokens and agent keys.
+    """The secret behind filehandles, mount tokens and agent keys.
 
-    `is_used` says whether anything may depend on the key; `alone` keeps it so for a block.
+    `is_used` returns whether anything may depend on the key; `alone` keeps that so for a block.
     """
 
     file: Path
@@ -30,9 +30,9 @@ class ServerKey:
     alone: Callable[[], AbstractContextManager[None]]
 
     def get(self) -> bytes:
-        """Return the key; make it at the first start.
+        """Return the key; create it at the first start.
 
-        Raises DamagedError if it was cut off after something had come to depend on it.
+        Raises DamagedError if the key was cut off after something had come to depend on it.
         """
         if not self.file.exists():
             with files.reported("cannot make the server's key", _SAME_USER):
@@ -52,7 +52,7 @@ class ServerKey:
             return self.file.read_bytes()
 
     def _make_again(self) -> bytes:
-        """In place of a key that was cut off at the first start, and that nobody has ever used."""
+        """Replace a key that was cut off at the first start, and so was never used."""
         with self.alone():
             key = self._read()
             if len(key) != KEY_SIZE and not self.is_used():

@@ -1,4 +1,4 @@
-"""When the server was up last: the modification time of the file `serving`."""
+"""Records when the server was last up: the modification time of the file `serving`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Serving:
     file: Path
 
     def note(self) -> None:
-        """Note that the server is up. A disk that cannot take the note stops nobody."""
+        """Note that the server is up. If the disk cannot be written, this does nothing."""
         try:
             files.touch(self.file)
         except OSError as error:
             log.warning("state.not_noted", file=str(self.file), reason=error.strerror)
 
     def until(self) -> float | None:
-        """Return when the server was up last, in seconds since 1970; None for never."""
+        """Return when the server was last up, in seconds since 1970, or None if never."""
         try:
             return self.file.stat().st_mtime
         except FileNotFoundError:

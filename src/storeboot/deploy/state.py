@@ -1,26 +1,27 @@
-"""The state directory: what is where in it, and who owns it.
+"""The state directory: what it contains, and which class owns each part.
 
-server.key          32 random bytes, readable by the owner alone
-lock                held while roots are made, and alone while they are taken away
-locks/HOST          held alone while it is decided what the host boots
-rollouts            held alone while rollouts are carried on
-serving             its modification time is when the server was up last
-garbage.json        store paths that a collection has given up and not yet deleted
+server.key          32 random bytes, readable only by the owner
+lock                held while roots are made, and exclusively while they are removed
+locks/HOST          held exclusively while it is decided what the host boots
+rollouts            held exclusively while rollouts are carried on
+serving             its modification time is when the server was last up
+garbage.json        store paths that a collection has given up but not deleted yet
 storeboot.sqlite    added hosts, boots and events
-memory.json         what the server has to know while its database is away
+memory.json         what the server has to know while its database is unreachable
 profiles/HOST/      the host's generations, a Nix profile named `system`
 views/ID.json       toplevels and closure of a view; written once, never changed
-initrds/            built initrds, by the hash of all that went into them
-packs/              built packs, the same
+initrds/            built initrds, by the hash of everything that went into them
+packs/              built packs, by the same kind of hash
 hot/VIEW.json       which files of a view boots have read
 databases/ID.gz     Nix's own database of a view's paths, for the machines
 roots/ID            garbage collection roots of the views
-dhcp/               configuration and files of dnsmasq, where it is ours
-reports/BOOT/       what machines reported of themselves
+dhcp/               configuration and files of dnsmasq, if the server runs it
+reports/BOOT/       what machines reported about themselves
 ssh/HOST.ed25519    the hosts' ssh keys
 
-Durable, and named when they are damaged: the key, the profiles, the views and their roots, the ssh
-keys. All else can be made again, and is when it is damaged or lost. Other names are left alone.
+Durable, and named when they are damaged, are the key, the profiles, the views and their roots, and
+the ssh keys. Everything else can be rebuilt, and is rebuilt when it is damaged or lost. Files with
+other names are left alone.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ _DIRECTORIES = ("views", "initrds", "roots", "reports", "profiles", "locks")
 
 
 class StateDirectory:
-    """The parts of one state directory, each of which owns its files.
+    """The parts of one state directory. Each part owns its files.
 
-    This touches nothing on the disk; `make_state_directory` does.
+    This class touches nothing on disk; `make_state_directory` does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,12 +68,13 @@ class StateDirectory:
         self.packs = path / "packs"
 
     def host_key(self, host: str) -> Path:
-        """Return the place of the host's private ssh key, which is made when it boots first."""
+        """Return the path of the host's private ssh key, which is created at the host's first
+        boot."""
         return self.path / "ssh" / f"{host}.ed25519"
 
 
 def make_state_directory(path: Path) -> StateDirectory:
-    """Make those directories that are not there yet, and return the state directory."""
+    """Create the directories that do not exist yet, and return the state directory."""
     with files.reported(
         "cannot write to the state directory",
         "set server.state_directory to one that this user may write",

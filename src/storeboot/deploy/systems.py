@@ -1,4 +1,4 @@
-"""Systems made ready to boot: read and judged, their views rooted, their initrds built."""
+"""Prepares systems to be booted: reads and checks them, roots their views, builds their initrds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SPACE = "look at the disk of the state directory: df, dmesg"
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A system that hosts boot, with all that is served of it."""
+    """A system that hosts boot, with everything that is served of it."""
 
     system: System
     view: ViewRecord
@@ -42,7 +42,7 @@ class Assignment:
 
 @dataclass(slots=True)
 class Systems:
-    """What was made ready, by system; all of it can be made again from the state directory."""
+    """Prepared systems. All of them can be prepared again from the state directory."""
 
     config: Config
     state: StateDirectory
@@ -57,7 +57,8 @@ class Systems:
         self.packs = Packs(self.config.packs, self.state, self.store)
 
     def needs(self, host: Host | None) -> Needs | None:
-        """What the host's initrd must have; None where it is the system's own."""
+        """Return what the host's initrd must contain, or None if the system's own initrd is
+        used."""
         drivers = self.config.initrd.drivers
         if host is not None and host.mode == "native":
             return None
@@ -71,22 +72,22 @@ class Systems:
         host: Host | None = None,
         progress: Callable[[str], None] = lambda _text: None,
     ) -> Assignment:
-        """Blocking; what was built before is taken from the state directory, without a write.
+        """Prepare a system, and return it when all of it is on disk. Blocking.
 
-        All of it is on disk then.
+        What was built before is found in the state directory, without any write.
         """
-        with self._alone(toplevel), files.reported(f"{toplevel} cannot be made ready", _SPACE):
+        with self._alone(toplevel), files.reported(f"cannot prepare {toplevel}", _SPACE):
             return self._prepare(toplevel, host, progress)
 
     @contextmanager
     def _alone(self, toplevel: StorePath) -> Iterator[None]:
-        """Of the threads of this process, one makes a system ready, and the others find it."""
+        """Let one thread of this process prepare a system; the others wait and find it prepared."""
         with self.guard:
             lock = self.making.setdefault(toplevel, threading.Lock())
         if not lock.acquire(timeout=PATIENCE):
             raise StorebootError(
-                f"{toplevel} is being made ready for more than {PATIENCE:.0f} s",
-                "look at the load of the server and its disks, and try again",
+                f"preparing {toplevel} takes longer than {PATIENCE:.0f} s",
+                "check the load of the server and its disks, and try again",
             )
         try:
             yield
@@ -111,7 +112,7 @@ class Systems:
         return self.ready[toplevel, needs]
 
     def rooted(self, toplevel: StorePath) -> ViewRecord:
-        """Return the view of a system; root it and write it down if it is not there. Blocking."""
+        """Return the view of a system; if there is none yet, root it and record it. Blocking."""
         with self.state.locks.roots():
             return self.state.views.add(self.store, toplevel)
 
@@ -132,14 +133,15 @@ class Systems:
         return wanted and not self.packs.was_tried(view.view_id)
 
     def _database_for(self, view: ViewRecord) -> None:
-        """Machines can do without: their own Nix makes it then, after they are up."""
+        """Build Nix's database of a view. Without it, machines build it themselves once they are
+        up."""
         try:
             self.state.views.database(view)
         except (StorebootError, OSError) as error:
             log.error("nix.no_database", view=view.view_id, reason=str(error))
 
     def get(self, toplevel: StorePath, host: Host | None = None) -> Assignment | None:
-        """What was made ready, as long as its view is rooted and its files are there."""
+        """Return a prepared system, or None; only if its view is rooted and its files exist."""
         found = self._still(toplevel, self.needs(host))
         return None if found is not None and self._lacks_pack(host, found.view) else found
 
@@ -153,27 +155,31 @@ class Systems:
         return None
 
     def any_of(self, view: str) -> Assignment | None:
-        """What was made ready of a view, whatever its initrd has."""
+        """Return a prepared system of a view, or None, whichever initrd it has."""
         for (toplevel, needs), assignment in list(self.ready.items()):
             if assignment.view.view_id == view:
                 return self._still(toplevel, needs)
         return None
 
     def toplevel(self, text: str) -> StorePath:
-        """A system as typed: its store path, or a link to it, such as ./result."""
+        """Return the system for what was typed: a store path, or a link to one, such as
+        ./result."""
         path = Path(text)
         return StorePath.from_arg(str(path.readlink()) if path.is_symlink() else text)
 
     def of_view(self, view: str) -> StorePath | None:
-        """The system of a view that is rooted, whoever rooted it."""
+        """Return the system of a rooted view, or None, whoever rooted it."""
         for (toplevel, _), assignment in list(self.ready.items()):
             if assignment.view.view_id == view:
                 return toplevel if self.state.views.is_rooted(view) else None
         return self.state.views.toplevel(view)
 
     def mend(self) -> None:
-        """What a server does at its start: clean up the state directory, and make views again whose
-        files are damaged or lost, because machines may run them. What is wrong stops nothing."""
+        """Clean up the state directory at the start of a server.
+
+        Views whose files are damaged or lost are rebuilt, because machines may run them. Nothing
+        that is wrong here keeps the server from starting.
+        """
         try:
             tidy(self.state.path)
         except OSError as error:
@@ -185,15 +191,16 @@ class Systems:
                 log.error("view.damaged", view=view, reason=error.message, hint=error.hint)
 
     def choices(self, toplevel: StorePath) -> dict[str, StorePath]:
-        """What a generation can boot: the system itself by the name "", and its specialisations."""
+        """Return what a generation can boot: the system itself, under "", and its
+        specialisations."""
         return {"": toplevel, **specialisations(self.store, toplevel)}
 
     def views(self, toplevel: StorePath) -> set[str]:
-        """Ids of the views that a generation of this system may be booted with."""
+        """Return the ids of the views that a generation of this system can be booted with."""
         return {view_id([each.text]).hex() for each in self.choices(toplevel).values()}
 
     def booted(self, host: Host, toplevel: StorePath) -> StorePath:
-        """What the host boots of a generation: its specialisation, or the system itself."""
+        """Return what the host boots of a generation: its specialisation, or the system itself."""
         if host.specialisation is None:
             return toplevel
         special = specialisations(self.store, toplevel)

@@ -1,7 +1,7 @@
-"""Tests of generations: one boot tries a new one, and it is taken back unless that comes up.
+"""Tests of generations: one boot tests a new generation, and the host reverts if it fails.
 
-What a test is, and where it stands, is a row (`hosts/probations.py`) that decides what the host
-boots while it is open. The profile stays at the generation before, until the test is confirmed.
+A test is a row (`hosts/probations.py`) that decides what the host boots as long as the test is
+open. The profile stays at the previous generation until the test is confirmed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from storeboot.protocol.stages import Stage
 
 @dataclass(frozen=True, slots=True)
 class GenerationTests:
-    """From the beginning of a test until it is confirmed, failed or dropped."""
+    """Handles tests from their beginning until they are confirmed, failed or dropped."""
 
     deployments: Deployments
 
@@ -38,20 +38,20 @@ class GenerationTests:
         seconds: float,
         confirms: bool,
     ) -> int:
-        """Let one boot try the system; return the number of its generation.
+        """Begin a test of the system in one boot; return the number of its generation.
 
-        The profile stays at the generation before.
+        The profile stays at the previous generation.
         """  # fmt: skip
-        self.fallback(host, system)  # said before anything is built
+        self.fallback(host, system)  # an error here comes before anything is built
         self.deployments.prepare(host, system, url, progress)
         profile = self.deployments.profile(host.name)
         with (
             self.deployments.deciding(host.name),
-            files.reported(f"host {host.name} is not given it"),
+            files.reported(f"cannot deploy to host {host.name}"),
         ):
             previous = self.fallback(host, system)
             self.deployments.root(host, system)
-            # Written down first: from here on it decides, wherever nix-env leaves the profile.
+            # Record the test first: from here on it decides, wherever nix-env leaves the profile.
             test = Probation(host.name, profile.next_number(system), previous, seconds, confirms)
             self.probations.begin(test)
             faults.reach("test.begun")
@@ -61,7 +61,7 @@ class GenerationTests:
         return test.generation
 
     def fallback(self, host: Host, system: StorePath) -> int:
-        """Return the generation that is booted again if a test of the system fails.
+        """Return the generation that the host reverts to if a test of the system fails.
 
         Raises StorebootError if there is none, or if it is this system.
         """
@@ -74,12 +74,13 @@ class GenerationTests:
             )
         if self.deployments.profile(host.name).system(previous) == system:
             raise StorebootError(
-                f"{system} is what host {host.name!r} boots already", "there is nothing to test"
+                f"host {host.name!r} already boots {system}", "there is nothing to test"
             )
         return previous
 
     def confirm(self, host: Host, *, dry_run: bool = False) -> int:
-        """Make the generation that has passed its test the host's next boot from now on."""
+        """Keep the generation that has passed its test, as the host's next boot; return its
+        number."""
         with self.deployments.deciding(host.name):
             probation = self.probations.open(host.name)
             if probation is None or probation.standing is not Standing.PASSED:
@@ -93,12 +94,14 @@ class GenerationTests:
         return probation.generation
 
     def _accept(self, probation: Probation) -> None:
-        """The profile first: should this be killed between the two, the next one does it again."""
+        """Confirm a test, the profile first: after a kill between the two steps, both are
+        repeated."""
         self.deployments.profile(probation.host).switch(probation.generation)
         self.probations.pass_on(probation, Standing.CONFIRMED)
 
     def take_back(self, host: str, generation: int) -> bool:
-        """Drop the host's test of a generation unless it has begun; return whether it did."""
+        """Drop the host's test of a generation unless it has begun; return whether it was
+        dropped."""
         with self.deployments.deciding(host):
             test = self.probations.open(host)
             if test is None or test.generation != generation:
@@ -108,7 +111,8 @@ class GenerationTests:
             )
 
     def boot_began(self, host: str, boot: str, view: str, now: float) -> None:
-        """Note that a boot has begun: the test's own, or another, which ends the test's."""
+        """Note that a boot has begun: that of the test, or another one, which ends the test's
+        boot."""
         if self.probations.open(host) is None:
             return
         with self.deployments.deciding(host):
@@ -129,7 +133,7 @@ class GenerationTests:
                 pass
 
     def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
-        """Note that a boot is up, or that it has failed and why."""
+        """Note that a boot has come up, or that it has failed and why."""
         if stage not in (Stage.MULTI_USER, Stage.FAILED) or self.probations.open(host) is None:
             return
         with self.deployments.deciding(host):
@@ -148,13 +152,13 @@ class GenerationTests:
             self.settle(host, now=0.0)
 
     def unsettled(self, now: float) -> list[Probation]:
-        """Return the tests that time has decided, or that were to confirm themselves."""
+        """Return the tests that are overdue, and those that are still to confirm themselves."""
         return [each for each in self.probations.all_open() if each.overdue(now) or each.confirmed]
 
     def settle(self, host: str, *, now: float) -> Probation | None:
-        """Fail the host's test if its boot is overdue; confirm it if it has passed and may.
+        """Fail the host's test if its boot is overdue; confirm it if it has passed and may be.
 
-        Return the test if it was failed.
+        Return the test if it has failed.
         """
         with self.deployments.deciding(host):
             probation = self.probations.open(host)
@@ -167,6 +171,6 @@ class GenerationTests:
 
     def _fail(self, probation: Probation, reason: str) -> None:
         profile = self.deployments.profile(probation.host)
-        if profile.current_number() != probation.previous:  # `test` was killed on its way
+        if profile.current_number() != probation.previous:  # `deploy --test` was killed on its way
             profile.switch(probation.previous)
         self.probations.pass_on(probation, Standing.FAILED, reason=reason)

@@ -1,5 +1,4 @@
-"""Tidying of the state directory: half-written files go, permissions are taken back, and what does
-not belong there is named and left alone."""
+"""Tidies the state directory: removes half-written files, restricts permissions, names strays."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from storeboot import files
 from storeboot.deploy.host_profiles import HOST
 
 log = structlog.get_logger()
-# What belongs into directories whose names are not free; anything else there is left alone.
+# What belongs into directories with fixed kinds of names; anything else there is left alone.
 _OURS = {
     "views": re.compile(r"[0-9a-f]{32}\.json"),
     "roots": re.compile(r"[0-9a-f]{32}"),
@@ -24,15 +23,17 @@ _OURS = {
     "profiles": HOST,
 }
 _DIRECTORIES = {*_OURS, "reports", "locks", "ssh"}
-# At the top. What is in dhcp is also read by dnsmasq's user, so its modes are not ours to change.
+# The names at the top. dnsmasq's user also reads dhcp, so its modes are not changed here.
 _TOP = re.compile(
     r"(server\.key|lock|rollouts|serving|[a-z]+\.json|storeboot\.sqlite|dhcp|lost\+found|\.)"
 )
 
 
 def tidy(state: Path) -> None:
-    """Do what a server does at its start: remove what killed processes have left half written, take
-    away permissions that older versions have given, and name what does not belong here.
+    """Tidy the state directory at the start of a server.
+
+    Removes what killed processes have left half-written, removes permissions that older versions
+    gave, and logs what does not belong here.
     """
     places = [state, *(state / name for name in sorted(_DIRECTORIES))]
     for place in (*places, *(state / "reports").iterdir()):
@@ -44,14 +45,16 @@ def tidy(state: Path) -> None:
 
 
 def restrict_database(state: Path) -> None:
-    """Take permissions to the database away: SQLite makes its file as the umask has it, and those
-    beside it as that file is."""
+    """Remove permissions to the database from others.
+
+    SQLite creates its file as the umask says, and the files beside it with the same mode.
+    """
     for suffix in ("", "-wal", "-shm"):
         files.restrict(state / f"storeboot.sqlite{suffix}", files.FILE_MODE)
 
 
 def _strays(state: Path) -> list[Path]:
-    """Files and directories that are none of ours, where every name has a meaning."""
+    """Return the files and directories that are not storeboot's, where every name has a meaning."""
     found = []
     for name, ours in _OURS.items():
         directory = state / name
@@ -63,7 +66,10 @@ def _strays(state: Path) -> list[Path]:
 
 
 def _restrict(state: Path) -> None:
-    """A directory that has more in it than we have put there is somebody else's as well."""
+    """Restrict the permissions of everything that storeboot has put here.
+
+    The directory itself is left alone if it contains anything else, because then others use it too.
+    """
     if all(_TOP.match(place.name) or place.name in _DIRECTORIES for place in state.iterdir()):
         files.restrict(state, files.DIRECTORY_MODE)
     for name in sorted(_DIRECTORIES):

@@ -1,7 +1,7 @@
-"""Views of boots that could not be written down yet: garbage collection must not take them.
+"""Keeps the views of boots that are not recorded yet from being garbage collected.
 
-A lock on the view's file says so (flock(2)). It needs no database and no room on the disk, and is
-gone with the process that holds it.
+A lock on the view's file marks them (flock(2)). It needs neither a database nor room on the disk,
+and ends with the process that holds it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.05
 
 
 class UnrecordedViews:
-    """The locks of this process, by view; any thread may use them."""
+    """The locks of this process, by view. Any thread may use them."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
@@ -27,7 +27,7 @@ class UnrecordedViews:
         self._locks: dict[str, int] = {}
 
     def hold(self, view: str) -> None:
-        """Once more; a view whose file is gone cannot be collected any more, and needs no lock."""
+        """Hold a view once more. A view without a file cannot be collected, and needs no lock."""
         with self._guard:
             self._counts[view] += 1
             if view not in self._locks:
@@ -35,7 +35,8 @@ class UnrecordedViews:
                     self._locks[view] = self._lock(view)
 
     def _lock(self, view: str) -> int:
-        """Whoever looks whether it is held has the lock alone, for microseconds."""
+        """Lock the view's file; a process that checks for holders locks it alone for
+        microseconds."""
         for _ in range(20):
             with suppress(BlockingIOError):
                 return _locked(_file(self._state, view), fcntl.LOCK_SH)
@@ -43,7 +44,7 @@ class UnrecordedViews:
         raise BlockingIOError
 
     def release(self, view: str) -> None:
-        """Once less; the last one gives the view free."""
+        """Release a view once; the last release frees it."""
         with self._guard:
             self._counts[view] -= 1
             if self._counts[view] <= 0:
@@ -54,8 +55,10 @@ class UnrecordedViews:
 
 
 def unrecorded_views(state: Path) -> set[str]:
-    """Views that some process holds. To be asked before leases are read: a boot is written down
-    first, and then gives its view free."""
+    """Return the views that some process holds.
+
+    Ask for them before the leases: a boot is recorded first, and releases its view after that.
+    """
     return {file.stem for file in (state / "views").glob("*.json") if _is_held(file)}
 
 
@@ -74,7 +77,8 @@ def _file(state: Path, view: str) -> Path:
 
 
 def _locked(file: Path, kind: int) -> int:
-    """A descriptor that holds the lock; BlockingIOError if somebody else does."""
+    """Return a descriptor that holds the lock; raise BlockingIOError if another process holds
+    it."""
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""Views as they are kept: what each boots, every path in it, and the root that holds it.
+"""Stores views: what each one boots, every path in it, and the root that keeps it.
 
-`roots/ID` is the garbage collection root, a symlink to the view's toplevel; `views/ID.json` says
-what the view is. Machines that run hold on to it, so it is never changed. From the root it can be
-made again, because a toplevel's closure never changes either.
+`roots/ID` is the garbage collection root, a symlink to the view's toplevel; `views/ID.json`
+describes the view. Running machines rely on it, so it never changes. It can be rebuilt from the
+root, because a toplevel's closure never changes either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FROM_COPY = "copy it from a backup, or from the server that this one takes over
 
 @dataclass(frozen=True, slots=True)
 class ViewRecord:
-    """A view as it is kept: its id, what it boots, and every path in it."""
+    """A stored view: its id, what it boots, and every path in it."""
 
     view_id: str
     toplevels: tuple[str, ...]
@@ -50,8 +50,11 @@ class Views:
         self._databases = state / "databases"
 
     def add(self, store: Store, toplevel: StorePath) -> ViewRecord:
-        """The view of one system: rooted first, then written down. All of it is on disk then, and
-        so are the store paths. Nothing is written for a view that is there."""
+        """Return the view of one system; root it first and then record it, if it does not exist
+        yet.
+
+        On return all of it is on disk, and so are the store paths.
+        """
         identity = view_id([toplevel.text]).hex()
         with suppress(DamagedError):
             known = self.get(identity)
@@ -69,7 +72,7 @@ class Views:
         return record
 
     def get(self, identity: str) -> ViewRecord | None:
-        """A view by its id, None if it is not known; DamagedError if its file is no good."""
+        """Return a view, or None if it is not known; raise DamagedError if its file is damaged."""
         file = self._description(identity)
         try:
             return _parsed(identity, file.read_bytes())
@@ -81,7 +84,8 @@ class Views:
             raise DamagedError(f"{file} is damaged", _FROM_COPY) from None
 
     def mended(self, store: Store, identity: str) -> ViewRecord | None:
-        """Do the same as `get`; make one that is damaged or lost again from its root. Blocking."""
+        """Return a view as `get` does, but rebuild it from its root if it is damaged or lost.
+        Blocking."""
         try:
             found = self.get(identity)
         except DamagedError as error:
@@ -89,7 +93,7 @@ class Views:
         if found is not None or not self.is_rooted(identity):
             return found
         return self._again(store, identity, DamagedError(
-            f"{self._description(identity)} is not there, but its root is", _FROM_COPY
+            f"{self._description(identity)} is missing, but its root exists", _FROM_COPY
         ))  # fmt: skip
 
     def _again(self, store: Store, identity: str, damage: DamagedError) -> ViewRecord:
@@ -100,21 +104,22 @@ class Views:
             record = self.add(store, toplevel)
         except (StorebootError, OSError) as error:
             raise DamagedError(
-                f"{damage.message}, and cannot be made again: {error}", damage.hint
+                f"{damage.message}, and cannot be rebuilt: {error}", damage.hint
             ) from None
         log.warning("view.made_again", view=identity, reason=damage.message)
         return record
 
     def ids(self) -> list[str]:
-        """Of the views that are rooted here.
+        """Return the ids of the views that are rooted here.
 
-        One that is written down only was copied from a server whose machines this one takes over.
+        A view that is recorded but not rooted was copied from a server whose machines this one
+        takes over.
         """
         names = (file.name for file in self._roots.iterdir())
         return sorted(name for name in names if _ID.fullmatch(name) and self.is_rooted(name))
 
     def are_any(self) -> bool:
-        """Whether there is one, or was one, or is about to be."""
+        """Return whether there is a view, or was one, or is about to be one."""
         places = (self._roots, self._descriptions)
         return any(next(place.iterdir(), None) for place in places)
 
@@ -122,7 +127,7 @@ class Views:
         return self._root(identity).is_symlink()
 
     def toplevel(self, identity: str) -> StorePath | None:
-        """What a view boots, by its root."""
+        """Return what a view boots, according to its root, or None."""
         with suppress(OSError, StorebootError):
             toplevel = StorePath.from_arg(str(self._root(identity).readlink()))
             if view_id([toplevel.text]).hex() == identity:
@@ -130,9 +135,9 @@ class Views:
         return None
 
     def drop(self, identity: str) -> None:
-        """Its root goes last: as long as that is there, the next collection goes on with it.
+        """Remove a view, and its root last: as long as that exists, the next collection continues.
 
-        Nothing is synced: what is there again after a power cut is dropped again.
+        Nothing is synced: what reappears after a power cut is dropped again.
         """
         files.remove(self._description(identity), durable=False)
         files.remove(self._database(identity), durable=False)
@@ -140,10 +145,10 @@ class Views:
         files.remove(self._root(identity), durable=False)
 
     def damages(self, *, lost: bool = False) -> dict[str, str]:
-        """Return what is wrong with the files of views, by the view's id.
+        """Return what is wrong with the files of views, by view id.
 
-        With those that are lost only if that is asked for: where a root is good, its view's file is
-        about to be written, or is made again at the next start.
+        Lost files are included only on request: a rooted view without a file is either about to be
+        written, or is rebuilt at the next start.
         """
         known = {
             file.stem for file in self._descriptions.glob("*.json") if _ID.fullmatch(file.stem)
@@ -164,8 +169,10 @@ class Views:
             return f"{file} cannot be read: {error.strerror}"
 
     def database(self, view: ViewRecord) -> Path:
-        """A view's paths as Nix on the machine knows them, gzipped; made at the first call, and
-        again when the file is no good. Blocking."""
+        """Return the gzipped database with which Nix on the machine knows a view's paths. Blocking.
+
+        It is built at the first call, and again if the file is damaged.
+        """
         file = self._database(view.view_id)
         if not files.checked.holds(file, "database", _is_database):
             files.make_directory(file.parent)
@@ -183,7 +190,7 @@ class Views:
 
 
 def _written(record: ViewRecord) -> bytes:
-    """A JSON document whose first member is the SHA-256 of all that follows it."""
+    """Return the record as JSON. The first member is the SHA-256 of everything after it."""
     document = {
         "toplevels": record.toplevels,
         "paths": record.paths,
@@ -194,7 +201,7 @@ def _written(record: ViewRecord) -> bytes:
 
 
 def _parsed(identity: str, data: bytes) -> ViewRecord:
-    """Raises ValueError, KeyError or TypeError for what is not the description of this view."""
+    """Return the record; raise ValueError, KeyError or TypeError if the data is not this view's."""
     document = json.loads(data)
     record = ViewRecord(
         identity,
@@ -212,7 +219,7 @@ def _parsed(identity: str, data: bytes) -> ViewRecord:
 
 
 def _checksum(data: bytes) -> bool | None:
-    """Whether it is right; None if there is none."""
+    """Return whether the checksum is right, or None if there is none."""
     match = _CHECKSUM.match(data)
     if match is None:
         return None
@@ -231,7 +238,7 @@ def _is_whole(identity: str, data: bytes) -> bool:
 
 
 def _is_database(file: Path) -> bool:
-    """Whether it can be unpacked to the end, where gzip has a checksum; nothing else has."""
+    """Return whether the file can be unpacked to the end, where gzip has a checksum."""
     try:
         with gzip.open(file) as stream:
             is_one = stream.read(len(_SQLITE)) == _SQLITE

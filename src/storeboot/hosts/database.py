@@ -155,7 +155,7 @@ class Database:
     @contextmanager
     def _operation(self, seconds: float = 0.0) -> Iterator[Connection]:
         if self.away is not None:
-            raise DatabaseAwayError(f"the database is away: {self.away.reason}")
+            raise DatabaseAwayError(f"the database is unreachable: {self.away.reason}")
         try:
             with self._using(seconds or self._seconds) as connection:
                 yield connection
@@ -165,7 +165,8 @@ class Database:
             reason = _reason(error)
             self.lost(reason)
             raise DatabaseAwayError(
-                f"the database failed: {reason}", "try again; what was not finished was not done"
+                f"the database failed: {reason}",
+                "try again; steps that were not finished had no effect",
             ) from None
 
     @contextmanager

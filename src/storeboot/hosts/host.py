@@ -101,7 +101,8 @@ class Host(BootSettings):
         if self.mode == "native" and not (config.nfs.alias and self.addresses):
             raise ConfigError(
                 f"host {self.name}: mode native needs nfs.alias = true and the host's address",
-                "its own initrd mounts the store by that name, and is known by its address only",
+                "its own initrd mounts the store through the alias, and is known by its address "
+                "only",
             )
         if (self.persist_label is None) != (not self.persist_directories):
             raise ConfigError(

@@ -28,5 +28,5 @@ def migrate(connection: Connection) -> None:
     except (CommandError, KeyError) as error:
         raise StorebootError(
             f"cannot use the database: {error}",
-            "it may be of a newer storeboot, or another kind",
+            "it may be from a newer storeboot, or not a database of storeboot",
         ) from None

@@ -119,7 +119,7 @@ class Registry:
         """
         memory = self._database.memory
         if memory is None:
-            raise DatabaseAwayError("the database is away", "try again when it is there")
+            raise DatabaseAwayError("the database is unreachable", "try again when it is reachable")
         return self._make_all(memory.hosts)[0]
 
     def at(self, address: str) -> Host | None:
@@ -163,7 +163,7 @@ class Registry:
         host = self.get(target)
         if host is not None and host.like is not None:
             raise StorebootError(
-                f"{target} is an unknown machine that boots like {host.like}",
+                f"{target} is the guest host of an unknown machine that boots like {host.like}",
                 f"change {host.like}, or make it a host: storeboot host adopt",
             )
         if host is not None:
@@ -272,7 +272,7 @@ class Registry:
             if owner is not None:
                 raise StorebootError(
                     f"{matcher} belongs to both {owner!r} and {name!r}",
-                    "one machine is one host: take it from one of them",
+                    "a matcher belongs to one host: remove it from one of them",
                 )
             connection.execute(insert(matchers).values(value=matcher, host=name))
 

@@ -80,7 +80,7 @@ class RolloutTable:
         """Its id; hosts that another one has not come to yet leave that."""
         values = rows.to_row(rollout, "id")
         for host in hosts:
-            self.leave(host, "another rollout came")
+            self.leave(host, "another rollout started")
         with self._database.begin() as connection:
             made = connection.execute(insert(rollouts).values(values).returning(rollouts.c.id))
             number = int(made.scalar_one())

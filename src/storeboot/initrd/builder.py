@@ -101,7 +101,7 @@ def own(system: System) -> Initrd:
     """The initrd that the system brings, for mode native."""
     if system.initrd is None or not system.initrd.is_file():
         raise UnbootableError(
-            f"{system.toplevel} has no initrd of its own, which mode native boots",
+            f"{system.toplevel} has no initrd of its own, but mode native boots it",
             "set boot.initrd.enable = true and build again, or take another mode",
         )
     return Initrd(system.initrd, system.initrd.stat().st_size, 0, 0, ())

@@ -37,7 +37,7 @@ def find_busybox(
         busybox = configured or find_program("busybox", _INSTALL)
     if busybox is None:
         raise CommandError(
-            f"no static busybox is known for {machine} machines",
+            f"no static busybox is configured for {machine} machines",
             f"name one: initrd.busyboxes.{machine} in the configuration",
         )
     if not busybox.is_file():

@@ -143,7 +143,8 @@ def _drivers(tree: ModuleTree, drivers: tuple[str, ...], system: str) -> list[st
         elif name not in tree.built_in:
             raise UnbootableError(
                 f"the kernel of {system} has no network driver {driver}",
-                "correct initrd.drivers in the configuration, or leave it out to take all",
+                "correct initrd.drivers in the configuration, or leave it out to include all "
+                "drivers",
             )
     return files
 

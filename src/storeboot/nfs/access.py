@@ -8,7 +8,7 @@ from storeboot.nfs.index import Kind, Node
 
 
 class Access(IntFlag):
-    """What a client may ask about, but for extended attributes (RFC 8276), which do not exist."""
+    """What a client may ask about, without the bits for extended attributes (RFC 8276)."""
 
     READ = 0x01
     LOOKUP = 0x02
@@ -22,7 +22,7 @@ ALL = Access(0x3F)
 
 
 def granted(node: Node) -> Access:
-    """Return what anybody may do: the store is world-readable, and nobody's to change."""
+    """Return what every client may do: everyone may read the store, and no one may change it."""
     if node.kind is Kind.DIRECTORY:
         return Access.READ | Access.LOOKUP | Access.EXECUTE
     return Access.READ | Access.EXECUTE if node.executable else Access.READ

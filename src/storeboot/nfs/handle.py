@@ -12,7 +12,7 @@ A filehandle is 64 bytes, the most that NFSv3 allows (RFC 1813 section 2.4):
         54    10  keyed BLAKE2b of the 54 bytes before
 
 A mount token is 64 hexadecimal digits: 16 bytes view id, 8 bytes boot id, 8 bytes of keyed
-BLAKE2b. Who holds the key can check both without any table.
+BLAKE2b. Any process with the key can verify both without a table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _NIX32_PAIRS = [(high + low).encode() for high in _NIX32 for low in _NIX32]
 
 
 class Place(IntEnum):
-    """What a handle points at: the pseudo file system's directories, or something in a view."""
+    """What a filehandle points to: a directory of the pseudo file system, or something in a
+    view."""
 
     PSEUDO_ROOT = 0
     VIEW_DIRECTORY = 1
@@ -51,7 +52,7 @@ _PLACES = tuple(Place)
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """A decoded, authentic filehandle."""
+    """A filehandle that was decoded and verified."""
 
     place: Place
     view: bytes = bytes(VIEW_ID_SIZE)
@@ -61,14 +62,14 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class MountToken:
-    """What a boot may mount."""
+    """The view that a boot may mount."""
 
     view: bytes
     boot: bytes
 
 
 def object_id(store_name: bytes) -> bytes:
-    """The 20 bytes behind the 32 digits that a store path's base name starts with.
+    """Return the 20 bytes encoded by the 32 digits with which a store path's base name starts.
 
     Nix writes them least significant digit last (nix/src/libutil, printHash32).
     """
@@ -79,18 +80,18 @@ def object_id(store_name: bytes) -> bytes:
 
 
 def hash_digits(identity: bytes) -> bytes:
-    """The 32 digits that an object id was made of."""
+    """Return the 32 digits that an object id was made from."""
     number = int.from_bytes(identity, "little")
     return b"".join([_NIX32_PAIRS[number >> shift & 1023] for shift in range(150, -1, -10)])
 
 
 def path_id(relative: bytes) -> bytes:
-    """Identity of a path inside its store path."""
+    """Return the identity of a path inside its store path."""
     return blake2b(relative, digest_size=PATH_ID_SIZE).digest()
 
 
 class HandleCodec:
-    """Makes and checks handles and tokens under one server key (32 bytes, kept in the state)."""
+    """Makes and verifies filehandles and tokens with one server key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
         self._handle_mac = blake2b(key=key, person=b"storeboot-fh", digest_size=10)
@@ -108,7 +109,8 @@ class HandleCodec:
         return body + _digest(self._handle_mac, body)
 
     def decode(self, raw: bytes) -> Handle:
-        """Raises BADHANDLE for anything that this key did not sign."""
+        """Return the decoded filehandle; raise BADHANDLE for anything that this key did not
+        sign."""
         body, mac = raw[:54], raw[54:]
         if len(raw) != HANDLE_SIZE or raw[0] != VERSION or raw[1] >= len(_PLACES):
             raise NfsError(Status.BADHANDLE)
@@ -121,7 +123,7 @@ class HandleCodec:
         return (body + _digest(self._token_mac, body)).hex()
 
     def decode_token(self, text: bytes) -> MountToken | None:
-        """None for anything that this key did not sign."""
+        """Return the decoded token, or None for anything that this key did not sign."""
         try:
             raw = bytes.fromhex(text.decode("ascii"))
         except ValueError:

@@ -1,9 +1,9 @@
-"""Everything inside one store path, packed: some thirty bytes an inode instead of a thousand.
+"""Everything inside one store path, packed: about thirty bytes per inode instead of a thousand.
 
-A server holds the names of every closure that its machines use, in each of its processes, so this
-is what its memory goes to. Places are numbered directory by directory, so that the entries of one
-follow each other; each has its own name and the number of the directory above it. A second table,
-sorted by the first four bytes of the path id, leads from a filehandle to a number.
+A server holds the names of every closure that its machines use, in each of its processes, so most
+of its memory goes into this. Places are numbered directory by directory, so that the entries of one
+directory are consecutive; each place has its own name and the number of its parent directory. A
+second table, sorted by the first four bytes of the path id, leads from a filehandle to a number.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from hashlib import blake2b
 
 from storeboot.nfs.handle import path_id
 
-DIRECTORY_SIZE = 4096  # every directory's; the true one differs from server to server
+DIRECTORY_SIZE = 4096  # of every directory; the real size differs from server to server
 
 
 class Kind(IntEnum):
-    """ftype3 and nfs_ftype4 of what a store can hold."""
+    """The ftype3 and nfs_ftype4 of what a store can contain."""
 
     REGULAR = 1
     DIRECTORY = 2
@@ -37,20 +37,20 @@ class Node:
     size: int = DIRECTORY_SIZE  # bytes
     executable: bool = False
     target: bytes = b""
-    names: tuple[bytes, ...] = ()  # of a directory's entries, sorted
+    names: tuple[bytes, ...] = ()  # a directory's entries, sorted
 
     @property
     def mode(self) -> int:
-        """Permission bits as Nix canonicalises them."""
+        """Return the permission bits in Nix's canonical form."""
         if self.kind is Kind.SYMLINK:
             return 0o777
         return 0o555 if self.kind is Kind.DIRECTORY or self.executable else 0o444
 
 
 def fileid(store_name: bytes, relative: bytes) -> int:
-    """48 bits that name a place, the same on every server."""
+    """Return 48 bits that identify a place, the same on every server."""
     digest = blake2b(store_name + b"/" + relative, digest_size=6).digest()
-    return int.from_bytes(digest, "big") | 0x100  # never one of the pseudo file system's
+    return int.from_bytes(digest, "big") | 0x100  # never equal to one of the pseudo file system
 
 
 _EXECUTABLE = 0x80
@@ -58,7 +58,7 @@ _UNPACKED = {kind | bit: (kind, bit != 0) for kind in Kind for bit in (0, _EXECU
 
 
 def packed_kind(node: Node) -> int:
-    """Kind and executable bit in one byte."""
+    """Return kind and executable bit in one byte."""
     return node.kind | _EXECUTABLE * node.executable
 
 
@@ -67,7 +67,7 @@ def unpacked_kind(packed: int) -> tuple[Kind, bool]:
 
 
 def packed(numbers: Sequence[int]) -> array[int]:
-    """Numbers in as few bytes each as the largest one needs."""
+    """Return the numbers with as few bytes each as the largest one needs."""
     most = max(numbers, default=0)
     code = next(
         code for code, bits in (("B", 8), ("H", 16), ("I", 32), ("Q", 64)) if most >> bits == 0
@@ -76,7 +76,7 @@ def packed(numbers: Sequence[int]) -> array[int]:
 
 
 class Texts:
-    """Many byte strings in one."""
+    """Many byte strings, stored as one."""
 
     __slots__ = ("_data", "_ends")
 
@@ -93,7 +93,7 @@ class Texts:
         return self._data[start : self._ends[number]]
 
     def some(self, start: int, stop: int) -> tuple[bytes, ...]:
-        """Those from number `start` up to `stop`."""
+        """Return the strings from number `start` up to, but not including, `stop`."""
         if start >= stop:
             return ()
         data, begin = self._data, self._ends[start - 1] if start else 0
@@ -115,7 +115,7 @@ class Texts:
 
 
 class Index:
-    """Paths relative to the store path, b"" being itself, and what is there."""
+    """The places in one store path, by relative path; b"" is the store path itself."""
 
     __slots__ = ("_above", "_first", "_kinds", "_names", "_numbers", "_prefixes", "_sizes",
                  "_store_name", "_targets", "broken", "cost")  # fmt: skip
@@ -133,7 +133,8 @@ class Index:
         self._names = Texts(relative.rpartition(b"/")[2] for relative in order)
         self._above = packed(above)
         self._kinds = bytes(map(packed_kind, found))
-        # Of a directory the number of its entries and of the first one; of a symlink its target's.
+        # For a directory: number of entries, number of the first one. For a symlink: number of its
+        # target.
         self._sizes = packed(
             [
                 count if node.kind is Kind.DIRECTORY else node.size
@@ -152,10 +153,10 @@ class Index:
         self._numbers = packed([number for _, number in ids])
         tables = (self._above, self._sizes, self._first, self._prefixes, self._numbers)
         self.cost = 1300 + len(found) * (1 + sum(table.itemsize for table in tables))
-        self.cost += self._names.cost + self._targets.cost + 150 * len(broken)  # bytes, about
+        self.cost += self._names.cost + self._targets.cost + 150 * len(broken)  # roughly, bytes
 
     def find(self, identity: bytes) -> tuple[bytes, Node] | None:
-        """The path with this path id, and what is there."""
+        """Return the path with this path id and its node, or None."""
         for number in self._candidates(identity):
             relative = self._path(number)
             if path_id(relative) == identity:
@@ -163,7 +164,8 @@ class Index:
         return None
 
     def get(self, relative: bytes) -> Node | None:
-        """What is at a path; a directory without its names, which few questions need."""
+        """Return the node at a path, or None; a directory without its names, which few callers
+        need."""
         number = self._find(relative)
         return None if number is None else self._node(number, relative)
 
@@ -178,7 +180,7 @@ class Index:
         )
 
     def names(self, relative: bytes) -> tuple[bytes, ...]:
-        """A directory's entries, sorted."""
+        """Return a directory's entries, sorted."""
         number = self._find(relative)
         if number is None or unpacked_kind(self._kinds[number])[0] is not Kind.DIRECTORY:
             return ()
@@ -186,7 +188,7 @@ class Index:
         return self._names.some(first, first + self._sizes[number])
 
     def children(self, relative: bytes, start: int = 0) -> Iterator[tuple[bytes, Node]]:
-        """Paths of a directory's entries and what is there, sorted, from a position on."""
+        """Yield the paths of a directory's entries and their nodes, sorted, from a position on."""
         number = self._find(relative)
         if number is None or unpacked_kind(self._kinds[number])[0] is not Kind.DIRECTORY:
             return
@@ -202,7 +204,7 @@ class Index:
         return None
 
     def _candidates(self, identity: bytes) -> Iterator[int]:
-        """Numbers of the places whose path id begins like this one: hardly ever more than one."""
+        """Yield the numbers of places whose path id starts like this one: rarely more than one."""
         prefix = _prefix(identity)
         at = bisect_left(self._prefixes, prefix)
         while at < len(self._prefixes) and self._prefixes[at] == prefix:
@@ -210,7 +212,7 @@ class Index:
             at += 1
 
     def _path(self, number: int) -> bytes:
-        """The path of a place, from the names on the way down to it."""
+        """Return the path of a place, from the names on the way down to it."""
         names = []
         while number:
             names.append(self._names[number])
@@ -223,13 +225,14 @@ def _prefix(identity: bytes) -> int:
 
 
 def _numbered(nodes: Mapping[bytes, Node]) -> tuple[list[bytes], list[int], list[int], list[int]]:
-    """Paths, each directory's entries in a row behind those of the directory before.
+    """Return the paths in order, so that each directory's entries are consecutive.
 
-    With each come the number of the place above, and the first number and count of its entries.
+    The other lists have, for each path, the number of its parent, and the first number and the
+    count of its entries.
     """
     order = [b""] if b"" in nodes else []
     above, first, entries = [0] * len(order), [], []
-    for number, relative in enumerate(order):  # it grows meanwhile
+    for number, relative in enumerate(order):  # the list grows while it is read
         first.append(len(order))
         for name in nodes[relative].names:
             path = relative + b"/" + name if relative else name

@@ -1,4 +1,4 @@
-"""Caches under a memory cap, which both the replies and the directories that were read need."""
+"""Caches with a memory limit, used for replies and for directories that were read."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Costly(Protocol):
-    """A value that knows the memory it takes."""
+    """A value that knows how much memory it takes."""
 
     @property
     def cost(self) -> int:
-        """Return bytes, about."""
+        """Return the approximate number of bytes."""
         ...
 
 
 T = TypeVar("T", bound=Costly)
-_OVERHEAD = 200  # bytes of Python objects around a key
+_OVERHEAD = 200  # approximate bytes of Python objects around a key
 
 
 class Memo(Generic[T]):
-    """Values by bytes, of `limit` bytes together, the longest unused ones dropped.
+    """Values by key, at most `limit` bytes in total; values that were not used lately are dropped.
 
-    Two generations stand for an order of use: what is asked moves to the young one, and when that
-    is full the old one goes. A hit in the young one, the usual case, then costs one look-up.
+    Two generations approximate an order of use: a value that is used moves to the young one, and
+    when that is full the old one is dropped. So a hit in the young one, the usual case, costs one
+    look-up.
     """
 
     __slots__ = ("_half", "_old", "_spent", "_young")
@@ -31,7 +32,7 @@ class Memo(Generic[T]):
         self._half = limit // 2
         self._young: dict[bytes, T] = {}
         self._old: dict[bytes, T] = {}
-        self._spent = 0  # bytes, by the young ones
+        self._spent = 0  # bytes of the young ones
 
     def get(self, key: bytes) -> T | None:
         value = self._young.get(key)
@@ -42,7 +43,7 @@ class Memo(Generic[T]):
         return value
 
     def put(self, key: bytes, value: T) -> None:
-        """Keep a value; the last one put stays, whatever it takes."""
+        """Store a value. The newest value stays, whatever its size."""
         cost = value.cost + len(key) + _OVERHEAD
         known = self._young.pop(key, None)
         if known is not None:
@@ -53,7 +54,7 @@ class Memo(Generic[T]):
         self._spent += cost
 
     def drop(self, key: bytes) -> None:
-        """Forget a value, if it is there."""
+        """Remove a value, if it is there."""
         self._old.pop(key, None)
         known = self._young.pop(key, None)
         if known is not None:

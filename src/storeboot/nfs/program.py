@@ -1,4 +1,4 @@
-"""Who answers what: one record in, one reply out."""
+"""Passes each call to its program: one record in, one reply out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Programs:
         lease: int = LEASE_SECONDS,
         reply_memory: int = REPLY_MEMORY,
     ) -> None:
-        """`service` is the address that clients mount from; `clock` counts seconds."""
+        """`service` is the address that clients mount from; `clock` returns seconds."""
         self.codec = HandleCodec(key)
         self.catalogue = Catalogue(self.codec, lease)
         self.clients = Clients(IdentityCodec(key, service), clock, lease)
@@ -51,16 +51,17 @@ class Programs:
 
     @property
     def calls(self) -> Counter[tuple[int, int, int]]:
-        """How often each (program, version, procedure) was called; zeros: what does not exist."""
+        """Return how often each (program, version, procedure) was called; zeros stand for unknown
+        ones."""
         return self._slow + self._replies.calls
 
     def answer(self, record: bytes, peer: Peer, lack: Lack | None = None) -> list[Segment]:
-        """Return a framed reply; `lack` is what it has to do without.
+        """Return a framed reply; `lack` is what the reply has to do without.
 
-        A lack is not remembered: a view that another server made may come to this one later.
-        Raises RpcError when the connection is to end, NotLoadedError to be asked again.
+        A lack is not remembered, because a view that another server made may arrive here later.
+        Raises RpcError if the connection must end, and NotLoadedError if the call must be repeated.
         """
-        # A peer that has proven nothing yet is answered the long way, which sees what it shows.
+        # The long way sees what a peer shows, so it answers a peer that has proved nothing yet.
         if peer.proven and lack is None:
             again = self._replies.answer(record, peer)
             if again is not None:
@@ -87,16 +88,16 @@ class Programs:
         return segments
 
     def uncount(self, record: bytes) -> None:
-        """A reply that was made is not given: the call will be answered, and counted, again."""
+        """Do not count a reply that is not sent: the call will be answered, and counted, again."""
         program, version, procedure = (int.from_bytes(record[at : at + 4]) for at in (12, 16, 20))
         self._slow[program, version, procedure] -= 1
 
     def leave(self, peer: Peer) -> None:
-        """The connection is gone."""
+        """Note that a connection has ended."""
         peer.leave(self.clients)
 
     def _counted(self, call: Call) -> tuple[int, int, int]:
-        """What is counted must not be the peer's to invent."""
+        """Return what to count for a call. A peer must not be able to invent entries."""
         if call.program == procedures.PROGRAM and call.version == VERSION_4:
             known = call.procedure <= 1
         else:

@@ -1,10 +1,10 @@
-"""Replies that were made once, given again to the same question.
+"""The cache of replies: the same call gets the same reply.
 
-A view never changes, so what was answered is right for ever and for everybody: the key is the call
-without what belongs to one caller, and what belongs to a caller is put into the reply anew. Most of
-a lab's questions have been asked before, by the machine at the next desk.
+A view never changes, so a reply stays right forever and for every client. The key is the call
+without the fields that belong to one caller; these are put into the cached reply each time. Most
+calls of a site have been answered before, to another machine.
 
-A call, behind its record mark (RFC 5531 section 9); what is the caller's own has a star:
+A call after its record mark (RFC 5531 section 9); a star marks what is the caller's own:
 
     offset  size  field
          0     4  * transaction id
@@ -13,11 +13,11 @@ A call, behind its record mark (RFC 5531 section 9); what is the caller's own ha
         24     4  flavor of the credential
         28     4  * size of the credential
         32        * credential, padded to a multiple of four
-     ... 8  verifier: flavor NONE and no bytes, or the call is answered the long way
+     ... 8  verifier: flavor NONE and no bytes; otherwise the cache is not used
      start  arguments
 
 The arguments of a COMPOUND that begins with SEQUENCE (RFC 8881 sections 16.2 and 18.46), counted
-from `start`, and those of its reply, counted from the record mark:
+from `start`, and the fields of its reply, counted from the record mark:
 
     offset  size  argument              offset  size  result
          0     4  size of the tag: 0         0     4  record mark
@@ -31,7 +31,7 @@ from `start`, and those of its reply, counted from the record mark:
         44     4  whether to cache
         48        all other operations
 
-In any other reply nothing but the transaction id is the caller's own.
+In any other reply only the transaction id is the caller's own.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ _XID, _XID_END, _ECHOED, _ECHOED_END = 4, 8, 48, 72
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A reply in pieces, between which the caller's own bytes go."""
+    """A reply in pieces; the caller's own bytes go between them."""
 
     mark: bytes
-    head: bytes  # between transaction id and echo; empty without an echo
+    head: bytes  # between transaction id and echo; empty if there is no echo
     tail: bytes
     file: FileSlice | None
     padding: bytes
@@ -78,7 +78,7 @@ class _Reply:
 
 
 class Replies:
-    """The replies of one process, and how often each procedure was answered from them."""
+    """The cached replies of one process, and how often each procedure was answered from them."""
 
     def __init__(self, clients: Clients, memory: int) -> None:
         self._memo: Memo[_Reply] = Memo(memory)
@@ -94,11 +94,11 @@ class Replies:
         return counts
 
     def answer(self, record: bytes, peer: Peer) -> list[Segment] | None:
-        """Answer a call as it was answered before, or return None if it has to be run.
+        """Answer a call from the cache, or return None if it has to be run.
 
-        As when it is run, the call is counted, and uses up a sequence id of its slot. Only a slot
-        whose next sequence id this is, in the session that the connection used last, is as simple
-        as that.
+        The call is counted, and uses up a sequence id of its slot, as if it were run. This handles
+        only the simple case: the session that the connection used last, and a slot whose next
+        sequence id this is.
         """
         size = int.from_bytes(record[_CREDENTIAL_SIZE])
         start = _FIXED + size + (-size & 3)
@@ -131,7 +131,7 @@ class Replies:
         return [first, reply.file, reply.padding]
 
     def keep(self, record: bytes, segments: list[Segment], outcome: Outcome) -> None:
-        """Remember a reply that follows from its question alone."""
+        """Cache a reply that depends on nothing but its call."""
         size = int.from_bytes(record[_CREDENTIAL_SIZE])
         start = _FIXED + size + (-size & 3)
         first = segments[0]
@@ -154,7 +154,7 @@ class Replies:
 
 
 def _compound_key(record: bytes, start: int) -> bytes:
-    """All of a call that is not the caller's own."""
+    """Return everything of a call except what is the caller's own."""
     return b"".join(
         (
             record[_HEADER],

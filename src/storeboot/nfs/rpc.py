@@ -17,7 +17,7 @@ _ACCEPTED = struct.Struct(">6I")
 
 
 class RpcError(ValueError):
-    """What the peer sent cannot be answered at all; the connection ends."""
+    """The peer has sent something that cannot be answered; the connection ends."""
 
 
 class AuthFlavor(IntEnum):
@@ -42,7 +42,7 @@ AUTH_BADCRED = 1  # RFC 5531 section 9, auth_stat
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The header of one call; its arguments follow in `arguments`."""
+    """The header of one call; `arguments` continues after it."""
 
     xid: int
     program: int
@@ -54,7 +54,7 @@ class Call:
 
 
 class RpcMismatchError(ValueError):
-    """The call is of another RPC version than 2."""
+    """The call has an RPC version other than 2."""
 
     def __init__(self, xid: int) -> None:
         super().__init__("RPC version is not 2")
@@ -62,9 +62,9 @@ class RpcMismatchError(ValueError):
 
 
 def read_call(record: bytes) -> Call:
-    """Parse the header of a call.
+    """Return the header of a call.
 
-    Raises RpcError when there is nothing to answer to, RpcMismatchError for another RPC version.
+    Raises RpcError if there is nothing to answer, and RpcMismatchError for another RPC version.
     """
     try:
         xid, kind, rpc = _START.unpack_from(record)
@@ -84,8 +84,8 @@ def read_call(record: bytes) -> Call:
 
 
 def _uid(credential: bytes) -> int:
-    """The user of an authsys_parms (RFC 5531 appendix A); nothing is decided by it."""
-    size = int.from_bytes(credential[4:8])  # of the machine's name, behind a stamp
+    """Return the user of an authsys_parms (RFC 5531 appendix A); nothing is decided by it."""
+    size = int.from_bytes(credential[4:8])  # of the machine's name, which follows a stamp
     start = 8 + size + (-size & 3)
     if size > 255 or start + 4 > len(credential):
         raise XdrError("broken authsys_parms")
@@ -93,14 +93,14 @@ def _uid(credential: bytes) -> int:
 
 
 def accepted(xid: int, stat: AcceptStat = AcceptStat.SUCCESS) -> Writer:
-    """A reply that starts with an accepted header; results are written behind it."""
+    """Return a reply that starts with an accepted header; the results follow it."""
     writer = Writer()
     writer.raw(_ACCEPTED.pack(xid, 1, 0, AuthFlavor.NONE, 0, stat))
     return writer
 
 
 def version_mismatch(xid: int, low: int, high: int) -> Writer:
-    """The program is known, but not in that version."""
+    """Return a reply which says that the program exists, but not in that version."""
     writer = accepted(xid, AcceptStat.PROG_MISMATCH)
     writer.uint32(low)
     writer.uint32(high)
@@ -108,7 +108,7 @@ def version_mismatch(xid: int, low: int, high: int) -> Writer:
 
 
 def denied_credential(xid: int) -> Writer:
-    """MSG_DENIED, AUTH_ERROR, AUTH_BADCRED."""
+    """Return a reply with MSG_DENIED, AUTH_ERROR, AUTH_BADCRED."""
     writer = Writer()
     for value in (xid, 1, 1, 1, AUTH_BADCRED):
         writer.uint32(value)
@@ -116,7 +116,7 @@ def denied_credential(xid: int) -> Writer:
 
 
 def denied_rpc_version(xid: int) -> Writer:
-    """MSG_DENIED, RPC_MISMATCH: only version 2 is spoken."""
+    """Return a reply with MSG_DENIED, RPC_MISMATCH: only version 2 is supported."""
     writer = Writer()
     for value in (xid, 1, 1, 0, 2, 2):
         writer.uint32(value)
@@ -124,7 +124,7 @@ def denied_rpc_version(xid: int) -> Writer:
 
 
 def framed(segments: list[Segment]) -> list[Segment]:
-    """One reply as one record of one fragment (RFC 5531 section 11)."""
+    """Return a reply as one record of one fragment (RFC 5531 section 11)."""
     size = sum(len(part) if isinstance(part, bytes) else part.count for part in segments)
     mark = (0x8000_0000 | size).to_bytes(4, "big")
     first = segments[0]
@@ -134,15 +134,15 @@ def framed(segments: list[Segment]) -> list[Segment]:
 
 
 class RecordReader:
-    """Cuts a TCP stream into records; never holds more than one record of `limit` bytes."""
+    """Cuts a TCP stream into records. Holds at most one record of `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = b""
-        self._fragments: list[bytes] = []  # of a record that comes in several
+        self._fragments: list[bytes] = []  # of a record that arrives in several
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Records completed by `data`; raises RpcError when one is over the limit."""
+        """Return the records that `data` completes; raise RpcError if one is over the limit."""
         if self._buffer:
             data = self._buffer + data
         records, start, end = [], 0, len(data)
@@ -167,7 +167,7 @@ class RecordReader:
 
     @property
     def partial(self) -> bool:
-        """Whether a record has begun to arrive and is not complete."""
+        """Return whether part of a record has arrived."""
         return bool(self._buffer or self._fragments)
 
     def _check(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Status codes of NFSv3 and NFSv4; where both have one, the number is the same."""
+"""Status codes of NFSv3 and NFSv4. Codes that both have are the same number."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Status(IntEnum):
 
 
 class NfsError(Exception):
-    """A normal protocol answer that is not OK."""
+    """A regular answer of the protocol that is not OK."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status.name)

@@ -1,9 +1,9 @@
 """What is served: views of closures, and what has been read of them so far.
 
 A view is an exact, immutable set of store paths. The catalogue holds the names and attributes that
-somebody else has read. A call that needs more raises NotLoadedError (`walk.py`), and whoever may do
-I/O loads that and asks again. All requests are reads of an immutable tree, so asking again is
-always safe.
+were read from disk by others. A call that needs more raises NotLoadedError (`walk.py`); the code
+that may do I/O then loads it and repeats the call. All requests are reads of an immutable tree, so
+repeating a call is always safe.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ VIEW_MEMORY = 32 << 20
 
 
 class View:
-    """An exact set of store paths, packed as an Index is: a lab has as many views as systems."""
+    """An exact set of store paths, packed like an Index: a site has as many views as systems."""
 
     __slots__ = ("_kinds", "_missing", "_names", "_sizes", "_targets", "cost", "view_id")
 
     def __init__(
         self, view_id: bytes, tops: dict[bytes, Node], missing: Iterable[bytes] = ()
     ) -> None:
-        """`tops` has each store path's own node, of which its entries are left out.
+        """`tops` has the node of each store path, without its entries.
 
-        `missing` are names of store paths that were not there, or could not be read: they are not
-        listed, and looked for again whenever somebody asks for one.
+        `missing` are names of store paths that did not exist or could not be read. They are not
+        listed, and are looked for again when a call asks for one.
         """
         names = sorted(tops)
         self._missing = {object_id(name): name for name in missing}
@@ -46,15 +46,15 @@ class View:
         self._kinds = bytes(map(packed_kind, nodes))
         self._sizes = array("Q", (node.size for node in nodes))
         self._targets = Texts(node.target for node in nodes)
-        self.cost = 1000 + 9 * len(names) + self._names.cost + self._targets.cost  # bytes, about
+        self.cost = 1000 + 9 * len(names) + self._names.cost + self._targets.cost  # roughly, bytes
 
     @property
     def names(self) -> tuple[bytes, ...]:
-        """Base names of the store paths, sorted."""
+        """Return the base names of the store paths, sorted."""
         return tuple(self._names)
 
     def get(self, name: bytes) -> Node | None:
-        """What a store path is."""
+        """Return the node of a store path, or None."""
         number = bisect_left(self._names, name)
         if number == len(self._names) or self._names[number] != name:
             return None
@@ -63,7 +63,7 @@ class View:
         return Node(kind, fileid(name, b""), self._sizes[number], executable, target)
 
     def by_object(self, identity: bytes) -> bytes | None:
-        """The store path with this object id."""
+        """Return the store path with this object id, or None."""
         digits = hash_digits(identity)
         number = bisect_left(self._names, digits)
         if number == len(self._names) or not self._names[number].startswith(digits):
@@ -71,13 +71,14 @@ class View:
         return self._names[number]
 
     def misses(self, name: bytes) -> bool:
-        """Whether a store path belongs to the view and was not there when that was read."""
+        """Return whether a store path belongs to the view and was missing when the view was
+        read."""
         return name in self._missing.values()
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A part of the store that is not to be had, and the status of what needs it."""
+    """A part of the store that cannot be read, and the status for calls that need it."""
 
     status: Status
     view: bytes | None = None  # the names of this view; or
@@ -86,7 +87,7 @@ class Lack:
 
 
 class NotLoadedError(Exception):
-    """The answer needs a view or a store path's index that is not in the catalogue."""
+    """The answer needs a view, or a store path's index, that is not in the catalogue."""
 
     def __init__(self, view: bytes, store_name: bytes | None = None) -> None:
         super().__init__(view.hex(), store_name)
@@ -94,14 +95,14 @@ class NotLoadedError(Exception):
         self.store_name = store_name
 
     def lack(self, status: Status = Status.STALE) -> Lack:
-        """Return what the answer has to do without if this is not to be had."""
+        """Return the lack with which to answer if this cannot be read."""
         if self.store_name is None:
             return Lack(status, view=self.view)
         return Lack(status, store_name=self.store_name)
 
 
 class Catalogue:
-    """What has been read of views and store paths, under a memory cap."""
+    """What has been read of views and store paths, with a memory limit."""
 
     def __init__(self, codec: HandleCodec, lease: int = LEASE_SECONDS) -> None:
         self.codec = codec
@@ -110,24 +111,24 @@ class Catalogue:
         self.indexes: Memo[Index] = Memo(INDEX_MEMORY)
 
     def add_view(self, view: View) -> None:
-        """Let calls find a view."""
+        """Add a view, so that calls find it."""
         self.views.put(view.view_id, view)
 
     def add_index(self, store_name: bytes, index: Index) -> None:
-        """Let calls find what is in a store path."""
+        """Add the index of a store path, so that calls find it."""
         self.indexes.put(store_name, index)
 
     def forget_index(self, store_name: bytes) -> None:
-        """Have a store path read again when it is next asked for."""
+        """Forget a store path, so that it is read again when a call needs it."""
         self.indexes.drop(store_name)
 
 
 def view_id(toplevels: Iterable[str]) -> bytes:
-    """The name of the view of these toplevels: a hash of their sorted store paths."""
+    """Return the id of the view of these toplevels: a hash of their sorted store paths."""
     text = "\n".join(sorted(set(toplevels)))
     return blake2b(text.encode(), digest_size=16, person=b"storeboot-view").digest()
 
 
 def flat_name(store_name: bytes, relative: bytes) -> bytes:
-    """The name of a file in its view's flat directory: 68 hexadecimal digits."""
+    """Return a file's name in its view's flat directory: 68 hexadecimal digits."""
     return (object_id(store_name) + path_id(relative)).hex().encode()

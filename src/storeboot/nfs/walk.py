@@ -24,7 +24,7 @@ ALIAS_NAME = b"nixstore"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A node and where it is; `Walk.raw` is its filehandle."""
+    """A node and its place; `Walk.raw` returns its filehandle."""
 
     handle: Handle
     node: Node
@@ -39,10 +39,11 @@ _VIEW_DIRECTORY = Entry(Handle(Place.VIEW_DIRECTORY), Node(Kind.DIRECTORY, 2))
 
 
 class Walk:
-    """Answers one call from the catalogue, and knows afterwards what the call has met.
+    """Answers one call from the catalogue, and records what the call has met.
 
-    Raises NfsError with the status of the reply, and NotLoadedError to be asked again when more of
-    the store has been read; or, for what is known not to be had (`lack`), NfsError with its status.
+    Methods raise NfsError with the status of the reply, and NotLoadedError if more of the store
+    must be read before the call is repeated. For what cannot be read (`lack`), they raise NfsError
+    with the lack's status instead.
     """
 
     __slots__ = ("_codec", "_indexes", "_lack", "_views", "lease", "met_broken", "shown")
@@ -54,14 +55,14 @@ class Walk:
         self._lack = lack
         self.lease = catalogue.lease  # seconds
         self.shown = False  # whether the call showed a mount token, or a filehandle inside a view
-        self.met_broken = False  # whether it met an unreadable place, which may be mended later
+        self.met_broken = False  # whether it met an unreadable place, which may be repaired later
 
     def root(self) -> Entry:
         """Return the root of the pseudo file system (RFC 8881 section 7.3)."""
         return _PSEUDO_ROOT
 
     def mount(self, token_text: bytes) -> Entry:
-        """Return the root of the view that a token opens; NOENT for any other name."""
+        """Return the root of the view for a mount token; raise NOENT for any other name."""
         token = self._codec.decode_token(token_text)
         if token is None:
             raise NfsError(Status.NOENT)
@@ -73,7 +74,7 @@ class Walk:
         return self._view_root(view_id)
 
     def resolve(self, raw: bytes) -> Entry:
-        """Return the place of a filehandle as it came over the wire."""
+        """Return the place of a filehandle from the wire."""
         handle = self._codec.decode(raw)
         match handle.place:
             case Place.PSEUDO_ROOT:
@@ -91,11 +92,11 @@ class Walk:
                 return self._object(handle)
 
     def raw(self, entry: Entry) -> bytes:
-        """Return the filehandle of a place, as it goes over the wire."""
+        """Return the filehandle of a place, for the wire."""
         return self._codec.encode(entry.handle)
 
     def lookup(self, parent: Entry, name: bytes) -> Entry:
-        """Take one step down; `.` and `..` are the protocols' own affair."""
+        """Take one step down. The protocols themselves handle `.` and `..`."""
         if parent.node.kind is not Kind.DIRECTORY:
             raise NfsError(Status.NOTDIR)
         if len(name) > MAX_NAME:
@@ -117,7 +118,7 @@ class Walk:
                 return self._child(parent, name)
 
     def parent(self, entry: Entry) -> Entry:
-        """Take one step up, never out of the view; NOENT above the pseudo root."""
+        """Take one step up, never out of the view; raise NOENT above the pseudo root."""
         match entry.handle.place:
             case Place.PSEUDO_ROOT:
                 raise NfsError(Status.NOENT)
@@ -134,7 +135,8 @@ class Walk:
                 return self._at(entry.handle, entry.store_name, above)
 
     def names(self, entry: Entry) -> tuple[bytes, ...]:
-        """Return a directory's entries, sorted: a position is a cookie that never goes bad."""
+        """Return a directory's entries, sorted, so that a position is a cookie that never
+        expires."""
         if entry.node.kind is not Kind.DIRECTORY:
             raise NfsError(Status.NOTDIR)
         if entry.handle.place is Place.STORE_OBJECT:
@@ -146,7 +148,7 @@ class Walk:
         return entry.node.names
 
     def children(self, directory: Entry, start: int = 0) -> Iterator[Entry]:
-        """Return what `names` lists, from a position on; faster than looking each name up."""
+        """Yield the entries that `names` lists, from a position on; faster than single look-ups."""
         if directory.handle.place is not Place.STORE_OBJECT:
             for name in self.names(directory)[start:]:
                 yield self.lookup(directory, name)
@@ -158,7 +160,7 @@ class Walk:
             yield Entry(handle, node, store_name, relative)
 
     def check_readable(self, entry: Entry) -> None:
-        """Raise if the data of a file is known not to be had."""
+        """Raise if the data of a file is known to be unreadable."""
         lack, file = self._lack, (entry.store_name, entry.relative)
         if lack is not None and (lack.store_name, lack.relative) == file:
             raise NfsError(lack.status)
@@ -181,17 +183,21 @@ class Walk:
         raise NotLoadedError(view_id, store_name)
 
     def _view_root(self, view_id: bytes) -> Entry:
-        self._view(view_id)  # which has to be there
+        self._view(view_id)  # raises unless it exists
         number = int.from_bytes(view_id[:6], "big") | 0x100
         return Entry(Handle(Place.VIEW_ROOT, view_id), Node(Kind.DIRECTORY, number))
 
     def _flat_directory(self, view_id: bytes) -> Entry:
-        """Every file of the view by a flat name, for overlayfs' redirects; it lists nothing."""
+        """Return the directory with every file of the view by a flat name, for overlayfs'
+        redirects.
+
+        It can be looked up in, but lists nothing.
+        """
         number = int.from_bytes(view_id[6:12], "big") | 0x100
         return Entry(Handle(Place.FLAT_DIRECTORY, view_id), Node(Kind.DIRECTORY, number))
 
     def _flat(self, view_id: bytes, name: bytes) -> Entry:
-        """A regular file by `flat_name`, one LOOKUP from the view's root."""
+        """Return a regular file by its `flat_name`, one LOOKUP from the view's root."""
         try:
             raw = bytes.fromhex(name.decode("ascii"))
         except ValueError:
@@ -238,7 +244,7 @@ class Walk:
         return self._at(parent.handle, parent.store_name, relative)
 
     def _check_whole(self, index: Index, relative: bytes) -> None:
-        """Raise IO for a place that could not be read; its siblings are not concerned."""
+        """Raise IO for a place that could not be read. Its siblings are not affected."""
         if relative in index.broken:
             self.met_broken = True
             raise NfsError(Status.IO)

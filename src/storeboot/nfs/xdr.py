@@ -11,11 +11,11 @@ _INT64 = struct.Struct(">q")
 
 
 class XdrError(ValueError):
-    """The peer sent bytes that are not what the protocol allows here."""
+    """The peer sent bytes that the protocol does not allow here."""
 
 
 class Reader:
-    """Takes values off the front of a message; every variable length has a limit."""
+    """Reads values from the front of a message. Every variable length has a limit."""
 
     __slots__ = ("_data", "_end", "_pos")
 
@@ -25,7 +25,7 @@ class Reader:
         self._end = len(data)
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes, without padding."""
+        """Return the next `size` bytes, without padding."""
         start, stop = self._pos, self._pos + size
         if size < 0 or stop > self._end:
             raise XdrError(f"message ends {stop - self._end} bytes too early")
@@ -51,7 +51,7 @@ class Reader:
         return value == 1
 
     def opaque(self, limit: int) -> bytes:
-        """Variable-length opaque data of at most `limit` bytes (RFC 4506 section 4.10)."""
+        """Return variable-length opaque data of at most `limit` bytes (RFC 4506 section 4.10)."""
         size = self.uint32()
         if size > limit:
             raise XdrError(f"opaque of {size} bytes is over the limit of {limit}")
@@ -60,7 +60,7 @@ class Reader:
         return data
 
     def bitmap(self) -> frozenset[int]:
-        """An NFSv4 bitmap4 as the set of its bit numbers (RFC 8881 section 3.3.7)."""
+        """Return an NFSv4 bitmap4 as the set of its bit numbers (RFC 8881 section 3.3.7)."""
         words = self.uint32()
         if words > 8:
             raise XdrError(f"bitmap of {words} words is over the limit of 8")
@@ -74,23 +74,23 @@ class Reader:
         return frozenset(bits)
 
     def end(self) -> None:
-        """Raise unless the whole message has been read."""
+        """Raise XdrError unless the whole message has been read."""
         if self._pos != self._end:
             raise XdrError(f"{self._end - self._pos} bytes are left over")
 
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
-    """`count` bytes of a store file from `offset`; whoever owns the socket reads them."""
+    """`count` bytes of a store file from `offset` on. The owner of the socket reads them."""
 
     store_path: bytes  # base name below the store directory
-    relative: bytes  # path inside it, b"" for a store path that is a file itself
+    relative: bytes  # path inside it; b"" for a store path that is itself a file
     offset: int
     count: int
-    size: int  # bytes of the whole file, as they were when its store path was indexed
+    size: int  # bytes of the whole file when its store path was indexed
 
     def behind(self, sent: int) -> FileSlice:
-        """What is left after the first `sent` bytes."""
+        """Return what is left after the first `sent` bytes."""
         return FileSlice(
             self.store_path, self.relative, self.offset + sent, self.count - sent, self.size
         )
@@ -100,7 +100,7 @@ Segment = bytes | FileSlice
 
 
 class Writer:
-    """Builds a message as a list of segments, so that file data is never copied through it."""
+    """Builds a message as a list of segments, so that file data is never copied into it."""
 
     __slots__ = ("_buffer", "_length", "_segments")
 
@@ -114,11 +114,11 @@ class Writer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is one piece, without file data."""
+        """Return whether the message is one piece, without file data."""
         return not self._segments
 
     def raw(self, data: bytes) -> None:
-        """Bytes that are XDR already."""
+        """Append bytes that are XDR already."""
         self._buffer += data
 
     def uint32(self, value: int) -> None:
@@ -145,7 +145,7 @@ class Writer:
             self.uint32(word)
 
     def file(self, data: FileSlice) -> None:
-        """Variable-length opaque data that comes from a file."""
+        """Append variable-length opaque data that comes from a file."""
         self.uint32(data.count)
         if data.count:
             self._segments += [bytes(self._buffer), data]
@@ -153,7 +153,7 @@ class Writer:
             self._buffer = bytearray(-data.count % 4)
 
     def extend(self, other: Writer) -> None:
-        """Everything that `other` holds, behind what is here."""
+        """Append everything that `other` contains."""
         if other._segments:
             first, *rest = other._segments
             assert isinstance(first, bytes)
@@ -167,7 +167,7 @@ class Writer:
         return [*self._segments, bytes(self._buffer)]
 
     def getvalue(self) -> bytes:
-        """The message as one piece; only for messages without file data."""
+        """Return the message as one piece. Only for messages without file data."""
         if self._segments:
             raise ValueError("the message has file data in it")
         return bytes(self._buffer)

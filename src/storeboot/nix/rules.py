@@ -19,7 +19,7 @@ def disk_needed(toplevel: Toplevel) -> Iterator[Finding]:
         if entry.is_masked and entry.needed_for_boot:
             yield Finding(
                 "disk-needed", Level.ERROR, _option(entry),
-                "neededForBoot, and there is no local disk", _REBUILD,
+                "neededForBoot, but there is no local disk", _REBUILD,
             )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def nixos_init(toplevel: Toplevel) -> Iterator[Finding]:
     if NIXOS_INIT_V1 in toplevel.bootspec:
         yield Finding(
             "nixos-init", Level.ERROR, "system.nixos-init.enable",
-            "its init does in the initrd what storeboot's initrd cannot do for it", _REBUILD,
+            "its init needs the work of its own initrd, which storeboot's initrd cannot do",
+            _REBUILD,
         )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def initrd_secrets(toplevel: Toplevel) -> Iterator[Finding]:
     ):
         yield Finding(
             "initrd-secrets", Level.ERROR, "boot.initrd.secrets",
-            "anybody on the network could fetch the server's secret files", _REBUILD,
+            "anyone on the network could fetch the secrets", _REBUILD,
         )  # fmt: skip
 
 

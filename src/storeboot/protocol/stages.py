@@ -36,28 +36,28 @@ class Stage(StrEnum):
         member.sources = sources
         return member
 
-    ADDRESS = "address", "its firmware was given an address or a boot file", Source.DHCP
-    FIRMWARE = "firmware", "its firmware fetched iPXE", Source.DHCP
-    SCRIPT = "script", "the server gave the boot script", Source.SERVER
+    ADDRESS = "address", "the firmware got an address or the name of a boot file", Source.DHCP
+    FIRMWARE = "firmware", "the firmware fetched iPXE", Source.DHCP
+    SCRIPT = "script", "the server sent the boot script", Source.SERVER
     KERNEL = "kernel", "the kernel was fetched", Source.SERVER
     INITRD = "initrd", "the initrd was fetched", Source.SERVER
-    DRIVERS = "drivers", "the boot NIC is there", Source.INITRD
+    DRIVERS = "drivers", "the boot NIC was found", Source.INITRD
     NETWORK = "network", "the machine has an address", Source.INITRD
     BEGIN = "begin", "the boot has begun", Source.INITRD
     MOUNT = "mount", "the store is mounted", Source.INITRD, Source.NFS
     AWAIT_PACK = "await-pack", "it waits for its pack", Source.INITRD
     PACK = "pack", "the pack is mounted", Source.INITRD
-    OVERLAY = "overlay", "the store can be written to", Source.INITRD
+    OVERLAY = "overlay", "the overlay is mounted; the store is writable", Source.INITRD
     PREPARE = "prepare", "stage 2 is prepared", Source.INITRD
     SWITCH_ROOT = "switch-root", "stage 2 starts", Source.INITRD
     STAGE_2 = "stage-2", "stage 2 reads the store", Source.NFS
-    AGENT = "agent", "the agent runs", Source.AGENT
+    AGENT = "agent", "the agent is running", Source.AGENT
     MULTI_USER = "multi-user", "the machine is up", Source.AGENT
-    SHUTDOWN = "shutdown", "the machine goes down", Source.AGENT
-    FAILED = "failed", "its initrd gave up; the detail says why", Source.INITRD
-    PLAIN = "plain", "it goes on without its pack; the detail says why", Source.INITRD
-    REFUSED = "refused", "it did not carry out an order; the detail says why", Source.AGENT
-    SILENT = "silent", "mode native: nothing was seen of it for too long", Source.NFS
+    SHUTDOWN = "shutdown", "the machine is shutting down", Source.AGENT
+    FAILED = "failed", "the initrd gave up; the detail says why", Source.INITRD
+    PLAIN = "plain", "the machine boots without its pack; the detail says why", Source.INITRD
+    REFUSED = "refused", "the machine did not carry out an order; the detail says why", Source.AGENT
+    SILENT = "silent", "mode native: the machine has been silent for too long", Source.NFS
 
 
 # Before the boot script.

@@ -1,1 +1,1 @@
-"""The asyncio shells: sockets, files and clocks around the cores."""
+"""The asyncio shells around the cores: sockets, processes, threads and clocks."""

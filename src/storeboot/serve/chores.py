@@ -1,4 +1,4 @@
-"""What a running server does again and again; what fails once is tried again."""
+"""What a running server does again and again. A chore that fails is tried again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from storeboot.service.work import CHORE_SECONDS
 
 log = structlog.get_logger()
 RENEW_SECONDS = 300.0
-TEST_SECONDS = 5.0  # between two looks at tests and rollouts
-NATIVE_SECONDS = 2.0  # between two looks at boots that say nothing themselves
+TEST_SECONDS = 5.0  # between two checks of tests and rollouts
+NATIVE_SECONDS = 2.0  # between two checks of boots that report nothing themselves
 DISK_SECONDS = 60.0
-BOARDS_SECONDS = 3600.0  # to make systems ready may take minutes
+BOARDS_SECONDS = 3600.0  # preparing systems may take minutes
 
 
 async def bravely(chore: Awaitable[object]) -> bool:
-    """Whether it was done. What fails, because the database is away for a moment, is logged."""
+    """Await a chore; return whether it succeeded.
+
+    A failure is logged and not raised, because the database may be unreachable for a moment only.
+    """
     try:
         await chore
     except (SQLAlchemyError, StorebootError, OSError, ValueError, BusyError) as error:
@@ -44,7 +47,7 @@ async def _every(seconds: float, chore: Callable[[], Awaitable[object]]) -> None
 
 
 class Chores:
-    """Of one server."""
+    """The recurring work of one server."""
 
     def __init__(
         self, service: BootService, nfs: NfsListener, dnsmasq: Dnsmasq | None, boards: Boards | None
@@ -75,7 +78,7 @@ class Chores:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _reserve(self) -> None:
-        """Everything that has changed of hosts: for dnsmasq, and to be remembered."""
+        """Remember all hosts, and pass changed hosts on to dnsmasq."""
         service = self._service
         await service.upkeep.remember()
         if self._dnsmasq is not None:
@@ -83,7 +86,8 @@ class Chores:
             await service.work.chores.run(CHORE_SECONDS, self._dnsmasq.reserve, hosts)
 
     async def _keep_boards(self) -> None:
-        """Apart from the others: it may take minutes."""
+        """Update the boards' directories, in the pool for long work, because it may take
+        minutes."""
         service, boards = self._service, self._boards
         assert boards is not None
         inventory = service.inventory

@@ -1,4 +1,4 @@
-"""`storeboot serve`: a server until a signal ends it, with systemd told of its life."""
+"""`storeboot serve`: runs a server until a signal ends it, and keeps systemd informed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ log = structlog.get_logger()
 
 
 async def serve(load: Callable[[], Config], progress: Callable[[str], None]) -> None:
-    """Run until SIGINT or SIGTERM; SIGHUP reads the configuration again."""
+    """Run until SIGINT or SIGTERM; on SIGHUP read the configuration again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     reloader = Reloader(load)
     started = asyncio.Event()
-    # From the loop that serves: if that hangs, systemd starts the server again.
+    # Sent from the event loop that serves, so that systemd restarts a server whose loop hangs.
     awake = asyncio.create_task(keep_awake(started))
     async with running(load(), progress, listen_fds()) as server, asyncio.TaskGroup() as chores:
         reloads = chores.create_task(reloader.run(server))

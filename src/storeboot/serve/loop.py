@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, nfs: bool) -> T:
-    """Run to the end. `nfs`: this process answers NFS by itself."""
+    """Run `main` to its end and return its result. `nfs`: this process answers NFS itself."""
     with asyncio.Runner(loop_factory=_factory() if nfs else None) as runner:
         return runner.run(main)
 

@@ -1,4 +1,4 @@
-"""A configuration that is read again while the server runs: hosts change, sockets do not."""
+"""Reads the configuration again while the server runs: hosts change, sockets do not."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from storeboot.systemd import reloading, sd_notify
 log = structlog.get_logger()
 
 LOAD_SECONDS = 30.0
-# What sockets, worker processes, dnsmasq and the database were opened with.
+# What sockets, worker processes, dnsmasq and the database were started with.
 FIXED = ("server", "store", "database", "http", "nfs", "dhcp", "networks")
 
 
 def merged(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
-    """The new configuration with what only a restart can change left as it was, and its sections.
+    """Return the new configuration, except for sections that only a restart can change.
 
-    Raises ValueError if the two do not go together.
+    Also returns the names of those sections that differ; they keep their old values. Raises
+    ValueError if the old and the new parts do not fit together.
     """
     differ = tuple(name for name in FIXED if getattr(old, name) != getattr(new, name))
     kept = {name: getattr(old, name) for name in differ}
@@ -32,9 +33,10 @@ def merged(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
 
 
 async def reload(server: Server, load: Callable[[], Config]) -> str:
-    """Machines that run, and boots on their way, notice nothing; a faulty file changes nothing.
+    """Use the configuration that `load` returns; keep the old one if the new one is invalid.
 
-    Returns what came of it, for `systemctl status`.
+    Running machines and boots on their way notice nothing. Returns the result, for `systemctl
+    status`.
     """
     old = server.service.config
     try:
@@ -42,7 +44,7 @@ async def reload(server: Server, load: Callable[[], Config]) -> str:
         await server.use(new)
     except (StorebootError, ValueError, OSError, SQLAlchemyError) as error:
         log.error("reload.refused", reason=str(error))
-        return f"the configuration is not used: {str(error).partition(chr(10))[0]}"
+        return f"the new configuration was rejected: {str(error).partition(chr(10))[0]}"
     if left:
         log.warning("reload.needs_restart", sections=list(left))
     log.info("reload.done", declared=len(new.hosts))
@@ -50,16 +52,17 @@ async def reload(server: Server, load: Callable[[], Config]) -> str:
 
 
 class Reloader:
-    """Reads the configuration again at every SIGHUP, one after the other."""
+    """Reads the configuration again at every SIGHUP, one time after the other."""
 
     def __init__(self, load: Callable[[], Config]) -> None:
-        """From here on SIGHUP does not end the process, also while the server starts."""
+        """Handle SIGHUP from now on, so that it does not end the process even while the server
+        starts."""
         self._load = load
         self._asked = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
 
     async def run(self, server: Server) -> None:
-        """Until cancelled."""
+        """Reload at every SIGHUP, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()

@@ -1,4 +1,4 @@
-"""A running server: every listener bound, then ready; at its end everything closed."""
+"""A running server: binds every listener, then is ready; closes everything at its end."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ log = structlog.get_logger()
 
 Given = Mapping[str, Sequence[socket.socket]]  # by name: nfs, http, alias
 NFS_PORT = 2049
-DATABASE_SECONDS = 70.0  # while the schema is brought up to date
-ASSIGN_SECONDS = 86_400.0  # a room of systems is made ready, at the first start with packs
+DATABASE_SECONDS = 70.0  # until the schema is up to date
+ASSIGN_SECONDS = 86_400.0  # the first start with packs may prepare the systems of many hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Server:
     dnsmasq: Dnsmasq | None = None
 
     async def use(self, config: Config) -> None:
-        """Another configuration, with the same sockets."""
+        """Use another configuration, with the same sockets."""
         run = self.service.work.making.run
         await self.service.use(await run(MAKE_SECONDS, make_inventory, config, self.database))
 
@@ -76,18 +76,18 @@ async def running(
     progress: Callable[[str], None] = lambda _text: None,
     given: Given | None = None,
 ) -> AsyncIterator[Server]:
-    """A server with its systems assigned and its ports bound.
+    """Return a context with a running server: systems assigned and ports bound.
 
-    `given` has listening sockets that somebody else has bound. NFS comes first, so that machines
-    that run wait no longer than they must; a database that is away, damaged or full keeps neither
-    them nor those that boot waiting.
+    `given` has listening sockets that are bound already. NFS comes first, so that running machines
+    wait no longer than necessary. A database that is unreachable, damaged or on a full disk delays
+    neither them nor machines that boot.
     """
     _raise_file_limit()
     database = _database(config)
     service, nfs = _made(config, database)
     gate = Gate(most_connections())
     runner = GatedRunner(make_app(service, gate), gate, shutdown_timeout=2)
-    async with AsyncExitStack() as stack:  # each is ended, whatever another one says
+    async with AsyncExitStack() as stack:  # each part is ended, even if another one fails to end
         stack.callback(database.dispose)
         stack.push_async_callback(_to_the_end, service.books.stop)
         stack.push_async_callback(nfs.stop)
@@ -144,12 +144,13 @@ def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]
 
 
 async def _to_the_end(function: Callable[[], None]) -> None:
-    """In a thread, also when the server is cancelled meanwhile."""
+    """Run a function in a thread, to its end even if the server is cancelled in the meantime."""
     await asyncio.shield(asyncio.to_thread(function))
 
 
 async def _wait_for_database(database: Database) -> None:
-    """A while, so that what is declared is deployed before anybody asks; not longer."""
+    """Wait a short while for the database, so that declared systems are deployed before any
+    request."""
     end = time.monotonic() + DATABASE_SECONDS
     while database.is_away and time.monotonic() < end:
         if database.has_failed:
@@ -166,7 +167,7 @@ def _boards(service: BootService, dnsmasq: Dnsmasq | None) -> Boards | None:
 
 
 async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
-    """Last of all: who gets an address finds everything else ready."""
+    """Start dnsmasq, last of all, so that a machine that gets an address finds the rest ready."""
     find = service.programs.find
     if service.config.dhcp.mode == "off":
         try:
@@ -180,12 +181,12 @@ async def _start_dnsmasq(service: BootService) -> Dnsmasq | None:
 
 
 def worker_count(config: Config) -> int:
-    """Processes that answer NFS; none where the server does it by itself."""
+    """Return the number of worker processes; 0 if the server answers NFS itself."""
     return usable_cores() if config.nfs.workers is None else config.nfs.workers
 
 
 def _backend(inventory: Inventory, on_closed: Callable[[Peer], None]) -> Backend:
-    """Worker processes, or this one."""
+    """Return the NFS backend: worker processes, or this process."""
     config, key = inventory.config, inventory.systems.key
     address = f"{config.server.address}:{config.nfs.port}"
     count = worker_count(config)
@@ -218,7 +219,8 @@ async def _listen_nfs(nfs: NfsListener, config: Config, given: Given) -> None:
 
 
 def _raise_file_limit() -> None:
-    """Every machine is a connection, every file that is read a descriptor."""
+    """Raise the limit of file descriptors: every machine is a connection, every open file one
+    more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,6 +1,6 @@
-"""Threads for what blocks. Each kind of work has its own, so that none waits for another kind.
+"""Threads for work that blocks. Each kind of work has its own, so that no kind waits for another.
 
-Threads here never keep the process from ending, and nobody waits for one without an end.
+These threads never keep the process from ending, and every wait for one has a time limit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from storeboot.service.work import Work
 P = ParamSpec("P")
 T = TypeVar("T")
 MAX_WAITING = 10_000
-IDLE_SECONDS = 30.0  # after which a thread with nothing to do ends
+IDLE_SECONDS = 30.0  # after which an idle thread ends
 
 
 class Pool:
-    """So many threads at most; they are started as they are needed."""
+    """A limited number of threads, which are started when they are needed."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name
@@ -35,9 +35,10 @@ class Pool:
     async def run(
         self, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """What the function returns, within so many seconds; TimeoutError else.
+        """Call the function in a thread and return its result; raise TimeoutError after `seconds`.
 
-        What has not begun by then does not begin any more; what has begun goes on unheeded.
+        A call that has not begun by then is dropped. A call that has begun goes on, and its result
+        is ignored.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -70,7 +71,7 @@ class Pool:
                 continue
             try:
                 result = call()
-            except BaseException as error:  # raised where it is waited for
+            except BaseException as error:  # raised again where the result is awaited
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -1,1 +1,1 @@
-"""Decides what machines are answered and what follows from what they do. No sockets, no clock."""
+"""Decides how machines are answered and what follows from what they do. No sockets, no clock."""

@@ -7,10 +7,11 @@ from storeboot.nfs.views import view_id
 
 
 def alias_of(inventory: Inventory, address: str) -> bytes | None:
-    """Return the view that a machine with this address mounts by the alias' name.
+    """Return the view that a machine with this address may mount through the alias, or None.
 
-    Also before systems are assigned, for a machine that comes back while the server starts. It is
-    called for each connection, and so asks memory and a few symlinks, never the database.
+    This also works before systems are assigned, for a machine that reconnects while the server
+    starts. It is called for each connection, so it looks only in memory and at a few symlinks, and
+    never in the database.
     """
     if not inventory.config.nfs.alias:
         return None

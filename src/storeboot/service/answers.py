@@ -24,7 +24,7 @@ KEY_SECONDS = 8.0
 
 
 class Answers:
-    """Most answers are fields by name; their values have no white space."""
+    """Answers as fields by name. Their values contain no white space."""
 
     def __init__(self, current: Current, work: Work, assignments: Assignments) -> None:
         self._current = current
@@ -32,7 +32,7 @@ class Answers:
         self._assignments = assignments
 
     async def first(self, boot: Boot, host: Host, local: str, now: float) -> dict[str, str]:
-        """Return what a machine needs to go on; `local` is the server's address that it asked."""
+        """Return what a machine needs to carry on; `local` is the server address that it asked."""
         inventory = self._current.inventory
         config, key = inventory.config, inventory.systems.key
         token = MountToken(bytes.fromhex(boot.view), bytes.fromhex(boot.id))
@@ -55,7 +55,7 @@ class Answers:
         inventory = self._current.inventory
         host = await self._work.ask(inventory.registry.get, boot.host)
         if host is None:
-            raise RefusedError(f"host {boot.host} is not known any more")
+            raise RefusedError(f"host {boot.host} no longer exists")
         plan = inventory.systems.plan(host, await self._assignments.of_host(host))
         try:
             line = plan.command_line(inventory.url_towards(local), KEXEC_ROOM)
@@ -69,9 +69,10 @@ class Answers:
         }
 
     async def host_key(self, boot: Boot) -> str | None:
-        """Return the private ssh key of the boot's host; None if none is kept for it.
+        """Return the private ssh key of the boot's host, or None if the server keeps none for it.
 
-        UnavailableError if it cannot be made, BusyError if the machine may ask again.
+        Raises UnavailableError if the key cannot be made, and BusyError if the machine may ask
+        again.
         """
         inventory = self._current.inventory
         try:

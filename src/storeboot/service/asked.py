@@ -1,4 +1,4 @@
-"""Requests of machines, as values."""
+"""Requests from machines, as values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from storeboot.hosts.host import Machine
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A machine asks for a script; somebody may have chosen something on its console."""
+    """A machine asks for a script; somebody may have chosen something at its console."""
 
     machine: Machine
     address: str = ""
-    local: str = ""  # the server's address that was asked
+    local: str = ""  # the server address that was asked
     choice: str = ""  # GENERATION or GENERATION.SPECIALISATION
-    like: str = ""  # a host
-    waited: int = 0  # how often it was told to wait for its turn
+    like: str = ""  # the name of a host to boot like
+    waited: int = 0  # how often the machine was told to wait for its turn
 
     @property
     def query(self) -> str:
@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """A stage that a machine has passed before its boot began; both in seconds."""
+    """A stage that a machine passed before its boot began. Times are in seconds."""
 
     stage: str
     uptime: float  # by the machine's own clock
@@ -42,13 +42,13 @@ class Early:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A machine says that its boot begins."""
+    """A machine reports that its boot begins."""
 
     host: str
     view: str
     nonce: str
     machine: Machine
     address: str
-    local: str = ""  # the server's address that was asked
-    ticket: str = ""  # of the script
+    local: str = ""  # the server address that was asked
+    ticket: str = ""  # from the boot script
     early: Collection[Early] = ()

@@ -1,4 +1,4 @@
-"""Puts the boot service together. Each part is given all that it needs when it is made."""
+"""Puts the boot service together. Each part gets everything it needs when it is created."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def make_service(
     reads: Callable[[str], Awaitable[set[bytes]]],
     peers: Callable[[], Collection[str]],
 ) -> BootService:
-    """Make the service of a server.
+    """Create the boot service of a server.
 
-    `clock` returns seconds since 1970, `monotonic` seconds of a clock that is never set. `reads`
-    returns the files that an address has read over NFS since it was asked last, and `peers` the
-    addresses that hold an NFS connection.
+    `clock` returns seconds since 1970; `monotonic` returns seconds of a clock that is never set.
+    `reads` returns the files that an address has read over NFS since the last call, and `peers`
+    returns the addresses that hold an NFS connection.
     """
     late, changed = LateRecords(), Changes()
     turns = Turns(lambda: current.inventory.config.boots.at_once)

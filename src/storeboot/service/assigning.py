@@ -1,4 +1,5 @@
-"""Deploys what the configuration declares and prepares each host's system. Blocking."""
+"""Deploys the systems that the configuration declares, and prepares each host's system.
+Blocking."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ Progress = Callable[[str], None]
 def assign(inventory: Inventory, progress: Progress = lambda _text: None) -> Assigned:
     """Deploy what is declared, prepare every host's system, and return the result.
 
-    A host whose system cannot be served is logged and left out. While the database is away nothing
-    is deployed, and hosts boot what they did before.
+    A host whose system cannot be served is logged and left out. While the database is unreachable
+    nothing is deployed, and hosts boot what they booted before.
     """
     try:
         hosts = inventory.registry.all()
@@ -44,7 +45,7 @@ def assign(inventory: Inventory, progress: Progress = lambda _text: None) -> Ass
 
 
 def _declare(inventory: Inventory, host: Host, progress: Progress) -> bool:
-    """Deploy what is declared for a host; return False if the database is away."""
+    """Deploy what is declared for a host; return False if the database is unreachable."""
     try:
         hold = inventory.holds.get(host.name)
         if hold is not None:
@@ -57,7 +58,7 @@ def _declare(inventory: Inventory, host: Host, progress: Progress) -> bool:
 
 
 def _make_ready(inventory: Inventory, host: Host, progress: Progress) -> None:
-    """Prepare the system that the host boots next; StorebootError if that cannot boot."""
+    """Prepare the system that the host boots next; raise StorebootError if it cannot boot."""
     system = inventory.deployments.current(host.name)
     if system is None:
         return

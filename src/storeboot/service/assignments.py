@@ -13,26 +13,27 @@ from storeboot.service.work import MAKE_SECONDS, Work
 
 
 class Assignments:
-    """Deploying has prepared the systems. After a restart that may have to be done again."""
+    """Finds prepared systems. Deploying has prepared them; after a restart that may be repeated."""
 
     def __init__(self, current: Current, work: Work) -> None:
         self._current = current
         self._work = work
 
     async def of_host(self, host: Host, choice: str = "") -> Assignment:
-        """Return what the host boots next, or what was chosen.
+        """Return the system that the host boots next, or the one that was chosen.
 
-        RefusedError with the reason if that cannot boot, BusyError while it is being prepared.
+        Raises RefusedError with the reason if it cannot boot, and BusyError while it is being
+        prepared.
         """
         assigned = self._current.assigned
         system, found = await self._work.ask(choosing.system_of, assigned, host, choice)
         return found if found is not None else await self._prepared(system, host)
 
     async def of_view(self, view: str, host: str | None = None) -> Assignment | None:
-        """Return the assignment of a view that is rooted; None if it is not.
+        """Return the assignment of a rooted view, or None if the view is not rooted.
 
-        Rooted are the views of generations that are kept or run. The initrd is that of the named
-        host, or any if no host is named.
+        The views of generations that are kept, or that a machine runs, are rooted. The initrd is
+        the one for the named host, or any if no host is named.
         """
         inventory = self._current.inventory
         found, system, known = await self._work.ask(choosing.system_of_view, inventory, view, host)
@@ -45,7 +46,7 @@ class Assignments:
         try:
             return await self._work.making.run(MAKE_SECONDS, prepare, system, host)
         except TimeoutError:
-            raise BusyError(f"{system.name} is being made ready") from None
+            raise BusyError(f"{system.name} is being prepared") from None
         except (StorebootError, OSError) as error:
             reason = error.message if isinstance(error, StorebootError) else str(error)
             raise RefusedError(f"{system} cannot boot: {reason}") from None

@@ -1,4 +1,4 @@
-"""Begins a boot: takes its lease, records it, and tells of the stages that came before."""
+"""Begins a boot: takes its lease, records it, and tells of the stages that came before it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Beginnings:
         self._background = Background()
 
     async def begin(self, asked: Beginning, clock: Callable[[], float]) -> tuple[Boot, Host]:
-        """Begin a boot, and return it with its host. The same nonce is the same boot.
+        """Begin a boot, and return it with its host. A repeated nonce returns the same boot.
 
         Raises RefusedError, or BusyError if the machine may ask again.
         """
@@ -64,6 +64,6 @@ class Beginnings:
             self._books.began(boot, told),
             *(self._happenings.tell(event, BOOT_SECONDS) for event in before),
         )
-        # What was read before a boot began is not of it; the boot does not wait for that.
+        # Forget what was read before the boot began; the boot does not wait for that.
         self._background.start(self._reads.of(boot.address))
         return boot, host

@@ -1,4 +1,4 @@
-"""The TFTP directories of Raspberry Pis, kept up with what their hosts boot next."""
+"""Keeps a TFTP directory for each Raspberry Pi, with what its host boots next."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from storeboot.protocol.parameters import Parameter
 
 log = structlog.get_logger()
 
-# A board that has read config.txt goes on with what that has named, for this long at least.
+# A board that has read config.txt goes on to fetch the files named there. They stay at least this
+# long.
 KEPT_SECONDS = 600.0
 _NAME = re.compile(r"[0-9a-f]{8}")
-_DIRECTORY, _FILE = 0o755, 0o644  # dnsmasq is another user, and shows root nothing else
+_DIRECTORY, _FILE = 0o755, 0o644  # dnsmasq runs as another user; root owns these files
 _LEFT, _SHARED = ".left", ".shared"
 
 
 @dataclass(slots=True)
 class Boards:
-    """`root` is the directory that TFTP shows; `firmware` what every board's directory has."""
+    """The directories of all boards.
+
+    `root` is the directory that TFTP serves; `firmware` has the files that every board needs.
+    """
 
     root: Path
     firmware: Path
-    _faults: dict[str, str] = field(default_factory=dict)  # by host, as they were told
+    _faults: dict[str, str] = field(default_factory=dict)  # last reported fault, by host
 
     def update(self, inventory: Inventory, hosts: Iterable[Host], now: float) -> None:
-        """Blocking. A host that cannot boot keeps what it had."""
+        """Bring all directories up to date. A host that cannot boot keeps its old files.
+        Blocking."""
         names = set()
         for host in hosts:
             name = directory(host.serials)
@@ -57,13 +62,13 @@ class Boards:
                 files.remove(copy, durable=False)
 
     def _complain(self, host: str, reason: str) -> None:
-        """Once, and again when it is another reason."""
+        """Log why a host's directory was not updated, unless the last complaint said the same."""
         if self._faults.get(host) != reason:
             self._faults[host] = reason
             log.error("raspberry.not_updated", host=host, reason=reason)
 
     def _remove_others(self, names: set[str]) -> None:
-        """Boards that are nobody's any more."""
+        """Remove the directories of boards that belong to no host any more."""
         for place in self.root.iterdir():
             if _NAME.fullmatch(place.name) and place.is_dir() and place.name not in names:
                 files.remove_tree(place)
@@ -88,7 +93,7 @@ class Boards:
             _write(chosen, text)
             log.info("raspberry.updated", host=host.name, system=str(assignment.system.toplevel))
         _forget(place, prefix, now)
-        for left in place.glob(".*.partial"):  # by a process that was killed
+        for left in place.glob(".*.partial"):  # left by a process that was killed
             if left.is_dir():
                 files.remove_tree(left)
 
@@ -101,8 +106,10 @@ class Boards:
             link.symlink_to(file)
 
     def _is_right(self, place: Path, assignment: Assignment, line: str) -> bool:
-        """Whether a boot's directory is there, and all in it is what it was: nothing of it is
-        synced, so a power cut may have left files empty."""
+        """Return whether a boot's directory exists and all its files are unchanged.
+
+        The files are not synced, so a power cut may have left some of them empty.
+        """
         try:
             return (place / COMMAND_LINE).read_text() == line + "\n" and all(
                 files.checked.same(place / name, source) for name, source in _parts(assignment)
@@ -111,7 +118,10 @@ class Boards:
             return False
 
     def _fill(self, place: Path, assignment: Assignment, line: str) -> None:
-        """Whole under its name, and never changed again unless it is damaged."""
+        """Write a boot's directory, complete before it gets its name.
+
+        It never changes after that unless it is damaged.
+        """
         partial = place.with_name(f".{place.name}.partial")
         files.remove_tree(partial)
         files.make_directory(partial, _DIRECTORY, durable=False)
@@ -124,7 +134,10 @@ class Boards:
         partial.rename(place)
 
     def _share(self, source: Path, goal: Path) -> None:
-        """One copy for all boards: the paths that systems have never change what they hold."""
+        """Link a file into a boot's directory, from one copy for all boards.
+
+        Sharing is safe because the contents of a store path never change.
+        """
         name = hashlib.sha256(str(source).encode()).hexdigest()[:32]
         copy = self.root / _SHARED / name
         files.make_directory(copy.parent, _DIRECTORY, durable=False)
@@ -133,7 +146,10 @@ class Boards:
 
 
 def _command_line(inventory: Inventory, host: Host, assignment: Assignment) -> str:
-    """As iPXE would hand it over; who the board is, its serial number says."""
+    """Return the kernel command line as iPXE would pass it on.
+
+    It does not identify the board; the serial number does that.
+    """
     plan = inventory.systems.plan(host, assignment)
     url = inventory.url_towards(_local(inventory, host))
     seal = ticket(host.name, "", inventory.systems.key)
@@ -141,14 +157,14 @@ def _command_line(inventory: Inventory, host: Host, assignment: Assignment) -> s
 
 
 def _local(inventory: Inventory, host: Host) -> str:
-    """The server's address on the network that the host's own address is in."""
+    """Return the server's address on the network that the host's own address is in."""
     networks = inventory.config.networks.values()
     inside = (network.own for network in networks if network.has(host.addresses))
     return next(inside, next((network.own for network in networks), ""))
 
 
 def _parts(assignment: Assignment) -> Iterator[tuple[str, Path]]:
-    """What a boot is made of, by its name in the boot's directory."""
+    """Yield the files of a boot, with their names in the boot's directory."""
     yield KERNEL, assignment.system.kernel
     yield INITRD, assignment.initrd.path
     trees = assignment.system.device_trees
@@ -158,7 +174,7 @@ def _parts(assignment: Assignment) -> Iterator[tuple[str, Path]]:
 
 
 def _forget(place: Path, prefix: str, now: float) -> None:
-    """What no board has been led to for a while."""
+    """Remove the directories of boots that no board has been led to for a while."""
     for old in place.iterdir():
         is_ours = old.is_dir() and not old.is_symlink() and (old / COMMAND_LINE).is_file()
         if not is_ours or old.name == prefix:
@@ -179,5 +195,5 @@ def _number(file: Path) -> float | None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Derived from what boards' hosts boot, and looked at every few seconds: not synced."""
+    """Write a file, without syncing it: it is derived, and checked every few seconds."""
     files.write(file, text, _FILE, durable=False)

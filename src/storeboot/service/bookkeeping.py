@@ -1,8 +1,9 @@
-"""What is written down of machines, without any of them waiting for it.
+"""Records what machines do, without making them wait for it.
 
-A handler brings a boot, an event or a sign of life and waits for the database a short while, so
-that whoever asks after the answer finds it. Then the machine goes on, and the record waits alone.
-What follows from a record (a test passes, a rollout goes on) is decided once it is written.
+A handler passes on a boot, an event or a sign of life, and waits a short while for the database, so
+that a question asked after the answer finds the record. Then the machine carries on, and the record
+waits by itself. What follows from a record (a test passes, a rollout continues) is decided once the
+record is written.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TELL_SECONDS = 60.0
 
 
 class Bookkeeping:
-    """Takes records to the database, then to the deciders. It is a listener to events."""
+    """Passes records to the database, then to the deciders. It is a listener."""
 
     def __init__(
         self,
@@ -54,14 +55,15 @@ class Bookkeeping:
         self._recorder.start()
 
     def stop(self) -> None:
-        """Blocking; what cannot be written within some seconds is lost, and said."""
+        """Stop recording. Blocking for some seconds; what is not written by then is lost, and
+        logged."""
         self._recorder.stop(STOP_SECONDS)
 
     def unrecorded(self) -> Unrecorded:
         return self._recorder.unrecorded()
 
     async def heard(self, happening: Happening) -> tuple[()]:
-        """Write an event down, and decide what follows from it."""
+        """Record an event, and decide what follows from it."""
         event = happening.event
         if event.is_machines and event.boot is not None:
             self._boots.spoke(event.boot)
@@ -69,12 +71,12 @@ class Bookkeeping:
         return ()
 
     async def began(self, boot: Boot, told: Future[bool] | None) -> None:
-        """Wait until a boot is written, and decide what follows from it."""
+        """Wait until a boot is recorded, and decide what follows from it."""
         if told is not None:
             await self._settle(told, boot, BOOT_SECONDS)
 
     async def sign(self, boot: str, at: float) -> None:
-        """The boot's machine has spoken."""
+        """Record that the boot's machine has sent something."""
         self._boots.spoke(boot)
         await is_written(self._recorder.sign(boot, at), BOOT_SECONDS)
 
@@ -87,18 +89,18 @@ class Bookkeeping:
         if not decides(record):
             return
         if self._late.has_of(record.host):
-            self._late.note(record)  # what came before it is not decided yet
+            self._late.note(record)  # an earlier record of the host is not decided yet
             return
         decision = Decision(record)
         try:
             await self._work.deciding.run(seconds, self._decisions.follow, decision)
         except TimeoutError:
             log.warning("records.slow_decision", host=record.host)
-            if not decision.begun:  # else it goes on by itself
+            if not decision.begun:  # otherwise the thread will finish it
                 self._late.note(record)
 
     def tell(self) -> None:
-        """What could not be written, once a minute."""
+        """Log, at most once a minute, which records could not be written."""
         now, missing, away = self._monotonic(), self.unrecorded(), self._work.database.away
         is_new = away is not None or missing.lost != self._told_lost
         if not is_new or now < self._told_at + TELL_SECONDS:

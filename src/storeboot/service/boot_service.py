@@ -1,4 +1,4 @@
-"""The boot service: one method for each request of machines, of firmware and of the server itself.
+"""The boot service: one method for each request of a machine, of firmware or of the server itself.
 
 The service does not know whether a request came over HTTP, from dnsmasq or from a timer.
 """
@@ -53,7 +53,7 @@ RELOAD_SECONDS = 3600.0
 
 @dataclass(slots=True, kw_only=True)
 class BootService:
-    """Passes each request on to the part that answers it. Made by `assembly.make_service`."""
+    """Passes each request to the part that answers it. `assembly.make_service` creates it."""
 
     clock: Callable[[], float]
     current: Current
@@ -62,7 +62,7 @@ class BootService:
     books: Bookkeeping
     known: KnownBoots
     happenings: Happenings
-    changed: Changes  # whenever something has happened
+    changed: Changes  # notified whenever something has happened
     scripts: Scripts
     files: ViewFiles
     programs: IpxePrograms
@@ -73,7 +73,7 @@ class BootService:
     reporting: Reporting
     upkeep: Upkeep
 
-    # What everything is about.
+    # The parts that every request is about.
 
     @property
     def inventory(self) -> Inventory:
@@ -104,13 +104,13 @@ class BootService:
         return self.inventory.url
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See `Work.ask`."""
+        """Ask a short question; see `Work.ask`."""
         return await self.work.ask(function, *args, **kwargs)
 
     async def use(self, inventory: Inventory) -> None:
-        """Use another configuration's hosts, settings and systems from now on."""
+        """Use the hosts, settings and systems of another configuration from now on."""
         assigned = await self.work.making.run(RELOAD_SECONDS, assign, inventory)
-        if assigned.failure is not None:  # the faults were logged of each
+        if assigned.failure is not None:  # the faults of each host are logged already
             log.error("reload.no_host_can_boot", reason=assigned.failure.message)
         self.current.use(assigned)
         await self.changed.tell()
@@ -118,39 +118,38 @@ class BootService:
     # Scripts, and the files that they name.
 
     async def entry_script(self, local: str) -> str:
-        """Return the script that finds out who a machine is; `local` is the address it asked."""
+        """Return the script that identifies a machine; `local` is the server address it asked."""
         return await self.scripts.entry(local)
 
     async def boot_script(self, asked: Asked) -> str:
         """Return a machine's script. The only side effect is a line in a known host's timeline.
 
-        RefusedError with the reason if the machine may not boot, or cannot.
+        Raises RefusedError with the reason if the machine may not boot, or cannot.
         """
         now = self.clock()
         answer = await self.scripts.answer(asked, now)
-        # Of a machine that is made up from what a stranger says, nothing is written before it
-        # boots.
+        # Nothing is recorded of a guest host before it boots: a stranger could have made it up.
         if answer.host is not None and answer.host.like is None:
             await self.happenings.tell(Event(answer.host.name, Source.SERVER, Stage.SCRIPT, now))
         return answer.text
 
     async def menu(self, asked: Asked) -> str:
-        """Return the menu of a machine's host; RefusedError as above."""
+        """Return the menu of a machine's host; raise RefusedError as `boot_script` does."""
         return await self.scripts.menu(asked, self.clock())
 
     def program(self, name: str) -> Path | None:
-        """Return an iPXE program by its name for firmware."""
+        """Return the iPXE program that firmware knows by this name, or None."""
         return self.programs.file(name)
 
     async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
-        """Return a view's kernel for the named host; None if the view is not kept."""
+        """Return a view's kernel for the named host, or None if the view is not kept."""
         file = await self.files.kernel(view)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.KERNEL, self.clock)
         return file
 
     async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
-        """Return a view's initrd for the named host; None if the view is not kept."""
+        """Return a view's initrd for the named host, or None if the view is not kept."""
         file = await self.files.initrd(view, host)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.INITRD, self.clock)
@@ -160,52 +159,56 @@ class BootService:
         return await self.files.pack(view, name)
 
     async def hot_files(self, view: str, name: str) -> set[bytes] | None:
-        """Return the files whose data the pack has."""
+        """Return the files whose data the pack has, or None if there is no such pack."""
         return await self.files.hot_files(view, name)
 
     async def registration(self, view: str) -> str | None:
-        """Return a view's registration for Nix; None if the view is not kept."""
+        """Return a view's registration for Nix, or None if the view is not kept."""
         found = await self.files.record(view)
         return found.registration if found is not None else None
 
     async def paths(self, view: str) -> Sequence[str] | None:
-        """Return the store paths of a view; None if it is not kept."""
+        """Return the store paths of a view, or None if it is not kept."""
         found = await self.files.record(view)
         return found.paths if found is not None else None
 
     async def database(self, view: str) -> Path | None:
-        """Return Nix's database of a view; UnavailableError if it cannot be made."""
+        """Return Nix's database of a view, or None if the view is not kept.
+
+        Raises UnavailableError if the database cannot be made.
+        """
         return await self.files.database(view)
 
-    # Boots, and what their machines say.
+    # Boots, and what their machines send.
 
     async def begin(self, asked: Beginning) -> dict[str, str]:
-        """Begin a boot; return what its machine needs to go on, by name.
+        """Begin a boot; return what its machine needs to carry on, by name.
 
-        RefusedError with the reason, or BusyError if the machine may ask again.
+        Raises RefusedError with the reason, or BusyError if the machine may ask again.
         """
         boot, host = await self.beginnings.begin(asked, self.clock)
         return await self.answers.first(boot, host, asked.local, self.clock())
 
     def is_agent(self, boot: str, key: str) -> bool:
-        """Return whether somebody with this key may speak for a boot."""
+        """Return whether this key entitles its bearer to speak for a boot."""
         return is_agent(boot, key, self.key)
 
     async def boot(self, identity: str) -> Boot | None:
-        """Return a boot that somebody may speak for; None if there is no such boot."""
+        """Return a boot whose agent key was shown, or None if there is no such boot."""
         return await self.ask(self.known.spoken_for, identity)
 
     async def event(
         self, boot: Boot, source: str, stage: str, uptime: float | None, detail: str
     ) -> None:
-        """Record that a boot's machine has passed a stage; `uptime` in seconds by its own clock."""
+        """Record that a boot's machine has passed a stage; `uptime` is in seconds, by its own
+        clock."""
         event = Event(boot.host, source, stage, self.clock(), boot.id, uptime, detail)
         await self.happenings.tell(event)
 
     async def heartbeat(self, boot: str) -> str | None:
-        """Note that a boot's machine runs; return the order for its agent, one word or "".
+        """Note that a boot's machine runs; return the order for its agent, or "" if there is none.
 
-        None if there is no such boot.
+        Returns None if there is no such boot.
         """
         now = self.clock()
         known = await self.boot(boot)
@@ -222,7 +225,7 @@ class BootService:
         return await self.answers.host_key(boot)
 
     async def next_boot(self, boot: Boot, local: str) -> dict[str, str]:
-        """Return what a running machine needs for its next boot without firmware, by name."""
+        """Return what a running machine needs to start its next boot without firmware, by name."""
         return await self.answers.next(boot, local)
 
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> None:
@@ -235,7 +238,7 @@ class BootService:
         await self.reporting.keep(boot, part, upload)
         await self.changed.tell()
 
-    # What others see of machines.
+    # What others observe of machines.
 
     async def saw(self, seen: Seen) -> None:
         """Record what dnsmasq has seen of a machine on its way to iPXE."""
@@ -248,28 +251,28 @@ class BootService:
             event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
             await self.happenings.tell(event)
 
-    # What is to be done again and again, and how the server is.
+    # The recurring work, and the server's health.
 
     async def look_at_native(self) -> None:
-        """Record what has become of boots that do not speak themselves."""
+        """Record the progress of boots that do not report it themselves."""
         async with aclosing(self.native.look(self.clock())) as found:
             async for event in found:
                 await self.happenings.tell(event)
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
-        """Prepare all systems; TimeoutError after `seconds`."""
+        """Prepare all systems; raise TimeoutError after `seconds`."""
         await self.upkeep.assign(seconds, progress)
 
     async def resume(self) -> None:
-        """Carry leases and rollouts on from where they stood, once the database is there."""
+        """Resume leases and rollouts where they stopped, once the database is reachable."""
         await self.upkeep.resume(self.clock())
 
     async def renew(self, peers: Callable[[], Collection[str]]) -> None:
-        """Renew the leases of machines with a connection; `peers` returns their addresses."""
+        """Renew the leases of machines that hold a connection; `peers` returns their addresses."""
         await self.upkeep.renew(peers, self.clock)
 
     async def carry_on(self) -> None:
-        """Carry tests and rollouts on, as far as they can go by now."""
+        """Carry tests and rollouts on, as far as possible at the moment."""
         await self.upkeep.carry_on(self.clock)
 
     async def settle_tests(self) -> None:

@@ -17,21 +17,24 @@ from storeboot.service.current import Assigned
 from storeboot.service.refusals import RefusedError
 
 MENU_GENERATIONS = 5
-RUNS = 30.0  # seconds: who was heard of since then runs
+RUNS = 30.0  # seconds: a machine that was heard of since then is running
 MAX_HOSTS = 200  # in a menu
 _CHOICE = re.compile(r"([0-9]{1,9})(?:\.([A-Za-z0-9][A-Za-z0-9+._-]*))?")
 _VIEW = re.compile(r"[0-9a-f]{32}")
 
 
 def find(inventory: Inventory, asked: Asked, now: float) -> Host | None:
-    """Return the machine's host; None if somebody has to choose one on its console."""
+    """Return the machine's host, or None if somebody has to choose one at its console.
+
+    Raises RefusedError with the reason if the machine is no host.
+    """
     registry, policy = inventory.registry, inventory.config.machines
     machine = asked.machine
     try:
         host = registry.find(machine)
     except AmbiguousMachineError as error:
         raise RefusedError(str(error)) from None
-    except StorebootError as error:  # an added host that is invalid by now
+    except StorebootError as error:  # an added host that has become invalid
         raise RefusedError(error.message) from None
     if host is not None:
         return host
@@ -48,8 +51,11 @@ def find(inventory: Inventory, asked: Asked, now: float) -> Host | None:
 
 
 def is_offered(inventory: Inventory, host: Host, now: float) -> bool:
-    """Whether a rollout has something for the host, and nobody else asks in its name: a machine
-    that runs does not. Nothing is offered that could not be written down."""
+    """Return whether a rollout has a system for the host.
+
+    False if the host's machine is running, because then somebody else asks in its name, and while
+    the database is unreachable, because an offer has to be recorded.
+    """
     try:
         if inventory.rollouts.table.waiting_for(host.name) is None:
             return False
@@ -78,7 +84,7 @@ def hosts_menu(inventory: Inventory, asked: Asked) -> str:
 
 
 def generations_menu(inventory: Inventory, host: Host, asked: Asked) -> str:
-    """List what the host boots next, then its newest generations."""
+    """Return the menu with what the host boots next, then its newest generations."""
     made = inventory.deployments.generations(host.profile)[::-1]
     made.sort(key=lambda each: not each.current)
     items, own = [], ""
@@ -100,8 +106,10 @@ def generations_menu(inventory: Inventory, host: Host, asked: Asked) -> str:
 
 
 def system_of(assigned: Assigned, host: Host, choice: str) -> tuple[StorePath, Assignment | None]:
-    """Return the system that a host boots next or that was chosen, and its assignment if there is
-    one already."""
+    """Return the system that a host boots next or that was chosen, and its assignment.
+
+    The assignment is None if the system has not been prepared yet.
+    """
     inventory = assigned.inventory
     systems, deployments = inventory.systems, inventory.deployments
     if choice:
@@ -134,15 +142,18 @@ def _chosen(inventory: Inventory, host: Host, choice: str) -> StorePath:
 
 
 def is_view(view: str) -> bool:
-    """Return whether a word has the form of a view's id."""
+    """Return whether a word has the form of a view id."""
     return _VIEW.fullmatch(view) is not None
 
 
 def system_of_view(
     inventory: Inventory, view: str, host: str | None
 ) -> tuple[Assignment | None, StorePath | None, Host | None]:
-    """Return the assignment of a rooted view, if there is one already, its system, and the named
-    host."""
+    """Return the assignment of a rooted view, its system, and the named host.
+
+    The assignment is None if the system has not been prepared yet, and the system None if the view
+    is not rooted.
+    """
     systems = inventory.systems
     found = systems.any_of(view) if host is None else None
     if found is not None:

@@ -15,12 +15,12 @@ class Assigned:
 
     inventory: Inventory
     faults: Mapping[str, StorebootError] = field(default_factory=dict)  # by host that cannot boot
-    is_declared: bool = False  # whether what it declares was deployed
+    is_declared: bool = False  # whether all that it declares was deployed
     failure: StorebootError | None = None  # why no host at all can boot
 
 
 class Current:
-    """Holds the configuration in use. Code that needs several things of it reads it only once."""
+    """The configuration in use. Code that needs several parts of it must read it only once."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.assigned = Assigned(inventory)
@@ -34,6 +34,6 @@ class Current:
         self.assigned = assigned
 
     def became(self, assigned: Assigned) -> None:
-        """Note the result of preparing systems, unless a reload has replaced the configuration."""
+        """Store the result of preparing systems, unless a reload has replaced the configuration."""
         if assigned.inventory is self.inventory:
             self.assigned = assigned

@@ -23,14 +23,14 @@ log = structlog.get_logger()
 
 
 class Decider(Protocol):
-    """Hears of boots that have begun, and of events that decide something of a boot."""
+    """Is told of boots that have begun, and of events that decide something about a boot."""
 
     def heard(self, record: Boot | Event) -> None: ...
 
 
 @dataclass(slots=True)
 class Decision:
-    """A record on its way through the deciders; `begun` once a thread has taken it up."""
+    """A record on its way through the deciders; `begun` is set once a thread has taken it up."""
 
     record: Boot | Event
     begun: bool = False
@@ -42,13 +42,13 @@ class Decisions:
     def __init__(
         self, deciders: Sequence[Decider], late: LateRecords, host_of: Callable[[str], str]
     ) -> None:
-        """`host_of` returns the host of a boot, "" if it is not known."""
+        """`host_of` returns the host of a boot, or "" if it is not known."""
         self._deciders = tuple(deciders)
         self._late = late
         self._host_of = host_of
 
     def follow(self, decision: Decision) -> None:
-        """Pass a record to all deciders. If that fails, keep it to be tried again later."""
+        """Pass a record to all deciders. If one fails, keep the record for another try."""
         decision.begun = True
         record = decision.record
         try:
@@ -60,7 +60,7 @@ class Decisions:
             self._late.note(record)
 
     def _whole(self, record: Boot | Event) -> Boot | Event:
-        """Return the record with its host, which may not have been known when it came."""
+        """Return the record with its host, which may have been unknown when the record came."""
         if isinstance(record, Event) and record.boot is not None and not record.host:
             return replace(record, host=self._host_of(record.boot))
         return record
@@ -83,7 +83,7 @@ class RolloutDecider:
 
 
 class DeploymentDecider:
-    """Tells deployments of boots and how they end, which consumes and decides tests."""
+    """Tells deployments of boots and how they end, which starts and decides tests."""
 
     def __init__(self, current: Current) -> None:
         self._current = current

@@ -16,7 +16,7 @@ import structlog
 from storeboot.hosts.boot import Event
 
 log = structlog.get_logger()
-# How long a caller waits for an event to be recorded and acted upon. An agent goes on after five
+# How long a caller waits for an event to be recorded and acted on. An agent carries on after five
 # seconds, whatever the answer is.
 EVENT_SECONDS = 20.0
 
@@ -30,10 +30,11 @@ class Happening:
 
 
 class Listener(Protocol):
-    """Hears of every event, in the event loop, before the next listener does."""
+    """Is told of every event, in the event loop, before the next listener is."""
 
     async def heard(self, happening: Happening) -> Iterable[Event]:
-        """Act on an event; return earlier events that it reveals, which are to be told first."""
+        """Act on an event; return earlier events that it reveals, which all listeners are told
+        first."""
         ...
 
 

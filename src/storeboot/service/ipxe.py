@@ -9,7 +9,8 @@ from storeboot.dhcp.firmware import find_programs
 
 
 class IpxePrograms:
-    """The programs, by the name under which firmware asks for them; none before `find`."""
+    """The programs, by the name under which firmware asks for them. Empty until `find` is
+    called."""
 
     def __init__(self, given: dict[str, Path]) -> None:
         """`given` is the setting `dhcp.ipxe`."""
@@ -17,7 +18,8 @@ class IpxePrograms:
         self._found: Mapping[str, Path] = {}
 
     def find(self) -> dict[str, Path]:
-        """Find the programs and return them; ConfigError if a given one is missing. Blocking."""
+        """Find the programs and return them; raise ConfigError if a given one is missing.
+        Blocking."""
         found = find_programs(self._given)
         self._found = found
         return found

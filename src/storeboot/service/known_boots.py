@@ -1,6 +1,6 @@
-"""Finds boots: recorded, still to be recorded, or remembered while the database is away.
+"""Finds boots: recorded, waiting to be recorded, or remembered while the database is unreachable.
 
-Blocking, except for `spoke` and `is_replay`.
+All methods block, except `spoke` and `is_replay`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class KnownBoots:
         self._spoken: OrderedDict[str, None] = OrderedDict()
 
     def boot(self, identity: str) -> Boot | None:
-        """The boot of that id; as it is remembered where the database is away.
+        """Return the boot with that id, or None; from memory while the database is unreachable.
 
-        DatabaseAwayError if it is not known, and might be.
+        Raises DatabaseAwayError if the boot is not in memory, because it may still exist.
         """
         waiting = next((each for each in self._recorder.boots() if each.id == identity), None)
         if waiting is not None:
@@ -51,9 +51,9 @@ class KnownBoots:
         return found
 
     def spoken_for(self, identity: str) -> Boot | None:
-        """A boot that somebody has proved to speak for.
+        """Return a boot whose agent key was shown, or None if there is no such boot.
 
-        While the database is away one may be unknown whose key is right; it is believed.
+        While the database is unreachable an unknown boot is accepted, because the key is right.
         """
         try:
             return self.boot(identity)
@@ -65,7 +65,7 @@ class KnownBoots:
         return found.host if found is not None else ""
 
     def latest(self, host: str) -> Boot | None:
-        """The host's newest boot, as far as is known."""
+        """Return the host's newest boot, or None, as far as is known."""
         waiting = [each for each in self._recorder.boots() if each.host == host]
         if waiting:
             return waiting[-1]
@@ -77,21 +77,22 @@ class KnownBoots:
             return max(of_host, key=lambda each: each.began_at, default=None)
 
     def has_spoken(self, host: str, since: float) -> bool:
-        """Whether a boot of the host was heard of since: its agent speaks."""
+        """Return whether the latest boot of the host was heard of since a time, from its agent."""
         boot = self.latest(host)
         return boot is not None and boot.seen_at > since
 
     def stages_of(self, identity: str) -> set[str]:
-        """What is known of a boot's way; nothing while the database is away."""
+        """Return the stages that a boot has passed; nothing while the database is unreachable."""
         try:
             return {event.stage for event in self._current.inventory.boots.events_of(identity)}
         except DatabaseAwayError:
             return set()
 
     def begin(self, boot: Boot) -> tuple[Boot, Future[bool] | None]:
-        """The boot, or the one that the same nonce has begun; and what tells when it is written.
+        """Begin a boot; return it, or the boot that the same nonce has begun before.
 
-        Its view is held from here on.
+        The second value tells when the boot is written; it is None if it is written already. The
+        boot's view is held from now on.
         """
         try:
             written = self._current.inventory.boots.by_nonce(boot.nonce)
@@ -103,7 +104,8 @@ class KnownBoots:
         with self._guard:
             known = self._known.get(self._nonces.get(boot.nonce, ""), boot)
             self._put(known)
-            # Again, should it have had to make room for others: it is the one that is told of.
+            # Record it again, in case it was dropped to make room for others: this is the boot that
+            # the machine is told of.
             return known, self._recorder.begin(known)
 
     def _remember(self, boot: Boot) -> None:
@@ -115,11 +117,15 @@ class KnownBoots:
         _keep(self._nonces, boot.nonce, boot.id)
 
     def spoke(self, identity: str) -> None:
-        """The boot's machine has gone on; called from the event loop only, as is `is_replay`."""
+        """Note that the boot's machine has carried on. Call this and `is_replay` in the event loop
+        only."""
         _keep(self._spoken, identity, None)
 
     def is_replay(self, boot: Boot) -> bool:
-        """Once the machine has gone on, its first answer, keys included, is not given again."""
+        """Return whether the machine has carried on, so that its first answer must not be repeated.
+
+        That answer contains keys.
+        """
         return boot.spoken or boot.id in self._spoken
 
 

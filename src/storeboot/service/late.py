@@ -1,4 +1,4 @@
-"""Records that were written after their callers had stopped waiting, still to be acted upon."""
+"""Records that were written after their callers had stopped waiting, and are not acted on yet."""
 
 from __future__ import annotations
 

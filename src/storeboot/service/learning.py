@@ -1,4 +1,4 @@
-"""Lets packs learn from a boot what it has read over NFS and has in its page cache."""
+"""Lets packs learn from a boot which files it has read over NFS and which are in its page cache."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Learning:
         self._reads = reads
 
     async def learn(self, boot: Boot, pack: str | None, resident: set[bytes] | None) -> bool:
-        """Learn from a boot; return whether it was one to learn from. Failures are logged.
+        """Learn from a boot; return whether it could be learned from. Failures are logged.
 
-        `resident` are the pack's files that the machine has in memory, None if it cannot tell.
+        `resident` are the pack's files that the machine has in memory, or None if it cannot tell.
         """
         inventory = self._current.inventory
         host = await self._work.ask(inventory.registry.get, boot.host)
@@ -37,7 +37,7 @@ class Learning:
             return False
         read = await self._reads.of(boot.address)
         if Stage.MULTI_USER not in await self._work.ask(self._boots.stages_of, boot.id):
-            return False  # it has not come up, so nobody knows what it is
+            return False  # it has not come up, so its reads may not be those of a real boot
         by = Witness(boot.id, boot.host, boot.address)
         learn = inventory.systems.packs.learn
         try:

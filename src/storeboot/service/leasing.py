@@ -19,12 +19,12 @@ from storeboot.service.known_boots import KnownBoots
 from storeboot.service.proofs import is_host
 from storeboot.service.refusals import BusyError, RefusedError
 
-MAX_GUEST_BOOTS = 5000  # that are remembered of unknown machines, for each host
-LOCK_SECONDS = 4.0  # for which a boot waits for a garbage collection
+MAX_GUEST_BOOTS = 5000  # remembered of unknown machines, for each host that they boot like
+LOCK_SECONDS = 4.0  # that a boot waits for a garbage collection
 
 
 class Leasing:
-    """Leases of views: a boot holds its view from its beginning on."""
+    """Takes leases on views: a boot holds its view from its beginning on."""
 
     def __init__(self, current: Current, boots: KnownBoots) -> None:
         self._current = current
@@ -33,9 +33,11 @@ class Leasing:
     def begin(
         self, asked: Beginning, clock: Callable[[], float]
     ) -> tuple[Boot, Host, Future[bool] | None]:
-        """Return the boot, its host, and whether it was recorded, unless that was known before.
+        """Begin a boot with a lease on its view.
 
-        RefusedError with the reason, or BusyError if the machine may ask again.
+        Returns the boot, its host, and a future that tells whether the boot was recorded, or None
+        if it was recorded before. Raises RefusedError with the reason, or BusyError if the machine
+        may ask again.
         """
         inventory, view = self._current.inventory, asked.view
         host = inventory.registry.get(asked.host)
@@ -46,7 +48,7 @@ class Leasing:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = inventory.systems.of_view(view) if is_view(view) else None
         if system is None or not inventory.deployments.has_view(host.profile, view):
-            raise RefusedError(f"host {asked.host} may not boot view {view}")
+            raise RefusedError(f"host {asked.host} has no generation with view {view}")
         machine = asked.machine
         boot = Boot(
             id=secrets.token_hex(8),
@@ -59,11 +61,11 @@ class Leasing:
             began_at=now,
             seen_at=now,
         )
-        # Nobody takes roots away between the look at the view's root and the lease.
+        # No root may be removed between the check of the view's root and the lease.
         with ExitStack() as stack:
             _hold_roots(inventory, stack, host, view)
             if not inventory.state.views.is_rooted(view):
-                raise RefusedError(f"view {view} is not kept any more; boot again")
+                raise RefusedError(f"view {view} is no longer kept; boot again")
             begun, told = self._boots.begin(boot)
         return begun, host, told
 
@@ -76,10 +78,11 @@ def _guest_boots(inventory: Inventory, like: str, now: float) -> int:
 
 
 def _hold_roots(inventory: Inventory, stack: ExitStack, host: Host, view: str) -> None:
-    """Nobody takes roots away until the stack is left, at least not this one.
+    """Keep the view's root from being removed until the stack is closed.
 
-    What a host boots anyway is kept by any garbage collection that is under way, and nobody
-    changes what that is before it has ended; so a room that boots does not wait for it.
+    A garbage collection that is under way keeps what the host boots anyway, and that cannot change
+    before the collection has ended. So such a boot does not wait for the lock, and neither does a
+    room full of machines.
     """
     state = inventory.state
     try:
@@ -94,7 +97,7 @@ def _hold_roots(inventory: Inventory, stack: ExitStack, host: Host, view: str) -
 
 
 def _is_kept(inventory: Inventory, host: Host, view: str) -> bool:
-    """Whether no garbage collection takes the view: it is what the host boots anyway."""
+    """Return whether every garbage collection keeps the view, because the host boots it anyway."""
     deployments = inventory.deployments
     numbers = deployments.needed(host.profile)
     kept = (deployments.profile(host.profile).system(number) for number in numbers)

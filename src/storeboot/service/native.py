@@ -1,7 +1,7 @@
-"""Machines whose own initrd mounts the store: they say nothing, so it is seen from outside.
+"""Watches machines whose own initrd mounts the store: they report nothing themselves.
 
-What the server sees of such a boot: kernel and initrd are fetched, an NFS connection comes from the
-host's address, files are read. Where one of these does not follow, the boot hangs.
+The server sees this much of such a boot: kernel and initrd are fetched, an NFS connection comes
+from the host's address, files are read. If one of these does not follow, the boot hangs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from storeboot.service.happenings import Happening
 NO_MOUNT = 180.0  # seconds from the initrd to the mount: decompression, DHCP, a slow switch
 NO_READ = 30.0  # seconds from the mount to the first file: stage 2 starts from the store
 NEVER_MOUNTED = (
-    "initrd: it was fetched, but nothing has mounted the store since: has it the NIC's driver, "
-    "nfs and overlay (boot.initrd.availableKernelModules), and a network "
+    "initrd: it was fetched, but nothing has mounted the store since: does it have the NIC's "
+    "driver, nfs and overlay (boot.initrd.availableKernelModules), and a network "
     "(boot.initrd.network.enable)?"
 )
 WENT_SILENT = (
@@ -26,22 +26,22 @@ WENT_SILENT = (
     "boot.initrd.network.flushBeforeStage2 must be false, unless stage 1 waits for somebody"
 )
 HEARD_OF = 60.0  # seconds: a few heartbeats
-FORGOTTEN = 600.0  # seconds after the complaint: whoever goes on after that is not waited for
+FORGOTTEN = 600.0  # seconds after the complaint until a boot is not watched any more
 
 
 @dataclass(slots=True)
 class Watch:
-    """A boot on its way; `since` in the server's seconds."""
+    """A boot that is being watched; `since` is in seconds by the server's clock."""
 
     host: str
     addresses: tuple[str, ...]
     stage: str  # initrd or mount
     since: float
-    told: bool = True  # the stage
-    complained: bool = False  # that nothing came of it
+    told: bool = True  # whether the stage was reported
+    complained: bool = False  # whether the boot was reported to hang
 
     def untold(self) -> list[Event]:
-        """Its stage, the first time."""
+        """Return the event of its stage, if that was not reported yet."""
         if self.told:
             return []
         self.told = True
@@ -49,26 +49,27 @@ class Watch:
 
 
 class NativeBoots:
-    """The boots that say nothing, from the initrd to the first file read."""
+    """The boots that report nothing, from the initrd to the first file that is read."""
 
     def __init__(self) -> None:
         self._watches: dict[str, Watch] = {}
 
     def begin(self, host: Host, now: float) -> None:
-        """Its initrd was fetched."""
+        """Watch a host whose initrd was fetched."""
         self._watches[host.name] = Watch(host.name, host.addresses, Stage.INITRD, now)
 
     def forget(self, host: str) -> None:
-        """It boots in another way."""
+        """Stop watching a host: it boots in another mode."""
         self._watches.pop(host, None)
 
     def end(self, host: str) -> list[Event]:
-        """It speaks for itself from here on; return what was not told of it yet."""
+        """Stop watching a host whose agent reports now; return events that were not reported
+        yet."""
         watch = self._watches.pop(host, None)
         return watch.untold() if watch is not None else []
 
     def connected(self, address: str, now: float) -> None:
-        """A connection of an address that may mount by the alias' name."""
+        """Note a connection from an address that may mount the alias."""
         for watch in self._watches.values():
             if address in watch.addresses and watch.stage == Stage.INITRD:
                 watch.stage, watch.since = Stage.MOUNT, now
@@ -79,7 +80,7 @@ class NativeBoots:
 
 
 class NativeWatch:
-    """Watches these boots. It is a listener: a fetched initrd begins one, an agent ends it."""
+    """Watches these boots. It is a listener: a fetched initrd starts a watch, an agent ends it."""
 
     def __init__(
         self,
@@ -88,10 +89,10 @@ class NativeWatch:
         known: Callable[[str], Awaitable[Host | None]],
         has_spoken: Callable[[str, float], Awaitable[bool]],
     ) -> None:
-        """`reads` returns the files that an address has read since it was asked last.
+        """`reads` returns the files that an address has read since the last call.
 
-        `known` returns the host of that name, `has_spoken` whether a host's machine has sent
-        anything since a time.
+        `known` returns the host of a name, or None. `has_spoken` returns whether a host's machine
+        has sent anything since a time.
         """
         self._boots = boots
         self._reads = reads
@@ -99,7 +100,10 @@ class NativeWatch:
         self._has_spoken = has_spoken
 
     async def heard(self, happening: Happening) -> list[Event]:
-        """A boot of mode native says nothing of itself until its agent runs, if it has one."""
+        """Start or end a watch; return the events of a boot whose agent has just spoken.
+
+        Until its agent runs, if it has one, a boot in mode native reports nothing itself.
+        """
         event = happening.event
         if event.source == Source.AGENT and event.stage != Stage.SHUTDOWN:
             return self._boots.end(event.host)
@@ -112,7 +116,7 @@ class NativeWatch:
         return []
 
     async def look(self, now: float) -> AsyncGenerator[Event, None]:
-        """See how the watched boots go on; yield the events that are to be told."""
+        """Check on the watched boots, and yield the events to report."""
         for watch in self._boots.watched():
             if now - watch.since > NO_MOUNT + FORGOTTEN:
                 self._boots.forget(watch.host)
@@ -120,7 +124,7 @@ class NativeWatch:
             read = [file for address in watch.addresses for file in await self._reads(address)]
             for event in watch.untold():
                 yield event
-            if watch.stage == Stage.INITRD:  # what was read is of the boot before
+            if watch.stage == Stage.INITRD:  # what was read belongs to the boot before
                 if await self._is_hung(watch, now):
                     yield _complaint(watch, now, NEVER_MOUNTED)
             elif read:
@@ -130,8 +134,10 @@ class NativeWatch:
                 yield _complaint(watch, now, WENT_SILENT)
 
     async def _is_hung(self, watch: Watch, now: float) -> bool:
-        """Return whether the boot hangs before its mount. If its machine runs, somebody else has
-        fetched the initrd."""
+        """Return whether the boot hangs before its mount.
+
+        If its machine is running, somebody else has fetched the initrd, and no boot hangs.
+        """
         late = _is_late(watch, now, NO_MOUNT)
         return late and not await self._has_spoken(watch.host, now - HEARD_OF)
 

@@ -1,4 +1,4 @@
-"""Checks that a machine is who it says. All proofs are derived from the server's key."""
+"""Checks that a machine is the one it claims to be. All proofs are derived from the server key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from storeboot.hosts.host import Host, Machine
 
 
 def agent_key(boot: str, key: bytes) -> str:
-    """Return the secret of a boot's agent. It is derived, so nothing has to be stored."""
+    """Return the agent key of a boot. It is derived, so nothing has to be stored."""
     return blake2b(boot.encode(), key=key, person=b"sb-agent", digest_size=16).hexdigest()
 
 
@@ -21,11 +21,11 @@ def is_agent(boot: str, given: str, key: bytes) -> bool:
 
 
 def is_host(host: Host, machine: Machine, given: str, key: bytes) -> bool:
-    """Return whether a machine is the host: it says so itself, or has the ticket of its script."""
+    """Return whether a machine is the host: its matchers say so, or it has its script's ticket."""
     own = ticket(host.name, machine.mac, key)
     return host.matches(machine) or hmac.compare_digest(own.encode(), given.encode())
 
 
 def next_ticket(boot: Boot, key: bytes) -> str:
-    """Return the ticket with which the machine of a boot begins its next boot."""
+    """Return the ticket with which a boot's machine begins its next boot."""
     return ticket(boot.host, boot.machine.partition(" ")[0], key)

@@ -11,7 +11,10 @@ from storeboot.protocol.fields import AnswerField
 
 
 def key_of(inventory: Inventory, name: str) -> str | None:
-    """Return a host's private ssh key, which is made at first; None if none is kept for it."""
+    """Return a host's private ssh key, or None if none is kept for it.
+
+    The key is created when it is first asked for.
+    """
     host = inventory.registry.get(name)
     if host is None or not host.ssh_host_key:
         return None
@@ -19,7 +22,7 @@ def key_of(inventory: Inventory, name: str) -> str | None:
 
 
 def pack_of(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
-    """Return what the boot is told of its view's pack; nothing if there is none."""
+    """Return what the boot is told about its view's pack; empty if there is none."""
     pack = inventory.systems.packs.get(boot.view) if host.mode == "pack" else None
     if pack is None:
         return {}
@@ -31,9 +34,9 @@ def pack_of(inventory: Inventory, boot: Boot, host: Host) -> dict[str, str]:
 
 
 def order_of(inventory: Inventory, boot: str) -> str:
-    """Take the order that waits for the boot's agent; return it, one word, or "" if there is none.
+    """Remove the order that waits for the boot's agent, and return it; "" if there is none.
 
-    An order that cannot be deleted is not given, or it would be given again and again.
+    An order that cannot be removed is not given, or it would be given again and again.
     """
     try:
         return inventory.orders.take(boot)

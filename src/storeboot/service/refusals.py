@@ -1,4 +1,4 @@
-"""Reasons why a machine does not get what it asks for. The message is shown on its console."""
+"""The reasons why a machine does not get what it asks for. Its console shows the message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class RefusedError(Exception):
 
 
 class ReplayError(Exception):
-    """The request was answered before, and the machine has gone on since."""
+    """The request was answered before, and the machine has carried on since."""
 
 
 class BusyError(Exception):
@@ -16,15 +16,15 @@ class BusyError(Exception):
 
 
 class NotAskedError(Exception):
-    """The machine sends something that is not accepted from machines of its kind."""
+    """The machine sends something that is not accepted from machines like it."""
 
 
 class OutdatedError(Exception):
-    """The machine sends something of a boot that newer ones have replaced."""
+    """The machine sends something of a boot that newer boots have replaced."""
 
 
 class UnavailableError(Exception):
-    """The server cannot do it right now. The reason is in its log."""
+    """The server cannot do it at the moment. The reason is in its log."""
 
 
 class NotKeptError(Exception):

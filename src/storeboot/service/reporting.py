@@ -1,4 +1,4 @@
-"""Writes the reports that machines send to the disk, piece by piece."""
+"""Writes the reports that machines send to disk, piece by piece."""
 
 from __future__ import annotations
 
@@ -25,28 +25,31 @@ from storeboot.service.work import Work
 log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
-WRITE_SECONDS = 20.0  # for some of it; a disk that takes longer gets no more
+WRITE_SECONDS = 20.0  # for one piece; a disk that takes longer gets no more
 REPORTS_PER_HOST = 4
 _PIECE = 256 << 10  # bytes that are written at a time
 
 
 class Upload(Protocol):
-    """Data that a machine sends, and that is only read when it is wanted. `serve` provides it; the
-    errors that it raises are its own."""
+    """Data that a machine sends, and that is read only when it is wanted.
+
+    `serve` implements it, and raises its own errors from it.
+    """
 
     def size(self, limit: int) -> int:
-        """Return its length in bytes, which is at most the limit."""
+        """Return its length in bytes; raise an error if it is above the limit."""
         ...
 
     def place(self) -> AbstractContextManager[None]:
-        """Hold this while reading: only so many uploads are read at a time."""
+        """Return a context to hold while reading: only a limited number of uploads are read at a
+        time."""
         ...
 
     def pieces(self, limit: int) -> AsyncIterator[bytes]: ...
 
 
 class Reporting:
-    """Keeps reports, within bounds."""
+    """Stores reports, with limits on their number and size."""
 
     def __init__(self, current: Current, work: Work, reports: Reports) -> None:
         self._current = current
@@ -55,13 +58,13 @@ class Reporting:
         self._background = Background()
 
     async def keep(self, boot: Boot, part: str, upload: Upload) -> None:
-        """Keep a part of a report, or raise the reason why it is not kept.
+        """Store a part of a report; raise the reason if it is not stored.
 
-        Unknown machines that boot like a host may not report: there is no end to them.
+        Unknown machines that boot like a host may not report, because their number has no limit.
         """
         host = await self._work.ask(self._current.inventory.registry.get, boot.host)
         if host is None or host.like is not None:
-            raise NotAskedError("only known hosts report")
+            raise NotAskedError("only known hosts may send reports")
         size = upload.size(MAX_PART)
         newest = await self._newest(boot.host)
         if newest is not None and boot.id not in newest:
@@ -79,7 +82,7 @@ class Reporting:
                 raise NotKeptError("the server's disk does not take the report") from None
 
     async def _newest(self, host: str) -> set[str] | None:
-        """The host's boots whose reports stay; None while nobody can say."""
+        """Return the host's boots whose reports are kept, or None if they cannot be determined."""
         newest = self._current.inventory.boots.newest
         try:
             return await self._work.ask(newest, host, REPORTS_PER_HOST)
@@ -100,7 +103,7 @@ class Reporting:
             await self._blocking(begun.write, bytes(some))
             await self._blocking(begun.finish)
         except BaseException:
-            # Behind what may still be written; whoever waits has gone.
+            # Runs after pieces that are still being written; the caller no longer waits.
             self._background.start(self._blocking(begun.abandon))
             raise
 

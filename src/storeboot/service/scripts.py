@@ -1,4 +1,4 @@
-"""Answers machines that ask for a script: their host's, a menu, or one that waits."""
+"""Answers machines that ask for a script: with their host's, a menu, or one that waits."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from storeboot.service.refusals import BusyError, RefusedError
 from storeboot.service.turns import Turns
 from storeboot.service.work import Work
 
-OFFER_SECONDS = 20.0  # until a rollout has made a test of its system
+OFFER_SECONDS = 20.0  # until a rollout has begun a test of its system
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A script, and the host whose boot it begins, if it does."""
+    """A script, and the host whose boot it starts, or None."""
 
     text: str
     host: Host | None = None
 
 
 class Scripts:
-    """Asking changes nothing but whose turn it is."""
+    """Writes scripts. Asking for one changes nothing except whose turn it is."""
 
     def __init__(
         self, current: Current, work: Work, turns: Turns, assignments: Assignments
@@ -44,13 +44,14 @@ class Scripts:
         self._assignments = assignments
 
     async def entry(self, local: str) -> str:
-        """Return the script that finds out who a machine is; `local` is the address it asked."""
+        """Return the script that identifies a machine; `local` is the server address it asked."""
         inventory = self._current.inventory
         url = inventory.url_towards(local)
         return script.entry_script(url, await self._work.ask(inventory.registry.labels))
 
     async def answer(self, asked: Asked, now: float) -> Answer:
-        """Return a machine's script; RefusedError with the reason if it may not boot, or cannot."""
+        """Return a machine's script; raise RefusedError with the reason if it may not or cannot
+        boot."""
         inventory = self._current.inventory
         host = await self._work.ask(choosing.find, inventory, asked, now)
         if host is None:
@@ -90,7 +91,8 @@ class Scripts:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
 
     async def _offer(self, host: Host, now: float) -> None:
-        """The machine boots what it did before if this takes too long, or fails."""
+        """Let a rollout give the host its system. If that fails or takes too long, nothing
+        changes."""
         offer = self._current.inventory.rollouts.offer
         try:
             await self._work.making.run(OFFER_SECONDS, offer, host.name, now)
@@ -98,7 +100,7 @@ class Scripts:
             log.error("rollout.not_offered", host=host.name, reason=str(error))
 
     async def menu(self, asked: Asked, now: float) -> str:
-        """Return the menu that somebody has asked for on a machine's console."""
+        """Return the menu that somebody has asked for at a machine's console."""
         return await self._work.ask(choosing.menu, self._current.inventory, asked, now)
 
     def _url(self, asked: Asked) -> str:

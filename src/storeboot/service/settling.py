@@ -1,4 +1,4 @@
-"""Decides what depends on time alone: tests without an outcome, and leases. Blocking."""
+"""Decides what depends only on time: tests without a result, and leases. Blocking."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Settling:
-    """Decides tests, but only while no record waits that could decide one of them differently."""
+    """Settles tests, but only while no record waits that could decide one of them differently."""
 
     def __init__(self, recorder: Recorder, late: LateRecords, decisions: Decisions) -> None:
         self._recorder = recorder
@@ -26,7 +26,7 @@ class Settling:
     def settle(self, inventory: Inventory, clock: Callable[[], float]) -> None:
         """Fail or confirm the tests whose time is over.
 
-        A machine whose test has failed is asked to boot again, in case it still listens.
+        A machine whose test has failed is asked to reboot, in case it still listens.
         """
         self._decisions.catch_up()
         if self._late or self._recorder.unrecorded().waiting:
@@ -44,16 +44,19 @@ class Settling:
 
 
 def _recall(inventory: Inventory, host: str, boot: str) -> None:
-    """The server may have ended between what its boot has said and what follows from that."""
+    """Apply recorded events to a test.
+
+    The server may have stopped after it had recorded an event and before it acted on it.
+    """
     for event in inventory.boots.events_of(boot):
         inventory.tests.stage_reached(host, boot, event.stage, event.detail)
 
 
 def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], float]) -> None:
-    """Note that machines with a connection run, and forget boots of hosts that are gone."""
+    """Note that machines with a connection are running, and forget boots of removed hosts."""
     now = clock()
     inventory.boots.touch_addresses(peers, now)
-    # Not before: while no sign of life is written, no lease runs out.
+    # Not earlier: as long as no sign of life is recorded, no lease runs out.
     inventory.state.serving.note()
     registry = inventory.registry
     hosts = {host.name for host in registry.all()} | registry.invalid().keys()

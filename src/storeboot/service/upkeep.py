@@ -1,4 +1,4 @@
-"""The server's recurring work. When it is done is decided elsewhere."""
+"""The server's recurring work. `serve` decides when to do it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from storeboot.service.waits import Changes
 from storeboot.service.work import CHORE_SECONDS, Work
 
 log = structlog.get_logger()
-MAKE_SECONDS = 3600.0  # to make systems ready may take minutes
+MAKE_SECONDS = 3600.0  # preparing systems may take minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What could not be written down, and why: for whoever operates the server."""
+    """What could not be recorded, and why, for the operator."""
 
-    database: str | None  # why it is away
+    database: str | None  # why it is unreachable, or None
     since: float | None  # in seconds since 1970
-    waiting: dict[str, int]  # records that are to be written, by kind
+    waiting: dict[str, int]  # records that still have to be written, by kind
     lost: dict[str, int]  # records that will never be written
-    disk: str | None  # what there is too little of
+    disk: str | None  # what is running out on the disk, or None
 
 
 class Upkeep:
@@ -50,18 +50,18 @@ class Upkeep:
         self._shortage: str | None = None
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
-        """Prepare all systems. Even if no host can boot, those that run are served."""
+        """Prepare all systems. If no host can boot, running machines are still served."""
         inventory = self._current.inventory
         assigned = await self._work.making.run(seconds, assign, inventory, progress)
         self._current.became(assigned)
-        if assigned.failure is not None:  # the faults were logged of each
+        if assigned.failure is not None:  # the faults of each host are logged already
             log.error("serve.no_host_can_boot", reason=assigned.failure.message,
                       hint=assigned.failure.hint)  # fmt: skip
 
     async def resume(self, now: float) -> None:
-        """Once, as soon as the database is there: leases and rollouts go on from where they stood.
+        """Resume leases and rollouts where they stopped, once the database is reachable.
 
-        Until then no sign of life may be written: it would count the time without a server.
+        Until then no sign of life may be recorded: it would count the time without a server.
         """
         inventory = self._current.inventory
         if self._resumed or inventory.database.is_away:
@@ -70,14 +70,14 @@ class Upkeep:
         self._resumed = True
 
     async def renew(self, peers: Callable[[], Collection[str]], clock: Callable[[], float]) -> None:
-        """A machine whose agent is gone still runs as long as it holds its mount's connection."""
+        """Note that machines which hold a connection are running, even if their agents are gone."""
         await self.resume(clock())
         if self._resumed:
             inventory = self._current.inventory
             await self._work.chores.run(CHORE_SECONDS, renew, inventory, peers(), clock)
 
     async def carry_on(self, clock: Callable[[], float]) -> None:
-        """Deploy what is declared and was not yet, and carry tests and rollouts on."""
+        """Deploy declared systems that are not deployed yet, and carry tests and rollouts on."""
         self._books.tell()
         if self._current.inventory.database.is_away:
             return
@@ -103,14 +103,14 @@ class Upkeep:
         await self._work.chores.run(CHORE_SECONDS, remember, self._current.inventory)
 
     async def look_at_disk(self) -> None:
-        """Log that there is little room left, once."""
+        """Log once that the disk has little room left."""
         found = await self._work.ask(shortage, self._current.inventory.state.path)
         if found is not None and self._shortage is None:
             log.warning("disk.low", reason=found)
         self._shortage = found
 
     async def keep_packs(self) -> None:
-        """Build outdated packs again that were too young to be built again at once."""
+        """Rebuild outdated packs that were too new to be rebuilt at once."""
         catch_up = self._current.inventory.systems.packs.catch_up
         await self._work.making.run(MAKE_SECONDS, catch_up)
 

@@ -23,7 +23,8 @@ log = structlog.get_logger()
 
 
 class ViewFiles:
-    """Methods return None for a view that is not kept, and for a pack that is not there."""
+    """Finds files. Methods return None for a view that is not kept, or a pack that does not
+    exist."""
 
     def __init__(
         self, current: Current, work: Work, assignments: Assignments, happenings: Happenings
@@ -43,7 +44,7 @@ class ViewFiles:
         return found.initrd.path if found is not None else None
 
     async def fetched(self, view: str, host: str, stage: str, clock: Callable[[], float]) -> None:
-        """Tell that the host named in the request has fetched a file of the view."""
+        """Tell the listeners that the host named in the request has fetched a file of the view."""
         if await self._work.ask(choosing.is_of, self._current.inventory, host, view):
             await self._happenings.tell(Event(host, Source.SERVER, stage, clock()))
 
@@ -51,7 +52,7 @@ class ViewFiles:
         return await self._work.ask(self._current.inventory.systems.packs.file, view, name)
 
     async def hot_files(self, view: str, name: str) -> set[bytes] | None:
-        """Return the files whose data the pack has: paths below the store directory."""
+        """Return the files whose data the pack has, as paths below the store directory."""
         file = await self.pack(view, name)
         if file is None:
             return None
@@ -63,7 +64,7 @@ class ViewFiles:
         return found.view if found is not None else None
 
     async def database(self, view: str) -> Path | None:
-        """Return Nix's own database of the closure; UnavailableError if it cannot be made."""
+        """Return Nix's own database of the closure; raise UnavailableError if it cannot be made."""
         found = await self.record(view)
         if found is None:
             return None

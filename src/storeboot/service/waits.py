@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:
-    """Await the work and return its result; TimeoutError after `seconds`."""
+    """Await the work and return its result; raise TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         return await work
 
@@ -32,7 +32,7 @@ async def together(*works: Awaitable[None]) -> None:
 
 
 class Background:
-    """Runs work that nobody waits for."""
+    """Runs work that nobody awaits."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -44,13 +44,13 @@ class Background:
 
 
 class Changes(asyncio.Condition):
-    """Wakes up everybody who waits for a change. It is a listener, so every event is a change."""
+    """Wakes everyone who waits for a change. It is a listener, so every event is a change."""
 
     async def heard(self, _happening: Happening) -> tuple[()]:
         await self.tell()
         return ()
 
     async def tell(self) -> None:
-        """Say that something has changed."""
+        """Wake everyone who waits."""
         async with self:
             self.notify_all()

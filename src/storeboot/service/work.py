@@ -1,4 +1,4 @@
-"""Blocking work, by kind. Each kind has a pool of its own, so that none has to wait for another.
+"""Blocking work, by kind. Each kind has its own thread pool, so that no kind waits for another.
 
 `serve` provides the pools. Every wait for blocking work has a time limit.
 """
@@ -14,8 +14,8 @@ from storeboot.service.refusals import BusyError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-ASK_SECONDS = 4.0  # for a question to the database: longer than it may take
-MAKE_SECONDS = 30.0  # until a system is ready; iPXE waits so long
+ASK_SECONDS = 4.0  # for a query, including the database's own time limit
+MAKE_SECONDS = 30.0  # until a system is prepared; iPXE waits that long
 CHORE_SECONDS = 120.0
 
 
@@ -25,7 +25,7 @@ class Pool(Protocol):
     async def run(
         self, seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call the function and return its result; TimeoutError after `seconds`."""
+        """Call the function and return its result; raise TimeoutError after `seconds`."""
         ...
 
 
@@ -34,18 +34,18 @@ class Work:
     """The pools of a server, and the database that most of the work uses."""
 
     database: Database
-    asking: Pool  # short questions to database and files
-    boots: Pool  # what a boot that begins waits for
-    deciding: Pool  # what follows from what a boot has said
+    asking: Pool  # short questions to the database and to files
+    boots: Pool  # what the beginning of a boot waits for
+    deciding: Pool  # what follows from a recorded event
     making: Pool  # initrds and packs: seconds, sometimes minutes
     chores: Pool
     reports: Pool
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Ask a short question of the database or of files; return the answer within seconds.
+        """Ask a short question of the database or of files, and return the answer.
 
-        A database that hangs counts as away from then on, and the question is asked once more, so
-        that it is answered from memory. Raises BusyError if even that takes too long.
+        A database that hangs counts as unreachable from then on, and the question is asked once
+        more, to be answered from memory. Raises BusyError if that takes too long as well.
         """
         for _ in range(2):
             try:

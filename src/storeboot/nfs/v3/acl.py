@@ -1,9 +1,9 @@
 """NFSACL version 3, the side protocol in which NFSv3 clients ask for POSIX ACLs.
 
-A store has none, but "not supported" is no answer: overlayfs over NFSv3 passes that error on to
-every user but the owner (Linux `check_acl`), so that only root could execute anything. "This file
-has no ACL entries" is what makes it go by the mode. No RFC describes the protocol; its shapes are
-those of Solaris' nfs_acl.x, as Linux speaks it.
+A store has no ACLs, but "not supported" is not a usable answer: overlayfs over NFSv3 passes that
+error on to every user but the owner (Linux `check_acl`), so that only root could execute anything.
+After "this file has no ACL entries", it uses the mode. No RFC describes the protocol; the
+structures here are those of Solaris' nfs_acl.x, as Linux uses them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def getacl(request: Request, results: Writer) -> None:
     results.uint32(Status.OK)
     post_op_attr(results, entry.node)
     results.uint32(mask)
-    for _ in range(4):  # access and default ACL: the count of entries, and an array of none
+    for _ in range(4):  # access and default ACL: the count of entries, and an empty array
         results.uint32(0)
 
 

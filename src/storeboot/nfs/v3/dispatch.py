@@ -1,4 +1,4 @@
-"""Rows of NFSv3, MOUNT and NFSACL, and the one place where their errors become statuses."""
+"""Table rows of NFSv3, MOUNT and NFSACL, and the only place where errors become statuses."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ MAX_HANDLE = 64  # NFS3_FHSIZE
 
 @dataclass(slots=True)
 class Request:
-    """One call while it is answered."""
+    """A call that is being answered."""
 
     walk: Walk
     arguments: Reader
-    alias: bytes | None  # the view that this peer may mount by the alias' name
-    place: Entry | None = None  # where the call's first filehandle leads, once that is known
+    alias: bytes | None  # the view that this peer may mount through the alias
+    place: Entry | None = None  # where the call's first filehandle leads, once known
 
     def resolve(self) -> Entry:
-        """Return the place of the filehandle that the arguments go on with."""
+        """Return the place of the next filehandle in the arguments."""
         self.place = place = self.walk.resolve(self.arguments.opaque(MAX_HANDLE))
         return place
 
 
 def nothing(_results: Writer, _node: Node | None) -> None:
-    """Write what is behind a status that stands alone, or behind none."""
+    """Write nothing, for results that consist of a status, or of nothing at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """What is known of one procedure: a row of its program's table.
+    """Everything known about one procedure: a row of its program's table.
 
-    `run` reads the arguments and writes the results. It raises NfsError at any point, and what it
-    has written is dropped then. `failed` writes what follows a status that is not OK; the node is
-    that of the place asked about, if the call came so far. A procedure with a `refusal` ends with
-    that status if `run` finds nothing else wrong. The reply of a `pure` one follows from the
-    call's bytes alone, so it may be kept and given to whoever asks the same.
+    `run` reads the arguments and writes the results. It may raise NfsError at any point; what it
+    has written is then dropped. `failed` writes what follows a status that is not OK; its node is
+    that of the place the call is about, if the call got that far. A procedure with a `refusal` ends
+    with that status if `run` finds nothing else wrong. The reply of a `pure` procedure depends on
+    nothing but the call's bytes, so it may be cached and given to other clients.
     """
 
     run: Callable[[Request, Writer], None]
@@ -51,7 +51,7 @@ class Procedure:
 
 
 def answer(procedure: Procedure, request: Request, xid: int) -> Writer:
-    """Return the reply to a call, an accepted one whatever its status."""
+    """Return the reply to a call: an accepted one, whatever its status."""
     results = rpc.accepted(xid)
     try:
         procedure.run(request, results)

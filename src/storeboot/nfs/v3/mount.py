@@ -1,4 +1,4 @@
-"""MOUNT version 3 (RFC 1813 section 5): a token in, a filehandle out."""
+"""MOUNT version 3 (RFC 1813 section 5): takes a token, returns a filehandle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PATH = 1024  # MNTPATHLEN
 
 
 def mnt(request: Request, results: Writer) -> None:
-    """Section 5.2.1. A view or a place in it; all else is refused like a wrong token: ACCESS."""
+    """Mount a view or a place in it (section 5.2.1). Anything else is refused with ACCESS."""
     path = request.arguments.opaque(MAX_PATH)
     request.arguments.end()
     try:
@@ -30,7 +30,7 @@ def mnt(request: Request, results: Writer) -> None:
 
 
 def _mounted(request: Request, path: bytes) -> Entry:
-    """The place that a path leads to, which begins with the alias, or with a token."""
+    """Return the place that a path leads to, which starts with the alias or with a token."""
     directory, *names = path.strip(b"/").split(b"/")
     if directory == ALIAS_NAME and request.alias is not None:
         place = request.walk.view_root(request.alias)
@@ -44,7 +44,7 @@ def _mounted(request: Request, path: bytes) -> Entry:
 
 
 def dump(request: Request, results: Writer) -> None:
-    """Section 5.2.2: nobody is remembered, so the list is empty."""
+    """List the mounts (section 5.2.2): none, because nothing is remembered."""
     request.arguments.end()
     results.boolean(False)
 
@@ -56,9 +56,9 @@ def umnt(request: Request, _results: Writer) -> None:
 
 PROCEDURES: dict[int, Procedure] = {
     0: Procedure(null, pure=True),
-    1: Procedure(mnt),  # the alias leads each address elsewhere
+    1: Procedure(mnt),  # the alias leads each address to another view
     2: Procedure(dump, pure=True),
     3: Procedure(umnt, pure=True),
     4: Procedure(null, pure=True),  # UMNTALL
-    5: Procedure(dump, pure=True),  # EXPORT: tokens are not listed either
+    5: Procedure(dump, pure=True),  # EXPORT: tokens are not listed
 }

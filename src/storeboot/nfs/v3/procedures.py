@@ -17,8 +17,8 @@ from storeboot.nfs.xdr import FileSlice, Writer
 
 PROGRAM = 100003
 VERSION = 3
-_ENTRY = Struct(">IQI")  # there is another entry, fileid, size of the name
-MAX_WIRE_NAME = 1024  # longer than any name, so that the answer is NAMETOOLONG and not garbage
+_ENTRY = Struct(">IQI")  # another entry follows; fileid; size of the name
+MAX_WIRE_NAME = 1024  # longer than any name, so that the answer is NAMETOOLONG and not GARBAGE_ARGS
 
 
 class Proc(IntEnum):
@@ -70,7 +70,7 @@ def lookup(request: Request, results: Writer) -> None:
 
 
 def _step(walk: Walk, directory: Entry, name: bytes) -> Entry:
-    """LOOKUP knows `.` and `..` (section 3.3.3); nothing leads above the view's root."""
+    """Take one LOOKUP step, also to `.` and `..` (section 3.3.3), but not above the view's root."""
     if directory.node.kind is not Kind.DIRECTORY:
         raise NfsError(Status.NOTDIR)
     if name == b".":
@@ -124,10 +124,10 @@ def readdirplus(request: Request, results: Writer) -> None:
 
 
 def _list(request: Request, results: Writer, *, plus: bool) -> None:
-    """READDIR and READDIRPLUS (sections 3.3.16 and 3.3.17).
+    """Write the results of READDIR or READDIRPLUS (sections 3.3.16 and 3.3.17).
 
-    A cookie is a position in the sorted names behind `.` and `..`, so it outlives the process
-    and the cookie verifier has nothing to say.
+    A cookie is a position in the sorted names after `.` and `..`, so it outlives the process, and
+    the cookie verifier is not needed.
     """
     directory, arguments = request.resolve(), request.arguments
     names = (b".", b"..", *request.walk.names(directory))
@@ -160,7 +160,7 @@ def _entries(
     *,
     plus: bool,
 ) -> tuple[bytes, bool]:
-    """As many entries as fit into `room` bytes, and whether they are the last ones."""
+    """Return the entries that fit into `room` bytes, and whether they are the last ones."""
     listing = bytearray()
     entries = _from(walk, directory, cookie)
     for position, (name, entry) in enumerate(zip(names[cookie:], entries, strict=True), cookie + 1):
@@ -174,14 +174,15 @@ def _entries(
 
 
 def _from(walk: Walk, directory: Entry, cookie: int) -> Iterator[Entry]:
-    """A directory's entries from a position on, at the first two of which are `.` and `..`."""
+    """Yield a directory's entries from a position on; the first two are `.` and `..`."""
     for name in (b".", b"..")[cookie:]:
         yield _step(walk, directory, name)
     yield from walk.children(directory, max(0, cookie - 2))
 
 
 def _entry(name: bytes, node: Node, cookie: int, handle: bytes | None) -> bytes:
-    """entry3, or with a filehandle entryplus3, behind the word that there is another one."""
+    """Return an entry3, or an entryplus3 if there is a filehandle, after the flag "one more
+    follows"."""
     head = _ENTRY.pack(1, node.fileid, len(name)) + name + bytes(-len(name) & 3)
     if handle is None:
         return head + cookie.to_bytes(8, "big")
@@ -216,7 +217,7 @@ def pathconf(request: Request, results: Writer) -> None:
 
 
 def _about(request: Request, results: Writer) -> None:
-    """Write the common start of the three replies about the file system as a whole."""
+    """Write the start that the three replies about the whole file system share."""
     entry = request.resolve()
     request.arguments.end()
     results.uint32(Status.OK)
@@ -224,18 +225,18 @@ def _about(request: Request, results: Writer) -> None:
 
 
 def change(request: Request, _results: Writer) -> None:
-    """Check a change to a place: it is refused if there is such a place."""
+    """Check that the place of a change exists; the table then refuses the change."""
     request.resolve()
 
 
 def _link_failed(results: Writer, node: Node | None) -> None:
-    """LINK's failure has attributes of the file before those of the directory."""
+    """Write the results of a failed LINK: attributes of the file, then those of the directory."""
     post_op_attr(results, node)
     wcc_data(results, None)
 
 
 def _rename_failed(results: Writer, _node: Node | None) -> None:
-    """RENAME's failure has the data of two directories."""
+    """Write the results of a failed RENAME: the data of two directories."""
     wcc_data(results, None)
     wcc_data(results, None)
 

@@ -1,4 +1,4 @@
-"""fattr4: one encoder an attribute (RFC 8881 section 5)."""
+"""fattr4: one encoder per attribute (RFC 8881 section 5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storeboot.nfs.xdr import Writer
 FSID_MAJOR = 0x73746F7265626F6F
 _OPEN_ARGUMENTS_MINOR = 2  # OPEN_ARGUMENTS is an attribute of NFSv4.2 (RFC 9754)
 
-# RFC 9754 section 3: what OPEN takes, so that a client may ask for OPEN_XOR_DELEGATION.
+# RFC 9754 section 3: what OPEN accepts, so that a client may ask for OPEN_XOR_DELEGATION.
 _SHARE_ACCESS = frozenset({1})  # READ
 _SHARE_DENY = frozenset({0})  # NONE
 _WANT = frozenset({3, 4, 21})  # ANY_DELEG, NO_DELEG, OPEN_XOR_DELEGATION
@@ -29,7 +29,7 @@ _CLAIM = frozenset({0, 4})  # NULL, FH
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose attributes are asked, and in which minor version."""
+    """The place whose attributes are encoded, and the minor version."""
 
     walk: Walk
     entry: Entry
@@ -48,7 +48,7 @@ def supported(minor: int) -> frozenset[int]:
 
 
 def encode(results: Writer, subject: Subject, wanted: frozenset[int]) -> None:
-    """A fattr4 of those wanted attributes that are supported."""
+    """Write a fattr4 with the wanted attributes that are supported."""
     present, encoders = _plan(wanted, subject.minor)
     values = Writer()
     for encoder in encoders:
@@ -59,7 +59,7 @@ def encode(results: Writer, subject: Subject, wanted: frozenset[int]) -> None:
 
 @lru_cache(maxsize=64)  # clients ask for few different sets, again and again
 def _plan(wanted: frozenset[int], minor: int) -> tuple[bytes, tuple[Encoder, ...]]:
-    """The bitmap of those that are supported, and how each is encoded, in their order."""
+    """Return the bitmap of the supported attributes, and their encoders in order."""
     present, head = wanted & supported(minor), Writer()
     head.bitmap(present)
     return head.getvalue(), tuple(ENCODERS[Attr(number)] for number in sorted(present))

@@ -1,4 +1,4 @@
-"""Operations that would change something: what is wrong with them is found, the rest is ROFS."""
+"""Operations that would change something. They check their arguments; the table then says ROFS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from storeboot.nfs.xdr import Reader, Writer
 
 
 def op_change(compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    """COMMIT, SETATTR, WRITE and their like: of the current place, if there is one."""
+    """Check COMMIT, SETATTR, WRITE and the like: there must be a current place."""
     _ = compound.current
 
 
 def op_create(compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    """In a directory; what it would be called comes behind arguments of many shapes."""
+    """Check CREATE: in a directory. The name is not read, because its position varies by type."""
     _ = compound.current_directory
 
 
@@ -30,7 +30,7 @@ def op_link(compound: Compound, arguments: Reader, _results: Writer) -> None:
 
 
 def op_rename(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """Section 18.26: from the saved directory into the current one."""
+    """Check RENAME (section 18.26): from the saved directory into the current one."""
     directory_of(compound.saved_or_error)
     _ = compound.current_directory
     for _name in ("old", "new"):

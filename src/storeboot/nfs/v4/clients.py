@@ -1,12 +1,12 @@
-"""Who is talking: clients, their sessions and slots, as bounded soft state.
+"""Clients, their sessions and slots, as bounded soft state.
 
-What is kept here is never needed: ids are derived (`identity.py`), and one that this process does
-not know, but that the key has signed, is taken over as it is. What it adds is the strictness that
-RFC 8881 asks for where one process does see the whole client: sequence ids in order, replays of
-what was answered, ids that are dead once they were destroyed.
+Nothing that is kept here is ever needed: ids are derived (`identity.py`), and an id that this
+process does not know, but that the key has signed, is accepted as it is. This state adds the
+strictness that RFC 8881 asks for if one process sees all of a client: sequence ids in order,
+repeated replies, and ids that are dead after they were destroyed.
 
-A client is known by its owner string and the address it comes from. Diskless machines that mount
-before they have a name all call themselves alike, and one of them must not end another's sessions.
+A client is identified by its owner string and its address. Diskless machines that mount before they
+have a name all use the same owner string, and one of them must not end another's sessions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_OPERATIONS = 64  # in a compound
 MAX_CLIENTS = 4096
 MAX_SESSIONS = 32  # of one client, and on one connection
 MAX_ALL_SESSIONS = 8192
-REPLAY_MEMORY = 4 << 20  # bytes of replies that must not be made twice
+REPLAY_MEMORY = 4 << 20  # bytes of replies that must not be computed twice
 MAX_DEAD = 8192
-UNKNOWN = -1  # sequence id of a slot that another process has seen
+UNKNOWN = -1  # sequence id of a slot that another process has used
 
 Principal = tuple[int, int]  # authentication flavor, uid
 
@@ -48,19 +48,19 @@ FULL = Channel()
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """Slots with the last sequence id of each."""
+    """Slots, with the last sequence id of each."""
 
     session_id: bytes
     client: Client
     channel: Channel
     slots: list[int]
-    roomy: bool  # like every Linux client's: what was answered to one fits another
+    roomy: bool  # like every Linux client's: a reply to one fits another
     connections: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A reply behind its xid."""
+    """A reply, without its transaction id."""
 
     reply: bytes
 
@@ -71,23 +71,23 @@ class _Kept:
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One instance of a client; another verifier is another instance."""
+    """One instance of a client. Another verifier means another instance."""
 
     client_id: bytes
-    address: str  # that it comes from
-    owner: tuple[str, bytes] | None = None  # address and co_ownerid, when it introduced itself here
+    address: str  # where it connects from
+    owner: tuple[str, bytes] | None = None  # address and co_ownerid, if it introduced itself here
     verifier: bytes = b""
     principal: Principal | None = None
     confirmed: bool = True
     introduced: float = 0.0
     sequence: int = UNKNOWN  # of the last CREATE_SESSION
-    reply: bytes = b""  # to it
+    reply: bytes = b""  # to that CREATE_SESSION
     reclaimed: bool = False
     sessions: dict[bytes, Session] = field(default_factory=dict)
 
 
 class Clients:
-    """All clients that this process has heard of lately."""
+    """All clients that this process has recently seen."""
 
     def __init__(self, identities: IdentityCodec, clock: Callable[[], float], lease: int) -> None:
         self.identities = identities
@@ -101,7 +101,7 @@ class Clients:
         self._replies: Memo[_Kept] = Memo(REPLAY_MEMORY)
 
     def introduce(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
-        """EXCHANGE_ID without an update: cases 1 to 5 of section 18.35.4."""
+        """Handle EXCHANGE_ID without an update: cases 1 to 5 of section 18.35.4."""
         known = self._confirmed.get(owner)
         if known is not None:
             same = known.principal == principal
@@ -114,7 +114,7 @@ class Clients:
         return self._new(owner, verifier, principal)
 
     def update(self, owner: tuple[str, bytes], verifier: bytes, principal: Principal) -> Client:
-        """EXCHANGE_ID with EXCHGID4_FLAG_UPD_CONFIRMED_REC_A: cases 6 to 9."""
+        """Handle EXCHANGE_ID with EXCHGID4_FLAG_UPD_CONFIRMED_REC_A: cases 6 to 9."""
         known = self._confirmed.get(owner)
         if known is None:
             raise NfsError(Status.NOENT)
@@ -128,7 +128,7 @@ class Clients:
         replaced = self._unconfirmed.pop(owner, None)
         if replaced is not None:
             self._drop(replaced)
-        # The first instance, unless it was ended or replaced: then one that the clock picks.
+        # Instance 0, unless it was ended or replaced: then the clock chooses one.
         taken = replaced.client_id if replaced is not None else None
         now = int(self._clock() * 1024) & 0xFFFF_FFFF
         for instance in (0, now, now ^ 1):
@@ -151,7 +151,7 @@ class Clients:
         return client
 
     def find(self, client_id: bytes, address: str) -> Client:
-        """A client by its id; one that only another process knows is taken over."""
+        """Return a client by its id. One that only another process knows is accepted as it is."""
         client = self._clients.get(client_id)
         if client is None:
             if client_id in self._dead:
@@ -167,7 +167,7 @@ class Clients:
         return client
 
     def open_session(self, client: Client, sequence: int, channel: Channel) -> Session:
-        """A new session, which confirms its client and so ends the client's earlier instance."""
+        """Open a new session. It confirms its client, which ends the client's earlier instance."""
         if len(client.sessions) >= MAX_SESSIONS:
             raise NfsError(Status.NOSPC)
         owner = client.owner
@@ -179,15 +179,15 @@ class Clients:
                 del self._unconfirmed[owner]
             self._confirmed[owner] = client
         client.confirmed = True
-        # Another process may have made a session of this client at this sequence id already, and
-        # calls of that one may still be on their way: the clock tells the two apart.
+        # Another process may already have opened a session of this client with this sequence id,
+        # and its calls may still be on their way: the clock distinguishes the two.
         number = sequence + int(self._clock() * 1024)
         session_id = self.identities.session_id(client.client_id, client.address, number)
         self._dead.pop(session_id, None)
         return self._add_session(session_id, client, channel, 0)
 
     def session(self, session_id: bytes, address: str) -> Session:
-        """A session by its id; one that only another process knows is taken over."""
+        """Return a session by its id. One that only another process knows is accepted as it is."""
         session = self.sessions.get(session_id)
         if session is None:
             if session_id in self._dead or session_id[:8] in self._dead:
@@ -215,7 +215,7 @@ class Clients:
         return session
 
     def keep_reply(self, session: Session, slot: int, sequence: int, results: Writer) -> None:
-        """Of a compound that must not be run twice; `results` begin with the xid."""
+        """Keep the reply to a compound that must not run twice; `results` start with the xid."""
         if results.is_whole:
             self._replies.put(_reply_key(session, slot, sequence), _Kept(results.getvalue()[4:]))
 
@@ -224,19 +224,19 @@ class Clients:
         return None if kept is None else kept.reply
 
     def close_session(self, session: Session) -> None:
-        """DESTROY_SESSION: its id is dead from now on."""
+        """Handle DESTROY_SESSION: the session's id is dead from now on."""
         self.forget(session)
         self._bury(session.session_id)
 
     def forget(self, session: Session) -> None:
-        """Drop what is known of a session; should it be used again, it is taken over."""
+        """Forget a session. If it is used again, it is accepted as it is."""
         if self.sessions.get(session.session_id) is session:
             del self.sessions[session.session_id]
         if session.client.sessions.get(session.session_id) is session:
             del session.client.sessions[session.session_id]
 
     def end(self, client: Client) -> None:
-        """The client and its sessions are dead from now on."""
+        """End a client: it and its sessions are dead from now on."""
         for session in list(client.sessions.values()):
             self.close_session(session)
         self._drop(client)
@@ -269,26 +269,26 @@ def _reply_key(session: Session, slot: int, sequence: int) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One connection: where it comes from, and the sessions that were used on it."""
+    """One connection: its address, and the sessions that were used on it."""
 
     address: str = ""
     alias: bytes | None = None  # the view that it may mount without a token
-    # Whether it has shown a mount token, or a filehandle inside a view. Sessions prove nothing:
-    # anybody may begin one.
+    # Whether it has shown a mount token, or a filehandle inside a view. Sessions prove nothing,
+    # because anyone may open one.
     proven: bool = False
-    on_proof: Callable[[Peer], None] | None = None  # told once
+    on_proof: Callable[[Peer], None] | None = None  # called once
     session: Session | None = None  # the last one used
     sessions: dict[bytes, Session] = field(default_factory=dict)
 
     def prove(self) -> None:
-        """The connection belongs to somebody who was given a view."""
+        """Note that the connection belongs to a client that was given a view."""
         if not self.proven:
             self.proven = True
             if self.on_proof is not None:
                 self.on_proof(self)
 
     def use(self, session: Session, clients: Clients) -> None:
-        """The session is used on this connection."""
+        """Note that a session is used on this connection."""
         self.session = session
         if self.sessions.get(session.session_id) is not session:
             self.sessions[session.session_id] = session
@@ -297,10 +297,10 @@ class Peer:
                 self._part_from(self.sessions.pop(next(iter(self.sessions))), clients)
 
     def leave(self, clients: Clients) -> None:
-        """The connection is gone.
+        """Note that the connection has ended.
 
-        A session without connections is forgotten: until it comes back here another server may
-        have seen more of it, and then its sequence ids would look wrong.
+        A session without connections is forgotten: until it comes back here, another server may
+        have seen more of it, and then its sequence ids would look wrong here.
         """
         for session in self.sessions.values():
             self._part_from(session, clients)

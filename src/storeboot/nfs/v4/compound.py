@@ -17,11 +17,11 @@ from storeboot.nfs.xdr import Reader, Writer, XdrError
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a compound came to, for whoever keeps replies."""
+    """The result of a compound, for the cache of replies."""
 
-    pure: bool  # the same question has the same answer, whoever asks
-    in_session: bool  # it began with a SEQUENCE of a session like every Linux client's
-    replay: bytes | None = None  # the answer given before, behind the xid; the writer has none
+    pure: bool  # the same call has the same reply, whoever sends it
+    in_session: bool  # it started with SEQUENCE, in a session like every Linux client's
+    replay: bytes | None = None  # the earlier reply after its xid; the writer then has none
 
 
 def compound(
@@ -29,7 +29,7 @@ def compound(
 ) -> Outcome:
     """Run operations until one is not OK; its status is the compound's.
 
-    `size` is the whole call's, in bytes.
+    `size` is that of the whole call, in bytes.
     """
     arguments = call.arguments
     tag = arguments.opaque(MAX_TAG)
@@ -58,7 +58,7 @@ def compound(
 
 
 def _run_one(state: Compound, arguments: Reader, body: Writer, overhead: int) -> Status:
-    """Run the next operation and write its result; the one place where errors become statuses."""
+    """Run the next operation and write its result. Only here do errors become statuses."""
     op, operation = operations.find(arguments.uint32(), state.minor)
     result, status = Writer(), Status.OK
     try:
@@ -89,7 +89,7 @@ def _failed(operation: Operation) -> Writer:
     return result
 
 
-# What NFSv4.0 says instead of errors that came later (RFC 7530 section 13.1).
+# The statuses of NFSv4.0 for errors that later versions added (RFC 7530 section 13.1).
 _OLDER = {
     Status.TOO_MANY_OPS: Status.RESOURCE,
     Status.REP_TOO_BIG: Status.RESOURCE,
@@ -102,9 +102,9 @@ def _in_minor(status: Status, minor: int) -> Status:
 
 
 def _check_order(state: Compound, op: Op, operation: Operation) -> None:
-    """SEQUENCE comes first; few operations do without, and then alone (section 2.10.2.1)."""
+    """Check that SEQUENCE comes first, or a single operation without it (section 2.10.2.1)."""
     if not state.minor:
-        return  # there are no sessions
+        return  # NFSv4.0 has no sessions
     if op is Op.SEQUENCE:
         if state.position:
             raise NfsError(Status.SEQUENCE_POS)

@@ -91,7 +91,7 @@ class Op(IntEnum):
 
 
 class Attr(IntEnum):
-    """fattr4 attribute numbers that are answered; ACLs and xattrs are left out on purpose."""
+    """The fattr4 attributes that are supported. ACLs and xattrs are left out on purpose."""
 
     SUPPORTED_ATTRS = 0
     TYPE = 1
@@ -145,7 +145,7 @@ class ExchangeFlag(IntFlag):
     USE_NON_PNFS = 0x0001_0000
     UPD_CONFIRMED_REC_A = 0x4000_0000
     CONFIRMED_R = 0x8000_0000
-    # All that a client may set: SUPP_MOVED_REFER, SUPP_MOVED_MIGR, BIND_PRINC_STATEID,
+    # All flags that a client may set: SUPP_MOVED_REFER, SUPP_MOVED_MIGR, BIND_PRINC_STATEID,
     # USE_NON_PNFS, USE_PNFS_MDS, USE_PNFS_DS, UPD_CONFIRMED_REC_A.
     ARGUMENTS = 0x4007_0103
     SUPP_FENCE_OPS = 0x4  # in minor version 2 only (RFC 7862)
@@ -175,7 +175,7 @@ class OpenResult(IntFlag):
 
 
 class LockType(IntEnum):
-    """nfs_lock_type4; the last two are of clients that would wait (RFC 8881 section 18.10)."""
+    """nfs_lock_type4; the last two are for clients that would wait (RFC 8881 section 18.10)."""
 
     READ = 1
     WRITE = 2

@@ -43,7 +43,7 @@ def op_lookup(compound: Compound, arguments: Reader, _results: Writer) -> None:
 
 
 def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
-    """One step down from a directory, by a component4."""
+    """Take one step down from a directory, to the name in a component4."""
     check_name(name)
     if name == ALIAS_NAME and directory.handle.place is Place.PSEUDO_ROOT:
         root = compound.alias_root()
@@ -53,7 +53,7 @@ def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
 
 
 def check_name(name: bytes) -> None:
-    """A component4 as the RFC wants it: not empty, and no `.` and `..` (section 14.5)."""
+    """Check a component4 as the RFC requires: not empty, not `.` or `..` (section 14.5)."""
     if not name:
         raise NfsError(Status.INVAL)
     if name in (b".", b"..") or b"/" in name:
@@ -81,7 +81,7 @@ def op_restorefh(compound: Compound, _arguments: Reader, _results: Writer) -> No
 
 
 def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Any stateid will do: there is nothing that an open could protect a reader from."""
+    """Read data (section 18.22). Any stateid is valid: an open could not protect a reader."""
     arguments.take(16)
     offset, wanted = arguments.uint64(), arguments.uint32()
     entry = compound.current
@@ -93,7 +93,7 @@ def op_read(compound: Compound, arguments: Reader, results: Writer) -> None:
 
 
 def require_regular(entry: Entry) -> None:
-    """Data is read from regular files, and only they are opened (sections 18.16.3 and 18.22.3)."""
+    """Raise unless it is a regular file: only those are opened and read (18.16.3, 18.22.3)."""
     match entry.node.kind:
         case Kind.REGULAR:
             return
@@ -111,11 +111,11 @@ def op_readlink(compound: Compound, _arguments: Reader, results: Writer) -> None
 
 
 def op_readdir(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 18.23; cookies are positions in the sorted names, good for ever."""
+    """List a directory (section 18.23). Cookies are positions in the sorted names."""
     cookie = arguments.uint64()
     arguments.take(8)
     arguments.uint32()  # dircount: a hint
-    room = min(arguments.uint32(), MAX_LISTING - compound.listed)  # of all in one compound
+    room = min(arguments.uint32(), MAX_LISTING - compound.listed)  # shared by one compound
     wanted = arguments.bitmap()
     directory = compound.current_directory
     names = compound.walk.names(directory)
@@ -141,7 +141,7 @@ def _entries(
     room: int,
     wanted: frozenset[int],
 ) -> tuple[bytes, bool]:
-    """As many entries as fit into `room` bytes, and whether they are the last ones."""
+    """Return the entries that fit into `room` bytes, and whether they are the last ones."""
     listing = Writer()
     entries = compound.walk.children(directory, start)
     for position, (name, entry) in enumerate(zip(names, entries, strict=True), start):
@@ -171,7 +171,7 @@ def op_nverify(compound: Compound, arguments: Reader, _results: Writer) -> None:
 
 
 def _same(compound: Compound, arguments: Reader) -> bool:
-    """Whether the given fattr4 is the current one's, attribute by attribute."""
+    """Return whether the given fattr4 equals the current place's, attribute by attribute."""
     given, values = arguments.bitmap(), arguments.opaque(MAX_FATTR)
     if given - attributes.supported(compound.minor):
         raise NfsError(Status.ATTRNOTSUPP)
@@ -202,7 +202,7 @@ def op_secinfo_no_name(compound: Compound, arguments: Reader, results: Writer) -
 
 
 def _write_flavors(compound: Compound, results: Writer) -> None:
-    """SECINFO eats the current filehandle (section 2.6.3.1.1.8)."""
+    """Write the flavors for SECINFO, which clears the current filehandle (2.6.3.1.1.8)."""
     compound.current_or_none = None
     results.uint32(2)
     results.uint32(AuthFlavor.SYS)

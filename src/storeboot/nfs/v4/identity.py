@@ -1,12 +1,12 @@
 """Client ids, session ids and stateids that are computed instead of remembered.
 
-Each carries a keyed digest, so that any process with the key accepts it after a restart and a
-made-up one is refused. This stretches RFC 8881 (sections 2.4 and 2.10 expect a server to forget
-them when it restarts); it is safe because there is no exclusive lock, no share reservation and no
+Each contains a keyed digest, so that any process with the key accepts it after a restart, and an
+invented one is refused. This departs from RFC 8881 (sections 2.4 and 2.10 expect a server to forget
+ids when it restarts). It is safe because there is no exclusive lock, no share reservation and no
 change that a forgotten client could conflict with.
 
-Ids of clients and sessions are good from the address they were given to: nothing else stands
-between a peer that has overheard one and its owner's slots.
+Ids of clients and sessions are valid only from the address they were given to: nothing else keeps a
+peer that has overheard an id out of its owner's slots.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ STATEID_OTHER_SIZE = 12
 
 
 class IdentityCodec:
-    """Derives and checks the three kinds of ids under the server key."""
+    """Derives and verifies the three kinds of ids with the server key."""
 
     def __init__(self, key: bytes, service: str) -> None:
         """`service` is the address and port that clients mount from.
 
-        It is in the server owner, so that a client never takes two servers that share a key, but
-        not an address, for two ways to one server (RFC 8881 section 2.10.5); and a server that
-        takes over the address is the same one.
+        It is part of the server owner. So a client never takes two servers that share a key, but
+        not an address, for two paths to one server (RFC 8881 section 2.10.5), and a server that
+        takes over the address is the same server.
         """
         self._key = key
         self.server_owner = self._mac(b"sb-owner", service.encode(), 16)
@@ -37,9 +37,9 @@ class IdentityCodec:
     def client_id(
         self, owner: tuple[str, bytes], verifier: bytes, principal: tuple[int, int], instance: int
     ) -> bytes:
-        """clientid4: four bytes that name the client, four that prove it was named here.
+        """Return a clientid4: four bytes that identify the client, four that prove who issued it.
 
-        `owner` is the address it comes from and its co_ownerid.
+        `owner` is the client's address and its co_ownerid.
         """
         words = b"".join(number.to_bytes(4, "big") for number in (*principal, instance))
         name = self._mac(b"sb-client", words + verifier + owner[1], 4)
@@ -50,11 +50,11 @@ class IdentityCodec:
             raise NfsError(Status.STALE_CLIENTID)
 
     def confirmation(self, client_id: bytes) -> bytes:
-        """What a client of NFSv4.0 repeats to show that it was told its id."""
+        """Return what a client of NFSv4.0 repeats to show that it was told its id."""
         return self._mac(b"sb-confirm", client_id, 8)
 
     def session_id(self, client_id: bytes, address: str, number: int) -> bytes:
-        """Client id, 16 bits that tell its sessions apart, six bytes of proof."""
+        """Return the client id, 16 bits that distinguish its sessions, and six bytes of proof."""
         name = client_id + (number & 0xFFFF).to_bytes(2, "big")
         return name + self._session_proof(name, address)
 
@@ -64,9 +64,9 @@ class IdentityCodec:
             raise NfsError(Status.BADSESSION)
 
     def stateid(self, kind: bytes, handle: bytes) -> bytes:
-        """Return a stateid4 at seqid 1: of an open (`o`), a delegation (`d`) or a lock (`l`).
+        """Return a stateid4 with seqid 1, of an open (`o`), a delegation (`d`) or a lock (`l`).
 
-        `handle` names the file, and in a lock's case its owner behind the filehandle.
+        `handle` identifies the file; for a lock, the owner follows the filehandle.
         """
         return b"\0\0\0\1" + kind + self._mac(b"sb-stateid", kind + handle, 11)
 

@@ -1,9 +1,9 @@
-"""Byte-range locks: shared ones are granted to everybody, and remembered for nobody.
+"""Byte-range locks: shared ones are always granted, and never remembered.
 
-Nobody can open a file for writing, so nobody can hold an exclusive lock (RFC 8881 section 15.1.8,
-OPENMODE), and shared ones never conflict. Programs ask for them all the same: SQLite before it
-reads, and whoever calls flock(2). A client with a delegation keeps its locks to itself (section
-10.4.2); one of NFSv4.0 has none, and without LOCK its fcntl(2) would fail.
+No client can open a file for writing, so none can hold an exclusive lock (RFC 8881 section 15.1.8,
+OPENMODE), and shared locks never conflict. Programs still ask for them: SQLite before it reads, and
+anything that calls flock(2). A client with a delegation keeps its locks to itself (section 10.4.2).
+A client of NFSv4.0 has no delegation, and without LOCK its fcntl(2) would fail.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
 _UINT64_MAX = (1 << 64) - 1
-_SEQID = 4  # bytes of a stateid4 that count the changes to what it stands for
+_SEQID = 4  # bytes of a stateid4 that count the changes to its state
 
 
 def op_lock(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 18.10; as with READ, any open stateid will do."""
+    """Grant a shared lock (section 18.10). As with READ, any open stateid is valid."""
     exclusive = _exclusive(arguments)
     arguments.boolean()  # reclaim: what an earlier server granted is granted again
     _check_range(arguments)
@@ -36,7 +36,7 @@ def op_lock(compound: Compound, arguments: Reader, results: Writer) -> None:
 
 
 def op_lockt(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """Section 18.11: whether a lock would be granted."""
+    """Say whether a lock would be granted (section 18.11)."""
     exclusive = _exclusive(arguments)
     _check_range(arguments)
     _owner(arguments)
@@ -46,7 +46,7 @@ def op_lockt(compound: Compound, arguments: Reader, _results: Writer) -> None:
 
 
 def op_locku(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 18.12."""
+    """Release a lock (section 18.12)."""
     _exclusive(arguments)
     arguments.uint32()  # seqid
     stateid = arguments.take(16)
@@ -65,15 +65,16 @@ def _exclusive(arguments: Reader) -> bool:
 
 
 def _check_range(arguments: Reader) -> None:
-    """Read offset and length; a length of all ones reaches to the end, whatever that will be."""
+    """Read offset and length and check them; a length of all ones means "to the end of the
+    file"."""
     offset, length = arguments.uint64(), arguments.uint64()
     if not length or (length != _UINT64_MAX and offset + length > _UINT64_MAX):
         raise NfsError(Status.INVAL)
 
 
 def _owner(arguments: Reader) -> bytes:
-    """Read a lock_owner4; return its name among the client's."""
-    arguments.take(8)  # clientid; NFSv4.1 goes by the session
+    """Read a lock_owner4; return the owner's name within its client."""
+    arguments.take(8)  # clientid; NFSv4.1 uses the session's
     return arguments.opaque(MAX_OPAQUE)
 
 
@@ -83,9 +84,9 @@ def _first_stateid(compound: Compound, owner: bytes) -> bytes:
 
 
 def _next_stateid(stateid: bytes) -> bytes:
-    """The same state after one change more; zero means "the latest" (section 8.2.2).
+    """Return the stateid after one more change; seqid zero would mean "the latest" (8.2.2).
 
-    Linux asks again, for ever, if a change does not count.
+    Linux would ask again forever if a change did not count.
     """
     count = int.from_bytes(stateid[:_SEQID]) % 0xFFFF_FFFF + 1
     return count.to_bytes(_SEQID, "big") + stateid[_SEQID:]

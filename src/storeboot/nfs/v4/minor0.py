@@ -1,7 +1,7 @@
 """What only NFSv4.0 has (RFC 7530): clients without sessions, and opens that are confirmed.
 
-It is what Linux speaks when it is told `nfs4` and no version, as by an initrd without mount.nfs.
-Like all ids here its are computed, so nothing of such a client is kept.
+Linux uses this version when it is told `nfs4` without a minor version, as by an initrd without
+mount.nfs. Its ids are computed like all others, so nothing about such a client is kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _MAX_NETADDR = 256  # bytes; an IPv6 address with its port has 48
 
 
 def op_setclientid(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 16.33; there are no callbacks, so where they would go is not looked at."""
+    """Introduce a client (section 16.33). Its callback address is skipped: there are no
+    callbacks."""
     verifier, name = arguments.take(8), arguments.opaque(MAX_OPAQUE)
     arguments.uint32()  # cb_program
     arguments.opaque(_MAX_NETADDR)
@@ -38,12 +39,12 @@ def op_setclientid_confirm(compound: Compound, arguments: Reader, _results: Writ
 
 
 def op_renew(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """No lease ever ends."""
+    """Renew the lease, which never ends."""
     _check(compound, arguments.take(8))
 
 
 def op_release_lockowner(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """Nobody holds a lock."""
+    """Release the locks of an owner: there are none."""
     _check(compound, arguments.take(8))
     arguments.opaque(MAX_OPAQUE)
 

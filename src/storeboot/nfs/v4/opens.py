@@ -1,8 +1,8 @@
-"""OPEN, CLOSE and delegations: granted to everybody, remembered for nobody.
+"""OPEN, CLOSE and delegations: always granted, and never remembered.
 
-A read delegation promises that no one else will change the file. Nothing ever changes a store
-path, so the promise costs nothing, is never recalled, and saves clients most of their re-opens
-(RFC 8881 section 10.4; OPEN_XOR_DELEGATION, RFC 9754, saves the CLOSE as well).
+A read delegation promises that no one else will change the file. Store paths never change, so the
+promise costs nothing, is never recalled, and saves clients most of their re-opens (RFC 8881 section
+10.4; OPEN_XOR_DELEGATION, RFC 9754, saves the CLOSE as well).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def op_open(compound: Compound, arguments: Reader, results: Writer) -> None:
 
 
 def _claimed(compound: Compound, arguments: Reader) -> Entry:
-    """Every claim names a file; that an earlier server granted it changes nothing here."""
+    """Return the file of a claim. Whether an earlier server granted it makes no difference here."""
     number = arguments.uint32()
     try:
         claim = Claim(number)
@@ -64,7 +64,7 @@ def _claimed(compound: Compound, arguments: Reader) -> Entry:
 
 def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAccess) -> None:
     handle = compound.walk.raw(entry)
-    # Without sessions a delegation would want a way to call the client back.
+    # Without sessions, a delegation would need a way to call the client back.
     delegated = compound.minor > 0 and (access & ShareAccess.WANT_MASK != ShareAccess.WANT_NO_DELEG)
     flags = OpenResult.LOCKTYPE_POSIX
     stateid = compound.clients.identities.stateid(b"o", handle)
@@ -81,7 +81,7 @@ def _grant(compound: Compound, results: Writer, entry: Entry, access: ShareAcces
         results.uint32(Delegation.READ)
         results.raw(compound.clients.identities.stateid(b"d", handle))
         results.boolean(False)  # not being recalled
-        for _ in range(3):  # nfsace4 that grants nothing by itself: ask with ACCESS
+        for _ in range(3):  # an nfsace4 that grants nothing by itself: the client asks with ACCESS
             results.uint32(0)
         results.opaque(b"")
     elif not compound.minor:
@@ -123,7 +123,7 @@ def op_test_stateid(_compound: Compound, arguments: Reader, results: Writer) -> 
 
 
 def op_get_dir_delegation(_compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 18.39: GDD4_UNAVAIL, without a later signal."""
+    """Answer GDD4_UNAVAIL, without a later signal (section 18.39)."""
     arguments.boolean()
     arguments.bitmap()
     arguments.take(12 * 2)

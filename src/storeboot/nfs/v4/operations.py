@@ -1,4 +1,4 @@
-"""The operations of NFSv4: what is known of each, in one row (RFC 8881 section 17)."""
+"""The operations of NFSv4: everything known about each, in one row (RFC 8881 section 17)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storeboot.nfs.xdr import Reader, Writer
 
 MINOR_VERSIONS = range(3)
 ALL = MINOR_VERSIONS
-FIRST = range(1)  # NFSv4.0 only: sessions have taken its place since
+FIRST = range(1)  # NFSv4.0 only: replaced by sessions later
 SESSIONS = range(1, 3)  # since NFSv4.1
 LAST = range(2, 3)  # since NFSv4.2
 
@@ -22,15 +22,16 @@ Run = Callable[[Compound, Reader, Writer], None]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is known of one operation: a row of the table.
+    """Everything known about one operation: a row of the table.
 
-    `run` reads the arguments and writes the result. It raises NfsError at any point, and what it
-    has written is dropped then: `failed` is the result behind a status that is not OK. An operation
+    `run` reads the arguments and writes the result. It may raise NfsError at any point; what it has
+    written is then dropped, and `failed` is the result after a status that is not OK. An operation
     with a `refusal` ends with that status if `run` finds nothing else wrong.
 
-    The result of a `pure` one follows from the call's bytes alone, whoever sends them, so the reply
-    may be kept and given to others. Any other is run once for each sequence id, and its reply
-    repeated. A `sessionless` one may come without SEQUENCE (RFC 8881 section 2.10.2.1).
+    The result of a `pure` operation depends on nothing but the call's bytes, whoever sends them, so
+    the reply may be cached and given to other clients. Any other operation runs once for each
+    sequence id, and its reply is repeated. A `sessionless` one may come without SEQUENCE (RFC 8881
+    section 2.10.2.1).
     """
 
     run: Run
@@ -42,7 +43,7 @@ class Operation:
 
 
 def _unread(_compound: Compound, _arguments: Reader, _results: Writer) -> None:
-    """Find nothing wrong: not even the arguments are looked at."""
+    """Do not even read the arguments: nothing is wrong."""
 
 
 def _unsupported(minors: range) -> Operation:
@@ -85,7 +86,7 @@ OPERATIONS: dict[Op, Operation] = {
     Op.RESTOREFH: Operation(files.op_restorefh, ALL, pure=True),
     Op.SAVEFH: Operation(files.op_savefh, ALL, pure=True),
     Op.SECINFO: Operation(files.op_secinfo, ALL, pure=True),
-    Op.SETATTR: _change(changes.op_change, failed=bytes(4)),  # attrsset, in any case
+    Op.SETATTR: _change(changes.op_change, failed=bytes(4)),  # attrsset, whatever the status
     Op.SETCLIENTID: Operation(minor0.op_setclientid, FIRST),
     Op.SETCLIENTID_CONFIRM: Operation(minor0.op_setclientid_confirm, FIRST),
     Op.VERIFY: Operation(files.op_verify, ALL, pure=True),
@@ -107,7 +108,7 @@ OPERATIONS: dict[Op, Operation] = {
     Op.LAYOUTGET: _unsupported(SESSIONS),
     Op.LAYOUTRETURN: _unsupported(SESSIONS),
     Op.SECINFO_NO_NAME: Operation(files.op_secinfo_no_name, SESSIONS, pure=True),
-    # Its result is its own caller's, but `replies.py` puts that into a kept reply.
+    # The result is the caller's own, but `replies.py` puts it into a cached reply.
     Op.SEQUENCE: Operation(sessions.op_sequence, SESSIONS, pure=True),
     Op.SET_SSV: _unsupported(SESSIONS),
     Op.TEST_STATEID: Operation(opens.op_test_stateid, SESSIONS, pure=True),
@@ -123,7 +124,7 @@ OPERATIONS: dict[Op, Operation] = {
     Op.LAYOUTSTATS: _unsupported(LAST),
     Op.OFFLOAD_CANCEL: _unsupported(LAST),
     Op.OFFLOAD_STATUS: _unsupported(LAST),
-    # Linux does without these two for good, and with fewer round trips, when they are refused once.
+    # If these two are refused once, Linux never sends them again, and needs fewer round trips.
     Op.READ_PLUS: _unsupported(LAST),
     Op.SEEK: _unsupported(LAST),
     Op.WRITE_SAME: _unsupported(LAST),
@@ -137,10 +138,10 @@ OPERATIONS: dict[Op, Operation] = {
 
 
 def find(number: int, minor: int) -> tuple[Op, Operation]:
-    """Return what a number stands for in a minor version.
+    """Return the operation that a number stands for in a minor version.
 
-    That is ILLEGAL for numbers which nobody knows, and those of a later version (RFC 8881 section
-    18.52); what a version no longer has is not supported (section 17).
+    Unknown numbers, and those of a later version, are ILLEGAL (RFC 8881 section 18.52). Operations
+    that a version no longer has are not supported (section 17).
     """
     return _BY_NUMBER[minor].get(number, _ILLEGAL)
 

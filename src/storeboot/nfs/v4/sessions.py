@@ -10,7 +10,7 @@ from storeboot.nfs.v4.constants import MAX_OPAQUE, CreateSessionFlag, ExchangeFl
 from storeboot.nfs.v4.state import Compound
 from storeboot.nfs.xdr import Reader, Writer, XdrError
 
-LEAST_CHANNEL = 128  # bytes: hardly more than a SEQUENCE and its reply
+LEAST_CHANNEL = 128  # bytes: little more than a SEQUENCE and its reply
 MAX_CALLBACK_SECURITY = 16
 _SP4_NONE = 0
 _WRAP = 1 << 32
@@ -25,7 +25,7 @@ def op_exchange_id(compound: Compound, arguments: Reader, results: Writer) -> No
     if arguments.uint32() > 1:
         raise XdrError("more than one nfs_impl_id4")
     fence = ExchangeFlag.SUPP_FENCE_OPS if compound.minor > 1 else 0
-    if flags & ~int(ExchangeFlag.ARGUMENTS | fence):  # `~` of a flag has defined bits only
+    if flags & ~int(ExchangeFlag.ARGUMENTS | fence):  # `~` of a flag has only defined bits
         raise NfsError(Status.INVAL)
     clients = compound.clients
     introduce = clients.update if flags & ExchangeFlag.UPD_CONFIRMED_REC_A else clients.introduce
@@ -59,7 +59,7 @@ def op_create_session(compound: Compound, arguments: Reader, results: Writer) ->
         raise NfsError(Status.INVAL)
     if min(*fore[1:3], *back[1:3]) < LEAST_CHANNEL or not fore[4] or not fore[5]:
         raise NfsError(Status.TOOSMALL)
-    # Neither a persistent reply cache nor a back channel is granted; nothing is ever called back.
+    # Neither a persistent reply cache nor a back channel is granted: there are no callbacks.
     limits = (0, MAX_REQUEST, MAX_REPLY, MAX_CACHED_REPLY, MAX_OPERATIONS, MAX_SLOTS)
     granted = [min(asked, most) for asked, most in zip(fore, limits, strict=True)]
     session = compound.clients.open_session(client, sequence, Channel(*granted[1:]))
@@ -73,7 +73,7 @@ def op_create_session(compound: Compound, arguments: Reader, results: Writer) ->
 
 
 def _channel(arguments: Reader) -> list[int]:
-    """channel_attrs4 without its list of RDMA sizes."""
+    """Read a channel_attrs4 without its list of RDMA sizes."""
     values = [arguments.uint32() for _ in range(6)]
     count = arguments.uint32()
     if count > 1:
@@ -83,7 +83,7 @@ def _channel(arguments: Reader) -> list[int]:
 
 
 def _skip_callback_security(arguments: Reader) -> None:
-    """csa_sec_parms: how the client wants to be called back, were it ever called."""
+    """Skip csa_sec_parms: how the client would want to be called back."""
     count = arguments.uint32()
     if count > MAX_CALLBACK_SECURITY:
         raise XdrError("too many callback_sec_parms4")
@@ -106,7 +106,7 @@ def _skip_callback_security(arguments: Reader) -> None:
 
 
 def op_sequence(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Section 18.46: which slot of which session, and whether in its order."""
+    """Check session, slot and sequence id (section 18.46)."""
     session = compound.clients.session(arguments.take(16), compound.peer.address)
     sequence, slot = arguments.uint32(), arguments.uint32()
     arguments.uint32()  # highest slot that the client uses
@@ -126,13 +126,13 @@ def op_sequence(compound: Compound, arguments: Reader, results: Writer) -> None:
     compound.session, compound.slot, compound.sequence = session, slot, sequence
     if last in (UNKNOWN, sequence):
         compound.replay = compound.clients.kept_reply(session, slot, sequence)
-        # Any other reply is made again: it was a pure function of the request.
+        # Any other reply is computed again: it depends on nothing but the request.
     session.slots[slot] = sequence
     write_sequence(results, session, sequence, slot)
 
 
 def write_sequence(results: Writer, session: Session, sequence: int, slot: int) -> None:
-    """SEQUENCE4resok: highest and target slot id are all there are; no status flags."""
+    """Write SEQUENCE4resok. Highest and target slot id are the last slot; no status flags."""
     results.raw(session.session_id)
     last = session.channel.slots - 1
     for value in (sequence, slot, last, last, 0):
@@ -140,7 +140,7 @@ def write_sequence(results: Writer, session: Session, sequence: int, slot: int) 
 
 
 def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writer) -> None:
-    """Any connection may carry any session; the answer is always the fore channel."""
+    """Bind a connection to a session. Any may carry any; the answer is the fore channel."""
     session = compound.clients.session(arguments.take(16), compound.peer.address)
     arguments.uint32()
     arguments.boolean()
@@ -151,7 +151,7 @@ def op_bind_conn_to_session(compound: Compound, arguments: Reader, results: Writ
 
 
 def op_destroy_session(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """In a compound of that same session it has to be the last operation (section 18.37.3)."""
+    """Destroy a session; in a compound of that session it must come last (section 18.37.3)."""
     session = compound.clients.session(arguments.take(16), compound.peer.address)
     if session is compound.session and compound.position + 1 < compound.count:
         raise NfsError(Status.NOT_ONLY_OP)
@@ -166,7 +166,7 @@ def op_destroy_clientid(compound: Compound, arguments: Reader, _results: Writer)
 
 
 def op_reclaim_complete(compound: Compound, arguments: Reader, _results: Writer) -> None:
-    """There is nothing to reclaim, ever; that it is said twice is an error all the same."""
+    """Do nothing, as there is nothing to reclaim; but a second one is an error."""
     if arguments.boolean():
         _ = compound.current
         return

@@ -1,4 +1,4 @@
-"""What one COMPOUND carries from operation to operation."""
+"""What one COMPOUND passes from operation to operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storeboot.nfs.walk import Entry, Walk
 
 @dataclass(slots=True)
 class Compound:
-    """Current and saved filehandle (RFC 8881 section 16.2.3.1); gone when the reply is made."""
+    """Current and saved filehandle (RFC 8881 section 16.2.3.1), until the reply is made."""
 
     walk: Walk
     clients: Clients
@@ -26,26 +26,27 @@ class Compound:
     session: Session | None = None
     slot: int = 0
     sequence: int = 0
-    replay: bytes | None = None  # what was answered before, behind the xid
-    pure: bool = True  # whether the reply so far follows from the call's bytes alone
-    once: bool = False  # whether it must not be run again, but its reply be repeated
-    reclaimed: Client | None = None  # by a RECLAIM_COMPLETE, once all has been run
+    replay: bytes | None = None  # the earlier reply, without its xid
+    pure: bool = True  # whether the reply so far depends on nothing but the call's bytes
+    once: bool = False  # whether it must not run again, but its reply be repeated
+    reclaimed: Client | None = None  # by a RECLAIM_COMPLETE, once everything has run
     listed: int = 0  # bytes of directory entries so far
-    room: int = MAX_REPLY  # bytes that the reply may have
+    room: int = MAX_REPLY  # bytes that the reply may take
     too_big: Status = Status.REP_TOO_BIG
     current_or_none: Entry | None = None
     saved: Entry | None = None
 
     def run_once(self) -> None:
-        """Note that an operation is not pure: the reply is this peer's, and kept in its slot."""
+        """Note that an operation is not pure: the reply is this peer's own, and kept in its
+        slot."""
         self.pure, self.once = False, True
         if self.session is not None:
             self.room = min(self.room, MAX_CACHED_REPLY)
 
     def alias_root(self) -> Entry | None:
-        """Return the root of the view that this peer may mount by the alias' name, if it may.
+        """Return the root of the view that this peer may mount through the alias, or None.
 
-        Other peers mount other views by it, so the reply is for this peer only.
+        The alias leads other peers to other views, so the reply is for this peer only.
         """
         self.pure = False
         alias = self.peer.alias
@@ -68,14 +69,15 @@ class Compound:
         return self.saved
 
     def set_room(self, channel: Channel, *, cached: bool) -> None:
-        """What the reply may have: what the channel carries, and what it caches if it is to."""
+        """Limit the reply to what the channel carries and, if it is to be cached, to what it
+        caches."""
         self.room = channel.response
         if cached and channel.cached < channel.response:
             self.room, self.too_big = channel.cached, Status.REP_TOO_BIG_TO_CACHE
 
 
 def directory_of(entry: Entry) -> Entry:
-    """The entry itself, which has to be a directory."""
+    """Return the entry, which must be a directory."""
     if entry.node.kind is Kind.SYMLINK:
         raise NfsError(Status.SYMLINK)
     if entry.node.kind is not Kind.DIRECTORY:

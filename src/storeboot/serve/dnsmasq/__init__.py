@@ -1,1 +1,1 @@
-"""dnsmasq as a process: started, listened to, probed, replaced."""
+"""dnsmasq as a process: started, observed, probed and replaced."""

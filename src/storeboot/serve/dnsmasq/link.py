@@ -1,4 +1,4 @@
-"""A dnsmasq that a unit runs for the server (`warden`), as the server sees it."""
+"""The server's side of a connection to a dnsmasq that a unit runs for it (`warden`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK = "systemctl status storeboot-dnsmasq.service"
 
 
 class Link:
-    """A connection; dnsmasq runs as long as it is open."""
+    """A connection to the unit. dnsmasq runs as long as it is open."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int
@@ -30,7 +30,7 @@ class Link:
 
     @classmethod
     async def start(cls, path: Path, ports: Iterable[Wanted]) -> Link:
-        """Have it started. StorebootError with the reason where that fails."""
+        """Have the unit start dnsmasq; raise StorebootError with the reason if that fails."""
         require_unit(path)
         writer: asyncio.StreamWriter | None = None
         try:
@@ -52,11 +52,11 @@ class Link:
         return cls(reader, writer, answer["pid"])
 
     async def lines(self) -> AsyncIterator[str]:
-        """What dnsmasq says, to its end."""
+        """Yield the lines that dnsmasq writes, until it ends."""
         while True:
             try:
                 line = await self._reader.readline()
-            except ValueError:  # longer than anybody reads
+            except ValueError:  # a line that is too long to be read
                 continue
             except OSError:
                 return
@@ -69,7 +69,7 @@ class Link:
             self._writer.write(f"{number.name}\n".encode())
 
     async def stop(self, patience: float = 10.0) -> None:
-        """Hang up, at which it is ended; `patience` is how long to wait for that, in seconds."""
+        """Close the connection, which ends dnsmasq; wait at most `patience` seconds for that."""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(patience):
                 if self._writer.can_write_eof():

@@ -1,4 +1,4 @@
-"""Ports that dnsmasq needs for itself: dnsmasq shares them without a word."""
+"""Ports that dnsmasq needs for itself. dnsmasq would share them with others silently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Wanted:
 
 
 def wanted_ports(config: Config) -> list[Wanted]:
-    """What dnsmasq will listen on."""
+    """Return the ports that dnsmasq will listen on."""
     ports = {"tftp": [TFTP_PORT], "proxy": [TFTP_PORT, config.dhcp.port, PXE_PORT]}.get(
         config.dhcp.mode, [TFTP_PORT, config.dhcp.port]
     )
@@ -39,7 +39,8 @@ def wanted_ports(config: Config) -> list[Wanted]:
 
 
 def require_ports(wanted: Iterable[Wanted]) -> None:
-    """StorebootError if one is taken: another DHCP server here would answer the same machines."""
+    """Raise StorebootError if a port is taken: two DHCP servers here would answer the same
+    machines."""
     for each in wanted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:

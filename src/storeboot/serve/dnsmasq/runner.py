@@ -1,8 +1,8 @@
-"""How dnsmasq is started: as a user that can read its own files and nothing else of ours.
+"""Starts dnsmasq as a user that can read dnsmasq's own files and no others of the server.
 
-There are three ways. A unit of systemd runs it for us (`link`); that is how an installed
-server does it. A server that is root starts it as another user. Any other server starts it as its
-own user, with three of the capabilities that the server must then have.
+There are three ways. A unit of systemd runs dnsmasq for the server (`link`); an installed server
+does it this way. A server that runs as root starts it as another user. Any other server starts it
+as its own user, with three of the capabilities that the server itself must then have.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from storeboot.errors import CommandError, ConfigError
 from storeboot.process import Child, find_program
 
 CAPABILITIES = ("net_bind_service", "net_admin", "net_raw")
-USER, FALLBACK = "dnsmasq", "nobody"  # the first is what Debian's package makes
+USER, FALLBACK = "dnsmasq", "nobody"  # the first is the user of Debian's package
 INSTALL = "install dnsmasq (on Debian: apt-get install dnsmasq-base)"
-# Where the units show dnsmasq its files, and where it keeps what it writes.
+# Where dnsmasq's files appear in its unit, and where it writes its own.
 UNIT_SEES, UNIT_KEEPS = Path("/run/storeboot-dhcp"), Path("/var/lib/storeboot-dnsmasq")
 KEPT = "kept"
 _INSTALL_TOOLS = "install util-linux and try again"
-_MODE = 0o2750  # what is put into a directory gets the directory's group
-# The state directory is closed to dnsmasq's user. It is shown its part of it at another place.
+_MODE = 0o2750  # setgid: new files get the directory's group
+# dnsmasq's user cannot enter the state directory. Its part of it appears at another place.
 _SHOW = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
 class Runner(Protocol):
-    """A dnsmasq that runs, here or in a unit."""
+    """A running dnsmasq, started by this process or by a unit."""
 
     @property
     def pid(self) -> int: ...
@@ -50,7 +50,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom dnsmasq becomes."""
+    """The user that dnsmasq runs as."""
 
     uid: int
     gid: int
@@ -58,46 +58,51 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Quarters:
-    """Dnsmasq's files: `own` is where we write them, `seen` is where it sees the same ones."""
+    """Where dnsmasq's files are.
+
+    `own` is the directory that the server writes to; `seen` is the path of the same directory for
+    dnsmasq.
+    """
 
     own: Path
     seen: Path
-    keeps: Path  # as it sees it
-    user: User | None = None  # whose they are to be, if not ours
+    keeps: Path  # where dnsmasq writes its own files, as dnsmasq sees it
+    user: User | None = None  # the files' owner, if not the server's own user
 
     @property
     def configuration(self) -> Path:
         return self.seen / "dnsmasq.conf"
 
     def places(self) -> Places:
-        """As it sees them."""
+        """Return the files' paths as dnsmasq sees them."""
         return Places(self.seen / "tftp", self.seen / "hosts", self.keeps / "leases")
 
     def prepare(self) -> None:
-        """Make the directories, with the owners and modes that they need."""
+        """Create the directories, with the owners and modes that they need."""
         self.own.mkdir(0o750, parents=True, exist_ok=True)
         programs = self.own / "tftp"
         if programs.is_dir() and programs.stat().st_gid != self.own.stat().st_gid:
-            files.remove_tree(programs)  # made before dnsmasq had a group; all of it is a copy
+            files.remove_tree(programs)  # from before dnsmasq had a group; all of it is a copy
         programs.mkdir(0o750, exist_ok=True)
         if self.keeps == UNIT_KEEPS:
             return
         kept = self.own / KEPT
         kept.mkdir(0o750, exist_ok=True)
-        before = self.own / "leases"  # where it was when dnsmasq was the same user as we
+        before = self.own / "leases"  # from when dnsmasq ran as the server's own user
         if before.is_file():
             before.replace(kept / "leases")
         if self.user is not None:
             self._hand_over(self.user, kept)
 
     def leave(self) -> None:
-        """Remove the place at which it saw its files. Nothing was ever mounted there for others."""
+        """Remove the directory at which dnsmasq saw its files. The server never mounts anything
+        there."""
         if self.user is not None:
             with suppress(OSError):
                 self.seen.rmdir()
 
     def _hand_over(self, user: User, kept: Path) -> None:
-        """Dnsmasq may read all of it and write what it keeps."""
+        """Let dnsmasq read all files, and write those in the directory that it keeps."""
         for place, _, names in os.walk(self.own):
             directory = Path(place)
             if directory == kept:
@@ -112,7 +117,7 @@ class Quarters:
 
 
 def quarters(section: DhcpSection, directory: Path, unit: Path | None) -> Quarters:
-    """Where dnsmasq's files are when it is started in the way that this process can."""
+    """Return where dnsmasq's files are, for the way in which this process can start it."""
     if unit is not None:
         return Quarters(directory, UNIT_SEES, UNIT_KEEPS)
     if os.geteuid() != 0:
@@ -123,27 +128,27 @@ def quarters(section: DhcpSection, directory: Path, unit: Path | None) -> Quarte
 
 
 def find_user(name: str | None) -> User:
-    """The user of that name; without a name the one of the distribution, or nobody."""
+    """Return the user of that name; without a name the distribution's dnsmasq user, or nobody."""
     for each in (name,) if name is not None else (USER, FALLBACK):
         try:
             found = pwd.getpwnam(each)
         except KeyError:
             continue
         if found.pw_uid == 0:
-            raise ConfigError(f"dhcp.user is {each!r}, who is root", "name another user")
+            raise ConfigError(f"dhcp.user is {each!r}, which is root", "name another user")
         return User(found.pw_uid, found.pw_gid)
-    raise ConfigError(f"there is no user {name or USER!r}", "make it, or set dhcp.user")
+    raise ConfigError(f"there is no user {name or USER!r}", "create it, or set dhcp.user")
 
 
 async def start(section: DhcpSection, where: Quarters) -> Child:
-    """Start it from this process."""
+    """Start dnsmasq as a child of this process."""
     program = section.dnsmasq or find_program("dnsmasq", INSTALL)
     argv = [*arguments(where), str(program), f"--conf-file={where.configuration}"]
     return await Child.start(argv, piped=True)
 
 
 def arguments(where: Quarters) -> list[str]:
-    """What goes before the command, so that it has its three capabilities and no other."""
+    """Return the start of a command that gives dnsmasq its three capabilities and no others."""
     only = ",".join(("-all", *(f"+{name}" for name in CAPABILITIES)))
     setpriv = str(find_program("setpriv", _INSTALL_TOOLS))
     limits = [f"--inh-caps={only}", f"--ambient-caps={only}", "--no-new-privs"]
@@ -159,9 +164,9 @@ def arguments(where: Quarters) -> list[str]:
 
 
 def require_unit(path: Path) -> None:
-    """CommandError if systemd does not listen there."""
+    """Raise CommandError if systemd does not listen at this path."""
     if not path.is_socket():
         raise CommandError(
-            f"{path} is not there, so nobody can start dnsmasq",
+            f"{path} does not exist, so dnsmasq cannot be started",
             "systemctl enable --now storeboot-dnsmasq.socket",
         )

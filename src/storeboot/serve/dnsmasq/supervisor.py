@@ -1,4 +1,4 @@
-"""dnsmasq beside the server: started, listened to, started again when it ends or says nothing."""
+"""Runs dnsmasq beside the server, and restarts it when it ends or does not answer."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from storeboot.systemd import dnsmasq_socket
 log = structlog.get_logger()
 
 START_SECONDS = 10.0
-END_SECONDS = 3.0  # between asking it to end and killing it, and after that
+END_SECONDS = 3.0  # between asking dnsmasq to end and killing it, and again after that
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
-QUIET_SECONDS = 30.0  # in which a machine that says the same again is not news
+QUIET_SECONDS = 30.0  # in which a repeated message from one machine is not passed on again
 MAX_HEARD = 4096
-MAX_UNTOLD = 1024  # news that wait for the witness, such as while the database is away
-STEADY = 10.0  # seconds after which a start counts as one that went well
+MAX_UNTOLD = 1024  # messages that wait for the witness, as while the database is away
+STEADY = 10.0  # seconds after which a start counts as successful
 _INSTALL_IPXE = "install iPXE (on Debian: apt-get install ipxe), or set dhcp.ipxe"
 
 Witness = Callable[[Seen], Awaitable[None]]
 
 
 class Dnsmasq:
-    """What the configuration asks for."""
+    """A dnsmasq, configured as the configuration asks for."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class Dnsmasq:
         find_programs: Callable[[], dict[str, Path]],
         witness: Witness,
     ) -> None:
-        """`find_programs` looks for iPXE; `witness` is told of machines on their way."""
+        """`find_programs` finds the iPXE programs; `witness` is called for each machine on its
+        way."""
         self._config = config
         self._find_programs = find_programs
         self._witness = witness
@@ -74,7 +75,8 @@ class Dnsmasq:
         self.starts = 0
 
     async def start(self, hosts: Iterable[Host]) -> None:
-        """Ready to answer; StorebootError with the reason where it cannot."""
+        """Start dnsmasq and return when it is ready; raise StorebootError with the reason if it
+        cannot be."""
         await asyncio.to_thread(end_orphan, self._state, self._quarters.configuration)
         if self._unit is None:
             await asyncio.to_thread(require_ports, wanted_ports(self._config))
@@ -86,7 +88,7 @@ class Dnsmasq:
         self._tasks = [asyncio.create_task(self._keep()), asyncio.create_task(self._tell_all())]
 
     async def stop(self) -> None:
-        """End it. This takes a bounded time, whatever state it is in."""
+        """End dnsmasq, in bounded time whatever state it is in."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,7 +98,7 @@ class Dnsmasq:
         self._quarters.leave()
 
     def reserve(self, hosts: Iterable[Host]) -> None:
-        """Hosts have been added, changed or removed."""
+        """Write the reservations again after hosts have been added, changed or removed."""
         text = reservations(self._reserved(hosts))
         if self.places.reservations.read_text() == text:
             return
@@ -109,7 +111,7 @@ class Dnsmasq:
         return reserved(said, self._config.networks.values())
 
     def _prepare(self, hosts: list[Host]) -> None:
-        """The files that it reads."""
+        """Write the files that dnsmasq reads."""
         programs = self._find_programs()
         if not programs:
             raise CommandError("no iPXE is installed for any firmware", _INSTALL_IPXE)
@@ -127,7 +129,7 @@ class Dnsmasq:
         self._write(self._file, text)
 
     def _write(self, file: Path, text: str) -> None:
-        """All of these files are made again at every start."""
+        """Write a file, without syncing it: all of these files are written again at every start."""
         files.write(file, text, durable=False)
 
     async def _start(self) -> None:
@@ -144,13 +146,14 @@ class Dnsmasq:
         except TimeoutError:
             await self._child.stop(END_SECONDS)
             raise StorebootError(
-                f"dnsmasq says nothing for {START_SECONDS:.0f} s", "look at its processor and disk"
+                f"dnsmasq has not answered within {START_SECONDS:.0f} s",
+                "check the load of processor and disk",
             ) from None
         self._tell(self._child.pid)
         log.info("dhcp.started", mode=self._config.dhcp.mode, pid=self._child.pid)
 
     async def _run(self) -> Runner:
-        """Have it started, by a unit of its own if there is one."""
+        """Start dnsmasq, in its own unit if there is one."""
         ports = wanted_ports(self._config)
         if self._unit is not None:
             return await Link.start(self._unit, ports)
@@ -158,7 +161,7 @@ class Dnsmasq:
         return await runner.start(self._config.dhcp, self._quarters)
 
     async def _keep(self) -> None:
-        """Listen to it; when it ends or stands still, start it again, later and later."""
+        """Observe dnsmasq, and restart it when it ends or hangs, with longer and longer pauses."""
         failures = 0
         while True:
             since = time.monotonic()
@@ -177,7 +180,7 @@ class Dnsmasq:
                 self._child = None
 
     async def _attend(self, child: Runner) -> None:
-        """Until it has ended, or was ended because it answers no more."""
+        """Return when dnsmasq has ended; kill it if it does not answer any more."""
         listening = asyncio.create_task(self._listen(child))
         asking = asyncio.create_task(self._probe.until_silent())
         try:
@@ -202,13 +205,16 @@ class Dnsmasq:
             log.debug("dhcp.line", line=line)
             seen = journal.line(line)
             if seen is not None and self._is_news(seen):
-                with suppress(asyncio.QueueFull):  # it would stand still with the pipe full
+                with suppress(asyncio.QueueFull):  # dnsmasq would hang at a full pipe
                     self._news.put_nowait(seen)
-            # Lines that wait already are read without a pause, and others want to be heard.
+            # Lines that already wait are read without a pause, so let other tasks run.
             await asyncio.sleep(0)
 
     def _is_news(self, seen: Seen) -> bool:
-        """Whoever repeats itself is heard once in a while: each time costs the database a row."""
+        """Return whether a message is new, or its last copy was passed on long enough ago.
+
+        Each message that is passed on costs the database a row.
+        """
         key = (seen.mac, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
         now = time.monotonic()
         last = self._heard.pop(key, -QUIET_SECONDS)
@@ -218,7 +224,8 @@ class Dnsmasq:
         return now - last >= QUIET_SECONDS
 
     async def _tell_all(self) -> None:
-        """Apart from listening: the witness may have to wait, and dnsmasq must not."""
+        """Pass messages on to the witness. A separate task, because the witness may wait and
+        dnsmasq must not."""
         while True:
             seen = await self._news.get()
             try:
@@ -227,7 +234,7 @@ class Dnsmasq:
                 log.error("dhcp.not_recorded", mac=seen.mac, stage=seen.stage, reason=str(error))
 
     def _tell(self, pid: int | None) -> None:
-        """For `storeboot status`, which is another process. A full disk costs the word only."""
+        """Write dnsmasq's state for `storeboot status`, another process. A full disk is ignored."""
         said = {"pid": pid, "starts": self.starts, "words": self._last_words()}
         with suppress(OSError):
             self._write(self._state, json.dumps(said) + "\n")
@@ -239,15 +246,15 @@ class Dnsmasq:
 
 
 def end_orphan(state: Path, file: Path) -> None:
-    """End the dnsmasq that a killed server has left, which has the ports that are needed.
+    """End the dnsmasq that a killed server has left behind, because it holds the ports.
 
-    Blocking, for at most twice END_SECONDS.
+    Blocks for at most twice END_SECONDS.
     """
     try:
         pid = int(json.loads(state.read_text())["pid"] or 0)
     except (OSError, ValueError, KeyError, TypeError):
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):  # one that is stopped hears the second only
+    for number in (signal.SIGTERM, signal.SIGKILL):  # a stopped process reacts only to the second
         if not _is_ours(pid, file):
             return
         log.warning("dhcp.orphan", pid=pid, signal=number.name)
@@ -255,11 +262,11 @@ def end_orphan(state: Path, file: Path) -> None:
             os.kill(pid, number)
         deadline = time.monotonic() + END_SECONDS
         while _is_ours(pid, file) and time.monotonic() < deadline:
-            time.sleep(0.05)  # it is not our child, and tells us nothing
+            time.sleep(0.05)  # not our child, so there is no event to wait for
 
 
 def _is_ours(pid: int, file: Path) -> bool:
-    """Whether this process is a dnsmasq with our configuration."""
+    """Return whether this process is a dnsmasq with our configuration."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

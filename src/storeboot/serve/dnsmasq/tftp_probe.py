@@ -1,4 +1,4 @@
-"""Whether dnsmasq answers: it is asked by TFTP for a file that is not there (RFC 1350)."""
+"""Checks that dnsmasq answers, by asking it over TFTP for a file that does not exist (RFC 1350)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from storeboot.serve.dnsmasq.ports import TFTP_PORT
 
 log = structlog.get_logger()
 
-NAME = "storeboot-are-you-there"  # in dnsmasq's log as well
-INTERVAL = 1.5  # seconds between two questions
-MISSES = 4  # questions without an answer after which nothing is expected any more
+NAME = "storeboot-are-you-there"  # appears in dnsmasq's log as well
+INTERVAL = 1.5  # seconds between two requests
+MISSES = 4  # requests without an answer after which dnsmasq counts as silent
 _QUESTION = b"\0\1" + NAME.encode() + b"\0octet\0"
 
 
 class TftpProbe(asyncio.DatagramProtocol):
-    """Questions to the server's own addresses. They travel over the loopback interface."""
+    """Requests to the server's own addresses. They travel over the loopback interface."""
 
     def __init__(self, addresses: Sequence[str], port: int = TFTP_PORT) -> None:
         self._addresses = addresses
         self._port = port
         self._answered = False
-        self.works = False  # an answer came once: from then on silence means something
+        self.works = False  # set by the first answer; only after that does silence mean anything
 
     async def until_silent(self) -> None:
         """Return when dnsmasq has answered before and now does not."""
@@ -40,7 +40,8 @@ class TftpProbe(asyncio.DatagramProtocol):
                 misses += 1
 
     async def _ask(self) -> bool:
-        """Ask once and give it its time; False if no address of ours is there."""
+        """Send one request and wait for the answer; False if the server has none of its
+        addresses."""
         loop = asyncio.get_running_loop()
         transports = []
         for address in self._addresses:
@@ -48,7 +49,7 @@ class TftpProbe(asyncio.DatagramProtocol):
                 transport, _ = await loop.create_datagram_endpoint(
                     lambda: self, local_addr=(address, 0)
                 )
-            except OSError:  # the interface is not up
+            except OSError:  # the interface is down
                 continue
             transports.append(transport)
             transport.sendto(_QUESTION, (address, self._port))

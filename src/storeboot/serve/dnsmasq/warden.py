@@ -1,10 +1,10 @@
-"""The main process of storeboot-dnsmasq.service: it runs dnsmasq for `storeboot serve`.
+"""The main process of storeboot-dnsmasq.service, which runs dnsmasq for `storeboot serve`.
 
 It has dnsmasq's user and capabilities, and cannot read the server's state; the server can, and has
-no capabilities. A connection begins with a line of JSON from the server, the ports that must be
-free. The answer is a line as well, either `{"pid": …}` or `{"error": …, "hint": …}`. Then follows
-whatever dnsmasq says; the server may send names of signals. When the connection ends, so does
-dnsmasq.
+no capabilities. A connection starts with a line of JSON from the server: the ports that must be
+free. The answer is also one line, either `{"pid": …}` or `{"error": …, "hint": …}`. After that come
+the lines that dnsmasq writes; the server may send names of signals. When the connection ends,
+dnsmasq is ended.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def _serve(listening: socket.socket, program: Path | None) -> None:
 async def _attend(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Path | None
 ) -> None:
-    """One connection, to its end or dnsmasq's."""
+    """Serve one connection, until it or dnsmasq ends."""
     async with asyncio.timeout(HELLO_SECONDS):
         ports = [Wanted(**each) for each in json.loads(await reader.readline() or b"[]")]
     try:

@@ -1,22 +1,22 @@
 """The boot service over HTTP.
 
-GET  /boot.ipxe                        the script that finds out who a machine is
-GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= of its menu; &like= a host
+GET  /boot.ipxe                        the script that identifies a machine
+GET  /boot?mac=&uuid=&serial=&label.*= a host's boot script; &choice= in its menu; &like= a host
 GET  /menu?…                           the host's menu of generations and specialisations
 GET  /firmware/PROGRAM                 iPXE, for UEFI HTTP boot
-GET  /views/VIEW/kernel|initrd         files of assigned systems
-GET  /views/VIEW/pack/NAME             a pack of it
-GET  /views/VIEW/pack/NAME/hot         the files that the pack has with their data
+GET  /views/VIEW/kernel|initrd         files of prepared systems
+GET  /views/VIEW/pack/NAME             a pack of the view
+GET  /views/VIEW/pack/NAME/hot         the files whose data the pack has
 GET  /views/VIEW/database|registration|paths    what Nix on the machine needs
 POST /boots                            a boot begins: key=value lines in and out
 GET  /boots/BOOT/ssh-host-key          the host's ssh key, for the boot's own agent key
 GET  /boots/BOOT/next                  what a running machine boots next, for kexec
-POST /boots/BOOT/hot?pack=&known=      it may be learned from the boot, and has this in memory
-POST /boots/BOOT/events|heartbeat|reports/PART   the machine's own words, with its agent key
-GET  /health                           what could not be written down, and why; on the server itself
+POST /boots/BOOT/hot?pack=&known=      learn from this boot; the body lists files in its memory
+POST /boots/BOOT/events|heartbeat|reports/PART   what the machine reports, with its agent key
+GET  /health                           what could not be recorded, and why; for the server itself
 
-Handlers parse, call one method of the service, and render what it returns. An agent's key is
-checked first, so that nothing is read from anybody else.
+Handlers parse, call one method of the service, and render what it returns. They check an agent key
+first, and read no body without it.
 """
 
 from __future__ import annotations
@@ -47,13 +47,12 @@ MAX_EVENT = 64 << 10  # bytes
 MAX_BEGIN = 8 << 10
 MAX_HOT = 4 << 20
 MAX_LABELS = 32
-BEFORE = (
-    86_400.0  # seconds; no machine needs longer from its kernel's start to its boot's beginning
-)
+# Seconds; no machine needs longer from its kernel's start to its boot's beginning.
+BEFORE = 86_400.0
 SERVICE = web.AppKey("service", BootService)
 BODIES = web.AppKey("bodies", Bodies)
 GATE = web.AppKey("gate", Gate)
-NOT_KEPT = "this view is not kept"
+NOT_KEPT = "this view is no longer kept"
 NO_PACK = "there is no such pack"
 _PLAIN_NAME = re.compile(rb"[!-~]+")
 _WORD = re.compile(r"[ -~]{0,200}")
@@ -75,7 +74,7 @@ async def entry(request: web.Request) -> web.Response:
 
 
 def _local(request: web.Request) -> str:
-    """The server's own address of this connection."""
+    """Return the server's own address of this connection."""
     name = request.transport.get_extra_info("sockname") if request.transport else None
     return str(name[0]).removeprefix("::ffff:") if name else ""
 
@@ -122,7 +121,7 @@ def _asked(request: web.Request) -> Asked:
 
 @routes.get("/firmware/{program}")
 async def firmware(request: web.Request) -> web.StreamResponse:
-    """For UEFI HTTP boot; the same programs that others fetch by TFTP."""
+    """Send an iPXE program for UEFI HTTP boot; other firmware fetches the same programs by TFTP."""
     file = request.app[SERVICE].program(request.match_info["program"])
     return _file(file, "there is no such program")
 
@@ -149,7 +148,10 @@ async def pack(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/views/{view}/pack/{name}/hot")
 async def hot(request: web.Request) -> web.StreamResponse:
-    """Names for a shell to read line by line; others are few, and nothing is asked of them."""
+    """Send the names of a pack's hot files, one per line, for a shell.
+
+    The few names with blanks or special characters are left out; the shell does not need them.
+    """
     view, name = request.match_info["view"], request.match_info["name"]
     files = await request.app[SERVICE].hot_files(view, name)
     if files is None:
@@ -224,7 +226,10 @@ def _lines(values: dict[str, str]) -> web.Response:
 
 
 def _read_begin(body: str) -> tuple[dict[str, str], list[Early]]:
-    """Fields, and stages that were reached before, told with the machine's own clock."""
+    """Return the fields of a body, and the stages that the machine passed before its boot began.
+
+    The machine's own clock times these stages.
+    """
     fields: dict[str, str] = {}
     reached: dict[str, float] = {}
     for line in body.splitlines():
@@ -271,7 +276,7 @@ async def next_boot(request: web.Request) -> web.Response:
 
 @routes.post("/boots/{boot}/heartbeat")
 async def heartbeat(request: web.Request) -> web.Response:
-    """The answer is what the agent is to do, one word, or nothing."""
+    """Answer with the order for the agent, one word, or with nothing."""
     boot = _authorised(request)
     await whole(request, MAX_EVENT)
     word = await request.app[SERVICE].heartbeat(boot)
@@ -282,7 +287,7 @@ async def heartbeat(request: web.Request) -> web.Response:
 
 @routes.post("/boots/{boot}/hot")
 async def learn(request: web.Request) -> web.Response:
-    """As far as a boot is learned from; `known`: the body has what of `pack` is in memory."""
+    """Learn from a boot. With `known`, the body lists the files of `pack` that are in memory."""
     boot = await _own_boot(request)
     with request.app[BODIES].one_more(request):
         said = set((await whole(request, MAX_HOT)).split(b"\n")) - {b""}
@@ -303,17 +308,17 @@ async def report(request: web.Request) -> web.Response:
 
 @routes.get("/health", allow_head=False)
 async def health(request: web.Request) -> web.Response:
-    """For `storeboot status`, which runs on the same machine."""
+    """Report the server's health to `storeboot status`, which runs on the same machine."""
     remote = (request.remote or "").removeprefix("::ffff:")
     if remote != _local(request) and not (remote and ip_address(remote).is_loopback):
-        raise web.HTTPForbidden(reason="only the server itself is told")
+        raise web.HTTPForbidden(reason="only the server's own machine may ask")
     gate, found = request.app[GATE], await request.app[SERVICE].health()
     http = {"connections": len(gate), "refused": gate.refused, "evicted": gate.evicted}
     return web.json_response({**asdict(found), "http": http})
 
 
 def _authorised(request: web.Request) -> str:
-    """The boot whose key the request has."""
+    """Return the boot whose agent key the request has; raise HTTPForbidden if it has none."""
     boot = request.match_info["boot"]
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or not request.app[SERVICE].is_agent(boot, key):

@@ -1,4 +1,5 @@
-"""What machines send over HTTP: how much, how much at a time, how slowly. All bodies come here."""
+"""Reads what machines send over HTTP, with limits on size, number and time. All bodies come
+here."""
 
 from __future__ import annotations
 
@@ -10,23 +11,26 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-MAX_SMALL = 64 << 10  # bytes; others count
-MAX_BODIES = 16  # large ones at a time
+MAX_SMALL = 64 << 10  # bytes; larger ones are counted
+MAX_BODIES = 16  # large ones at the same time
 MAX_PEER_BODIES = 4  # from one address
 PIECE_SECONDS = 10.0  # without a byte
-BODY_SECONDS = 15.0  # for all of it, and for each so many bytes a second more:
+BODY_SECONDS = 15.0  # for a whole body, and one more for each so many bytes:
 SLOWEST = 256 << 10
 
 
 @dataclass(slots=True)
 class Bodies:
-    """Large bodies that are on their way."""
+    """The large bodies that are being received."""
 
     _counts: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def one_more(self, request: web.Request) -> Iterator[None]:
-        """HTTPServiceUnavailable if there are too many; the agent goes on without."""
+        """Count a large body while it is received; HTTPServiceUnavailable if there are too many.
+
+        An agent that gets this answer carries on without.
+        """
         address = request.remote or ""
         if self._counts[address] >= MAX_PEER_BODIES or self._counts.total() >= MAX_BODIES:
             raise web.HTTPServiceUnavailable(reason="too many reports are being sent")
@@ -40,7 +44,7 @@ class Bodies:
 
 
 def size_of(request: web.Request, limit: int) -> int:
-    """How long the body is; refused if it does not say, or is longer than it may be."""
+    """Return how long the body is; refuse it if it does not say, or is longer than the limit."""
     size = request.content_length
     if size is None or size > limit:
         raise web.HTTPRequestEntityTooLarge(limit, size or 0)
@@ -50,7 +54,7 @@ def size_of(request: web.Request, limit: int) -> int:
 
 
 async def pieces(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes; HTTPRequestTimeout if it comes too slowly."""
+    """Yield the body as it arrives; raise HTTPRequestTimeout if it arrives too slowly."""
     size = size_of(request, limit)
     try:
         async with asyncio.timeout(BODY_SECONDS + size / SLOWEST):
@@ -65,7 +69,7 @@ async def pieces(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 
 
 async def whole(request: web.Request, limit: int) -> bytes:
-    """All of a body that is small enough to be kept in memory."""
+    """Return all of a body that is small enough to be kept in memory."""
     return b"".join([piece async for piece in pieces(request, limit)])
 
 

@@ -1,9 +1,10 @@
-"""HTTP connections: how many there may be, how long they may be silent, and who makes room.
+"""Limits HTTP connections: how many there are, how long they may be silent, and which are closed.
 
-Anybody can open connections. Each address has so many at most, and all of them together so many
-that NFS always finds descriptors. Whoever comes when there is no room takes the place of a
-connection of the address that has most: an idle one, or one that has never asked anything, before
-one that is served. A machine that boots has two or three, so nobody displaces it.
+Anyone can open connections. Each address may have a limited number, and so may all of them
+together, so that NFS always finds file descriptors. When there is no room, a new connection
+replaces one of the address that has most: an idle one, or one that has never sent a request, before
+one that is being served. A machine that boots has two or three, so none of its connections is
+replaced.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ log = structlog.get_logger()
 
 MAX_CONNECTIONS = 1024
 MAX_PEER_CONNECTIONS = 128
-RESERVED = 32  # descriptors of the server itself
-SHARE = 4  # HTTP has one part in so many of the others: a connection and the file it is sent
-SILENT_SECONDS = 20.0  # until a connection has asked something whole; between two requests as well
-STALLED_SECONDS = 60.0  # without a byte that the peer takes
-LINGER_SECONDS = 2.0  # for what is still coming of a body that nobody wants
+RESERVED = 32  # file descriptors of the server itself
+SHARE = 4  # HTTP gets one in so many of the others: a connection, and the file it is sent
+SILENT_SECONDS = 20.0  # until a first whole request, and between two requests
+STALLED_SECONDS = 60.0  # in which the peer takes no byte
+LINGER_SECONDS = 2.0  # for the rest of a body that is not wanted
 ACCEPTS = 64
 BACKLOG = 1024
 REST_SECONDS = 1.0
@@ -39,7 +40,8 @@ _TCP_USER_TIMEOUT = 18  # tcp(7)
 
 
 def most_connections() -> int:
-    """So many that they and the files they are sent leave three quarters of the descriptors."""
+    """Return how many connections, with the files sent over them, use a quarter of the
+    descriptors."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -47,7 +49,7 @@ def most_connections() -> int:
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp's, which tells when it has ended."""
+    """aiohttp's protocol, which also reports when it has ended."""
 
     __slots__ = ("_on_lost",)
 
@@ -58,7 +60,7 @@ class _Protocol(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type] # as AppRunner hands it on
             keepalive_timeout=SILENT_SECONDS,
             lingering_time=LINGER_SECONDS,
-            auto_decompress=False,  # a few bytes would become as many as somebody likes
+            auto_decompress=False,  # a few bytes could be expanded to any number
         )
         self._on_lost = on_lost
 
@@ -77,11 +79,11 @@ class _Connection:
 
     @property
     def is_idle(self) -> bool:
-        """It asks nothing at the moment, or has not asked all of it."""
+        """Return whether no request is being served: there is none, or it has not fully arrived."""
         return not self.protocol._request_in_progress
 
     def end(self) -> None:
-        """Whoever reads or writes it sees its end; what is unsent is forgotten."""
+        """End the connection now: readers and writers see its end, and unsent data is dropped."""
         with suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -95,7 +97,7 @@ class GatedRunner(web.AppRunner):
         self.gate = gate
 
     def listen(self, listening: socket.socket) -> None:
-        """Accept on a socket from here on; the application must be set up."""
+        """Accept connections on a socket from now on. The application must be set up already."""
         server = self.server
         assert server is not None
         self.gate.listen(listening, server)
@@ -108,12 +110,12 @@ class GatedRunner(web.AppRunner):
 
 @dataclass(slots=True)
 class Gate:
-    """Listening sockets, and the connections that came through them."""
+    """Listening sockets, and the connections that they accepted."""
 
     most: int
     most_of_peer: int = MAX_PEER_CONNECTIONS
-    refused: int = 0  # connections that found no room
-    evicted: int = 0  # connections that made room
+    refused: int = 0  # new connections for which there was no room
+    evicted: int = 0  # connections that were closed to make room
     _sockets: list[socket.socket] = field(default_factory=list)
     _connections: dict[_Protocol, _Connection] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -129,7 +131,7 @@ class Gate:
         asyncio.get_running_loop().add_reader(listening, self._accept, listening, server)
 
     def close(self) -> None:
-        """Nobody comes any more; connections stay."""
+        """Stop accepting connections. Those that exist stay."""
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             loop.remove_reader(listening)
@@ -144,7 +146,7 @@ class Gate:
                 accepted, name = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors
+            except OSError as error:  # out of file descriptors
                 log.error("http.cannot_accept", reason=error.strerror)
                 self._evict("", 0)
                 self._rest(listening, server)
@@ -152,7 +154,7 @@ class Gate:
             self._admit(accepted, str(name[0]).removeprefix("::ffff:"), server)
 
     def _rest(self, listening: socket.socket, server: web.Server) -> None:
-        """Look again in a second: what cannot be accepted now would be told again at once."""
+        """Stop accepting for a second: what fails now would fail again at once."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
 
@@ -187,7 +189,8 @@ class Gate:
         loop = asyncio.get_running_loop()
         try:
             accepted.setblocking(False)
-            # A peer that takes nothing any more, with its window closed or without a sign of life.
+            # The limit for a peer that takes no data: its window is closed, or it does not respond
+            # at all.
             accepted.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
             _, protocol = await loop.connect_accepted_socket(
                 lambda: _Protocol(server, self._left), accepted
@@ -197,11 +200,11 @@ class Gate:
             self._forget(address)
             return
         self._connections[protocol] = _Connection(address, protocol, accepted, loop.time())
-        if protocol.transport is None:  # it has ended meanwhile
+        if protocol.transport is None:  # it has ended in the meantime
             self._left(protocol)
 
     def _left(self, protocol: _Protocol) -> None:
-        """A connection has ended."""
+        """Forget a connection that has ended."""
         connection = self._connections.pop(protocol, None)
         if connection is not None:
             self._forget(connection.address)
@@ -214,7 +217,7 @@ class Gate:
             self._told = False
 
     def _evict(self, address: str, own: int) -> bool:
-        """Make room for an address that has `own` connections; whether there is room now."""
+        """Make room for an address that has `own` connections; return whether there is room now."""
         greediest = max(self._counts, key=lambda each: self._counts[each], default=None)
         if greediest is None or self._counts[greediest] <= own:
             return self._evict_idle(address)
@@ -227,7 +230,7 @@ class Gate:
         return [each for each in self._connections.values() if each.address == address]
 
     def _close(self, some: Sequence[_Connection]) -> bool:
-        """The one that has been there longest."""
+        """Close the oldest of some connections; return whether there was one."""
         victim = min(some, key=lambda each: each.since, default=None)
         if victim is None:
             return False
@@ -238,7 +241,7 @@ class Gate:
 
 
 def bound(address: str, port: int) -> socket.socket:
-    """A listening socket."""
+    """Return a listening socket."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -249,7 +252,7 @@ def bound(address: str, port: int) -> socket.socket:
             listening.close()
         raise StorebootError(
             f"cannot listen for HTTP on {address} port {port}: {error.strerror}",
-            "stop what uses the port, or set http.port; set http.listen if the address is not "
-            "this machine's, or not yet",
+            "stop the program that uses the port, or set http.port; set http.listen if this "
+            "machine does not have the address, or not yet",
         ) from None
     return listening

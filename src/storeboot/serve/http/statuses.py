@@ -1,4 +1,4 @@
-"""Turns the service's refusals into HTTP statuses. No other module does."""
+"""Turns the service's refusals into HTTP statuses. No other module does this."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _STATUSES: dict[type[Exception], type[web.HTTPException]] = {
 
 @web.middleware
 async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """busybox's wget shows the status line only, so the reason goes there.
+    """Turn a refusal into an HTTP status with the reason in the status line.
 
-    A machine asks again at 503, and gives up at 403.
+    busybox's wget shows nothing else. A machine asks again after 503, and gives up after 403.
     """
     try:
         return await handler(request)
@@ -55,5 +55,5 @@ def _refusal(status: int, reason: str) -> web.Response:
 
 
 def one_line(text: str) -> str:
-    """Return the text as it fits into a status line or on a console."""
+    """Return the text in a form that fits into a status line or on a console."""
     return re.sub(r"[^ -~]", "?", text)[:200]

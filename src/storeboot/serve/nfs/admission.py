@@ -1,8 +1,9 @@
-"""Which NFS connections there is room for.
+"""Decides which NFS connections there is room for.
 
-Whoever has shown a mount token, or a filehandle inside a view, belongs to a boot; all others are
-strangers, and every machine is one until its first call. The two have places of their own, so that
-no number of strangers takes a machine's. Within each, who has most makes room first.
+A connection that has shown a mount token, or a filehandle inside a view, belongs to a boot. All
+others are strangers; every machine is one until its first call. Each kind has its own places, so no
+number of strangers takes a machine's place. Within a kind, the address with most connections makes
+room first.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from storeboot.nfs.v4.clients import Peer
 
 MAX_CONNECTIONS = 8192
 MAX_PEER_CONNECTIONS = 512  # from one address; a machine has one, or `nconnect` of them (16)
-MAX_STRANGERS = 1024  # as every machine is that comes back when the server was started again
-MAX_PEER_STRANGERS = 32  # more than `nconnect` opens at a time
+MAX_STRANGERS = 1024  # machines that reconnect after a restart of the server are strangers at first
+MAX_PEER_STRANGERS = 32  # more than `nconnect` opens at the same time
 
 
 @dataclass(slots=True)
 class _Places:
-    """Connections of one kind, by address, the oldest first."""
+    """The connections of one kind, by address, oldest first."""
 
     most: int
     most_of_one: int
-    yields: bool  # whether a connection goes for one of an address that has as many
+    yields: bool  # whether a connection makes room for one of an address that has as many
     by_address: dict[str, dict[Peer, None]] = field(default_factory=dict)
     count: int = 0
 
     def add(self, peer: Peer) -> Peer | None:
-        """Take a connection in; returns the one that has to go for it, which may be itself."""
+        """Add a connection; return the one to close for it, which may be the same one, or None."""
         own = self.by_address.setdefault(peer.address, {})
         own[peer] = None
         self.count += 1
@@ -42,7 +43,7 @@ class _Places:
         return victim
 
     def remove(self, peer: Peer) -> bool:
-        """Whether it was there."""
+        """Remove a connection; return whether it was there."""
         own = self.by_address.get(peer.address, {})
         if peer not in own:
             return False
@@ -53,7 +54,7 @@ class _Places:
         return True
 
     def _of_the_greediest(self, newcomer: Peer) -> Peer:
-        """The oldest connection of the address that has most."""
+        """Return the oldest connection of the address that has most."""
         own = self.by_address[newcomer.address]
         others = (each for each in self.by_address.values() if each is not own)
         greediest = max(others, key=len, default={})
@@ -65,7 +66,7 @@ class Admission:
     """All connections, as strangers and as machines."""
 
     def __init__(self, room: int = MAX_CONNECTIONS) -> None:
-        """`room` is how many connections the processes behind can hold."""
+        """`room` is how many connections the processes behind this one can hold."""
         room = min(room, MAX_CONNECTIONS)
         strangers = max(1, min(MAX_STRANGERS, room // 4))
         self._strangers = _Places(
@@ -74,22 +75,23 @@ class Admission:
         self._machines = _Places(max(1, room - strangers), MAX_PEER_CONNECTIONS, yields=False)
 
     def enter(self, peer: Peer) -> Peer | None:
-        """A connection was accepted; returns one that has to be closed for it."""
+        """Note an accepted connection; return a connection to close for it, or None."""
         return self._strangers.add(peer)
 
     def prove(self, peer: Peer) -> Peer | None:
-        """A stranger has shown what only a machine has; returns one that has to be closed."""
+        """Note that a stranger has proved to be a machine; return a connection to close, or
+        None."""
         return self._machines.add(peer) if self._strangers.remove(peer) else None
 
     def leave(self, peer: Peer) -> None:
-        """A connection is closed."""
+        """Note that a connection is closed."""
         if not self._strangers.remove(peer):
             self._machines.remove(peer)
 
     def has(self, address: str) -> bool:
-        """Whether an address holds a connection."""
+        """Return whether an address holds a connection."""
         return any(address in each.by_address for each in (self._strangers, self._machines))
 
     def addresses(self) -> list[str]:
-        """Addresses that hold a connection."""
+        """Return the addresses that hold a connection."""
         return list(self._strangers.by_address | self._machines.by_address)

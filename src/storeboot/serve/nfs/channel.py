@@ -1,7 +1,7 @@
 """The socket between the process that accepts NFS connections and one worker process.
 
-Messages are JSON objects, in order, some with one descriptor (SCM_RIGHTS). Neither end ever waits
-for the other one: what the socket has no room for stays in a queue.
+Messages are JSON objects, in order, some with one file descriptor (SCM_RIGHTS). Neither end ever
+waits for the other: what does not fit into the socket stays in a queue.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 MESSAGE = 64 << 10  # bytes of one message
-RETRY = 0.1  # seconds until the kernel is asked again for room that no event tells of
+RETRY = 0.1  # seconds until a send is tried again if no event will report room
 _NO_ROOM = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 Words = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker is told before its first connection, over a socket only it has."""
+    """What a worker is told before its first connection, over a socket that only it has."""
 
     key: str  # hexadecimal
     service: str
@@ -38,7 +38,7 @@ class WorkerSettings:
 
 
 class Channel:
-    """One end, on the running event loop."""
+    """One end of the socket, on the running event loop."""
 
     def __init__(
         self,
@@ -47,9 +47,10 @@ class Channel:
         on_end: Callable[[], None],
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_words` is given each message, with its descriptor if one came.
+        """Call `on_words` with each message, and its file descriptor if it has one.
 
-        `on_end` is told once that nobody is at the other end; `on_room` that all has been said.
+        `on_end` is called once, when the other end is closed, and `on_room` when the queue has been
+        sent.
         """
         end.setblocking(False)
         self._socket = end
@@ -63,11 +64,11 @@ class Channel:
 
     @property
     def waiting(self) -> int:
-        """Messages that the socket has had no room for yet."""
+        """Return how many messages have not been sent yet."""
         return len(self._unsaid)
 
     def say(self, words: Words, descriptor: int | None = None) -> None:
-        """Send a message; the descriptor is the channel's now, and closed when it was sent."""
+        """Send a message. The channel owns the file descriptor, and closes it when it was sent."""
         self._unsaid.append((json.dumps(words).encode(), descriptor))
         if len(self._unsaid) == 1:
             self._say_all()
@@ -100,7 +101,7 @@ class Channel:
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     self._retry = self._loop.call_later(RETRY, self._say_all)
-                return  # otherwise nobody is there any more, which `_hear` hears
+                return  # otherwise the other end is gone, and `_hear` will notice
             self._unsaid.popleft()
             _close(descriptor)
         self._on_room()
@@ -120,7 +121,10 @@ class Channel:
 
 
 def _receive(end: socket.socket) -> tuple[bytes, int | None]:
-    """One message with at most one descriptor (socket.recv_fds has no room for close-on-exec)."""
+    """Receive a message with at most one file descriptor.
+
+    socket.recv_fds cannot set close-on-exec.
+    """
     space = socket.CMSG_LEN(array.array("i").itemsize)
     message, extra, _flags, _address = end.recvmsg(MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")

@@ -1,7 +1,7 @@
 """One NFS connection: records in, replies and file data out, on a socket that never blocks.
 
-No asyncio transport stands in between: file data goes from the page cache to the socket by
-sendfile, and what does not fit waits as a place in a file, not as bytes in memory.
+There is no asyncio transport in between: sendfile moves file data from the page cache to the
+socket, and data that does not fit waits as a position in a file, not as bytes in memory.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment
 from storeboot.serve.nfs.file_data import UnreadableError
 
-RECEIVE = 64 << 10  # bytes taken from a socket at a time
-QUEUE = 256 << 10  # bytes of replies that may wait before more calls are answered
-INLINE = 32 << 10  # bytes of file data that are copied into the reply; more goes by sendfile
-TURN = 1 << 20  # bytes sent before other connections have their turn
+RECEIVE = 64 << 10  # bytes read from a socket at a time
+QUEUE = 256 << 10  # bytes of waiting replies from which on no more calls are answered
+INLINE = 32 << 10  # bytes of file data that are copied into the reply; more is sent by sendfile
+TURN = 1 << 20  # bytes sent before other connections get their turn
 MAX_LOADS = 64  # calls that wait for the store to be read
 MAX_PIECES = 256  # of one write
 STARTED_RECORD = 30.0  # seconds that a record may take to arrive
 FIRST_RECORD = 60.0  # seconds until a peer sends its first call
 SLOW_PEER = 120.0  # seconds without any byte taken by a peer for which replies wait
-SLOW_DISK = 60.0  # seconds that a disk may take for one slice
-MAX_TRIES = MAX_OPERATIONS + 2  # loads for one call: a compound can need one for each operation
+SLOW_DISK = 60.0  # seconds that the disk may take for one slice
+MAX_TRIES = MAX_OPERATIONS + 2  # loads for one call: a compound can need one per operation
 
 
 class Pending(Protocol):
-    """What the connection needs of an `asyncio.Future`."""
+    """The part of `asyncio.Future` that the connection needs."""
 
     def add_done_callback(self, callback: Callable[[Any], object], /) -> None: ...
 
@@ -47,14 +47,14 @@ class Pending(Protocol):
 
 
 class Server(Protocol):
-    """What a connection needs of the process around it."""
+    """What a connection needs from the process around it."""
 
     def answer(self, record: bytes, peer: Peer) -> list[Segment]:
-        """Return the reply; raise NotLoadedError if some of the store has to be read first."""
+        """Return the reply; raise NotLoadedError if a part of the store has to be read first."""
         ...
 
     def load(self, missing: NotLoadedError) -> Pending:
-        """Read some of the store; the result is what is not to be had (`Lack`), or None."""
+        """Read a part of the store; the result is None, or the `Lack` of what cannot be read."""
         ...
 
     def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]: ...
@@ -63,7 +63,7 @@ class Server(Protocol):
 
 
 class Disk(Protocol):
-    """Where file data comes from; see `FileData`."""
+    """The source of file data; see `FileData`."""
 
     def read(self, data: FileSlice, into: memoryview) -> bool: ...
 
@@ -73,7 +73,7 @@ class Disk(Protocol):
 
 
 class Loop(Protocol):
-    """What a connection needs of an event loop."""
+    """What a connection needs from an event loop."""
 
     def time(self) -> float: ...
 
@@ -89,12 +89,12 @@ class Loop(Protocol):
 
 
 class StuckError(Exception):
-    """Work was left that nothing would have woken: a bug, which ends the connection."""
+    """Work was left that nothing would have woken. This is a bug, and ends the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
-    """A call that was waiting for the store, which has been read since."""
+    """A call that waited for a part of the store, which has been read since."""
 
     record: bytes
     tries: int
@@ -105,22 +105,23 @@ _file_data = bytearray(INLINE)  # one for all connections: it is sent before the
 
 
 class Connection:
-    """Reads calls, asks the core, writes replies; ends with `Server.closed`.
+    """Reads calls, asks the core, writes replies. Calls `Server.closed` at its end.
 
-    A connection is only ever moved by one of five events: its socket has bytes (reader), its
-    socket has room (writer), a slice has come from the disk, some of the store has been loaded, or
-    it is its turn again. Each of them ends in `_turn`, which does all that can be done and then
-    sees to it that this invariant holds:
+    Only five events wake a connection: its socket has bytes (reader), its socket has room (writer),
+    a slice has been read from disk, a part of the store has been loaded, or it is its turn again.
+    Each event ends in `_turn`, which does everything that can be done, and then ensures this
+    invariant:
 
     - Replies are left: the writer, the disk or another turn is awaited.
     - Calls are left: the replies before them fill the queue, or MAX_LOADS loads are awaited.
-    - Neither is left: the reader is awaited, or, behind the peer's last call, a load.
+    - Neither is left: the reader is awaited, or, after the peer's last call, a load.
 
-    So work that is left always has something that wakes it. `_check` holds the connection to it.
+    So work that is left always has something that wakes it. `_check` ends a connection that breaks
+    the invariant.
 
-    Memory is bounded by RECEIVE bytes of calls, QUEUE bytes of replies and one reply more, and
-    MAX_LOADS calls. All replies are made under the same bound, those to calls that waited for a
-    load too: they are asked again when the load is done.
+    Memory is limited to RECEIVE bytes of calls, QUEUE bytes of replies plus one reply, and
+    MAX_LOADS calls. The limit applies to all replies, including those to calls that waited for a
+    load: such a call is answered from the start when its load is done.
     """
 
     def __init__(
@@ -135,21 +136,21 @@ class Connection:
         self._calls: deque[bytes | _Retry] = deque()
         self._replies: deque[Segment | memoryview] = deque()
         self._queued = 0  # bytes of memory in `_replies`
-        self._sent = 0  # bytes in this turn
+        self._sent = 0  # bytes sent in this turn
         self._loads: set[Pending] = set()
-        self._fetch: Pending | None = None  # the slice that heads `_replies`, from the disk
+        self._fetch: Pending | None = None  # the first slice of `_replies`, from disk
         self._reading = self._writing = self._again = False  # which events are awaited
         self._full = False  # the socket takes no more
         self._finished = False  # the peer has sent its last call
         self._closed = False
-        self._heard = self._partial = False  # a call; a part of one
+        self._heard = self._partial = False  # whether a call, and a part of one, has arrived
         self._record_since = self._write_since = self._fetch_since = loop.time()
         self._wait()
 
     def overdue(self, now: float) -> Exception | None:
-        """Return why the connection should end: somebody has let it wait for too long.
+        """Return why the connection should end, if something has kept it waiting for too long.
 
-        A peer that is silent between calls is in no fault.
+        A peer that is silent between calls is not at fault.
         """
         if self._writing and now > self._write_since + SLOW_PEER:
             return RpcError(f"it takes no replies, of which {self._queued} bytes wait")
@@ -175,7 +176,7 @@ class Connection:
         self._server.closed(self, reason)
 
     def _guarded(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Run an event's action; whatever goes wrong ends this connection and no other."""
+        """Run an event's action. If it fails, only this connection ends."""
         if self._closed:
             return
         try:
@@ -231,10 +232,10 @@ class Connection:
         self._again = False
         self._turn()
 
-    # What they lead to.
+    # What the events lead to.
 
     def _turn(self) -> None:
-        """Answer and write until neither gets any further, then wait for what is missing."""
+        """Answer and write until neither makes progress, then wait for what is missing."""
         self._sent = 0
         while self._calls or self._replies:
             answered = self._answer()
@@ -243,7 +244,7 @@ class Connection:
         self._wait()
 
     def _wait(self) -> None:
-        """Await the events that the invariant wants, or end if nothing is left to come."""
+        """Await the events that the invariant requires, or end if nothing more can come."""
         if self._finished and not (self._calls or self._replies or self._loads):
             self.close()
             return
@@ -263,7 +264,7 @@ class Connection:
             else:
                 self._loop.remove_writer(self._socket)
         waits = self._full or self._fetch is not None
-        if self._replies and not waits and not self._again:  # TURN bytes have gone out
+        if self._replies and not waits and not self._again:  # after TURN bytes
             self._again = True
             self._loop.call_soon(self._guarded, self._next_turn)
         self._check()
@@ -290,9 +291,10 @@ class Connection:
         return self._queued < QUEUE and len(self._loads) < MAX_LOADS
 
     def _answer_at_once(self, record: bytes) -> bool:
-        """Answer one call when nothing waits: the usual case, whose reply goes out whole.
+        """Answer one call while nothing waits: the usual case, in which the whole reply is sent at
+        once.
 
-        Return whether that settles the call; if not, nothing was done.
+        Return whether the call is settled. If not, nothing was done.
         """
         try:
             segments = self._server.answer(record, self.peer)
@@ -313,7 +315,7 @@ class Connection:
         return True
 
     def _answer(self) -> bool:
-        """Answer calls while there is room for their replies; return whether any was taken."""
+        """Answer calls while there is room for their replies; return whether there was any."""
         calls, answer, peer = self._calls, self._server.answer, self.peer
         moves = False
         while calls and self._queued < QUEUE and len(self._loads) < MAX_LOADS:
@@ -330,7 +332,7 @@ class Connection:
         return moves
 
     def _answer_again(self, call: bytes | _Retry) -> list[Segment]:
-        """Answer a call that was waiting for the store."""
+        """Return the reply to a call that waited for the store."""
         assert isinstance(call, _Retry)
         if call.lack is not None:
             return self._server.answer_without(call.record, self.peer, call.lack)
@@ -341,15 +343,15 @@ class Connection:
     def _queue(self, segments: list[Segment]) -> None:
         for segment in segments:
             if type(segment) is bytes:
-                if not segment:  # such as no padding: it would look like a full socket
+                if not segment:  # an empty one, such as no padding, would look like a full socket
                     continue
                 self._queued += len(segment)
             self._replies.append(segment)
 
     def _write(self) -> bool:
-        """Write until the socket is full, a disk is awaited, or the turn is over.
+        """Write until the socket is full, the disk is awaited, or the turn is over.
 
-        Return whether any byte went out.
+        Return whether any byte was sent.
         """
         moves = False
         while self._replies and not self._full and self._fetch is None and self._sent < TURN:
@@ -367,7 +369,7 @@ class Connection:
         return moves
 
     def _write_some(self) -> int:
-        """Make one system call's worth of progress.
+        """Make as much progress as one system call can.
 
         Return how many bytes the socket took; 0 means that the disk is awaited.
         """
@@ -406,7 +408,7 @@ class Connection:
         self._fetch.add_done_callback(partial(self._guarded, self._fetched))
 
     def _advance(self, sent: int) -> None:
-        """Drop what has gone out from the front of the queue."""
+        """Remove what was sent from the head of the queue."""
         replies = self._replies
         while sent:
             first = replies[0]

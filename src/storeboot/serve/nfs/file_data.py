@@ -1,7 +1,7 @@
-"""File data between the page cache and a socket; what is not in the cache a thread reads first.
+"""Moves file data from the page cache to a socket; a thread first reads what is not in the cache.
 
-The event loop must never wait for a disk, so each slice is looked up in the page cache before it
-is read or sent from there.
+The event loop must never wait for a disk, so each slice is looked up in the page cache before it is
+read or sent from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.xdr import FileSlice
 
-PROBE = 256 << 10  # bytes between two looks into the page cache
+PROBE = 256 << 10  # bytes between two samples of the page cache
 _readers = ThreadPoolExecutor(8, "nfs-disk")
 
 
@@ -30,12 +30,12 @@ class UnreadableError(Exception):
 
 
 class FileData:
-    """The files of one connection's peer; `descriptor` opens them and keeps them open."""
+    """The files that one connection's peer reads. `descriptor` opens files and keeps them open."""
 
     def __init__(self, peer: Peer, descriptor: Callable[[FileSlice, Peer], int]) -> None:
         self._peer = peer
         self._descriptor = descriptor
-        self._cached: FileSlice | None = None  # the end of a slice that was found in the cache
+        self._cached: FileSlice | None = None  # the rest of a slice that was found in the cache
 
     def read(self, data: FileSlice, into: memoryview) -> bool:
         """Read a whole slice from the page cache; return whether it was there."""
@@ -44,7 +44,7 @@ class FileData:
             return os.preadv(descriptor, [into], data.offset, os.RWF_NOWAIT) == data.count
         except BlockingIOError:
             return False
-        except OSError:  # a file system without RWF_NOWAIT
+        except OSError:  # the file system does not support RWF_NOWAIT
             try:
                 return os.preadv(descriptor, [into], data.offset) == data.count
             except OSError as error:
@@ -53,8 +53,8 @@ class FileData:
     def send(self, connection: socket.socket, data: FileSlice) -> int | None:
         """Send from the page cache by sendfile(2).
 
-        Return how many bytes the socket took, or None if the slice is not in the page cache.
-        Raise BlockingIOError if the socket takes nothing.
+        Return how many bytes the socket took, or None if the slice is not in the page cache. Raise
+        BlockingIOError if the socket takes nothing.
         """
         descriptor = self._descriptor(data, self._peer)
         if not self._is_known_cached(data) and not _is_cached(descriptor, data):
@@ -71,12 +71,12 @@ class FileData:
         return sent
 
     def _is_known_cached(self, data: FileSlice) -> bool:
-        """Return whether this is what is left of a slice that was found in the page cache."""
+        """Return whether this is the rest of a slice that was found in the page cache."""
         return self._cached is not None and self._cached == data
 
     def fetch(self, data: FileSlice) -> asyncio.Future[None]:
-        """Have a thread read a slice into the page cache; return a future that ends with it."""
-        own = os.dup(self._descriptor(data, self._peer))  # the original may be closed meanwhile
+        """Have a thread read a slice into the page cache; return a future that completes then."""
+        own = os.dup(self._descriptor(data, self._peer))  # the original may be closed before it
         job = _readers.submit(_read_through, own, data)
         job.add_done_callback(lambda _job: os.close(own))  # also if the job never began
         return asyncio.wrap_future(job)
@@ -88,7 +88,8 @@ def _shorter(data: FileSlice) -> UnreadableError:
 
 
 def _is_cached(descriptor: int, data: FileSlice) -> bool:
-    """Return whether the page cache has a slice, by samples: it is read in larger pieces.
+    """Return whether the page cache has a slice, judged by samples, since it is read in larger
+    pieces.
 
     A wrong answer costs one wait for the disk, and nothing else.
     """

@@ -1,4 +1,4 @@
-"""The NFS ports: who may connect, and which process serves it."""
+"""The NFS ports: accepts connections, and passes each to the process that serves it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from storeboot.serve.nfs.descriptors import Spare
 
 log = structlog.get_logger()
 
-ACCEPTS = 64  # connections taken at a time, before others are served
+ACCEPTS = 64  # connections accepted at a time, before others are served
 BACKLOG = 1024
-REST = 0.2  # seconds until accepting is tried again, if there was no descriptor at all
-SAY = 60.0  # seconds between two lines about that
+REST = 0.2  # seconds until accepting is tried again, if there was no file descriptor at all
+SAY = 60.0  # seconds between two log lines about that
 LOOKUPS = 8  # aliases that are looked up at the same time
-PATIENCE = 3.0  # seconds that a connection waits for its alias
+PATIENCE = 3.0  # seconds that a connection waits for its alias to be looked up
 
 
 class Backend(Protocol):
-    """What serves accepted connections: this process, or the pool of workers."""
+    """Serves accepted connections: in this process, or in the pool of workers."""
 
     @property
     def room(self) -> int: ...
@@ -56,24 +56,24 @@ class NfsListener:
         alias_of: Callable[[str], bytes | None] = lambda _address: None,
         on_alias: Callable[[str], None] = lambda _address: None,
     ) -> None:
-        """`alias_of` is the view that an address may mount without a token.
+        """`alias_of` returns the view that an address may mount without a token, or None.
 
-        `on_alias` is told of each connection of such an address.
+        `on_alias` is called for each connection from such an address.
         """
         self.backend = make_backend(self.left)
         self.admission = Admission(self.backend.room)
         self._alias_of = alias_of
         self._on_alias = on_alias
         self._sockets: list[socket.socket] = []
-        self._naming: dict[Peer, asyncio.Task[None]] = {}  # connections whose alias is looked up
+        self._naming: dict[Peer, asyncio.Task[None]] = {}  # peers whose alias is looked up
         self._threads = ThreadPoolExecutor(LOOKUPS, "nfs-alias")
         self._spare = Spare()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._said = float("-inf")  # when it was said last that nothing can be accepted
+        self._said = float("-inf")  # when the log last said that nothing can be accepted
         self._refused: set[str] = set()
 
     async def start(self, address: str, port: int, given: socket.socket | None = None) -> int:
-        """Bind, or take a socket that somebody else has bound; returns the port."""
+        """Bind a port, or use a socket that is bound already; return the port."""
         listening = given if given is not None else _bind(address, port)
         if not self._sockets:
             self._spare.take_back()
@@ -98,7 +98,7 @@ class NfsListener:
         await self.backend.stop()
 
     def peers(self) -> list[str]:
-        """Addresses that hold a connection."""
+        """Return the addresses that hold a connection."""
         return self.admission.addresses()
 
     async def reads(self, address: str) -> set[bytes]:
@@ -106,7 +106,7 @@ class NfsListener:
         return await self.backend.reads(address)
 
     def left(self, peer: Peer) -> None:
-        """A connection of this peer has ended."""
+        """Note that the peer's connection has ended."""
         self.admission.leave(peer)
         self._spare.take_back()
         if not self.admission.has(peer.address):
@@ -118,15 +118,15 @@ class NfsListener:
                 connection, name = self._accept_one(listening)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors
+            except OSError as error:  # out of file descriptors
                 self._rest(listening)
                 self._say_cannot_accept(str(error.strerror))
                 return
-            # A socket that was given may be one for IPv6 as well, and names IPv4 in its way.
+            # A socket from systemd may be an IPv6 one, which writes IPv4 addresses in its own way.
             self._admit(connection, str(name[0]).removeprefix("::ffff:"))
 
     def _accept_one(self, listening: socket.socket) -> tuple[socket.socket, tuple[object, ...]]:
-        """Accept, with the spare descriptor if other parts of the process have all others."""
+        """Accept a connection, with the spare file descriptor if the process has no other left."""
         try:
             return listening.accept()
         except OSError as error:
@@ -135,13 +135,13 @@ class NfsListener:
         return listening.accept()
 
     def _rest(self, listening: socket.socket) -> None:
-        """Look again when there may be a descriptor: what fails now would fail again at once."""
+        """Stop accepting for a moment: without a file descriptor it would fail again at once."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
         self._resting[listening] = loop.call_later(REST, self._look_again, listening)
 
     def _say_cannot_accept(self, reason: str) -> None:
-        """Once in a while: it may go on for as long as somebody likes."""
+        """Log, once in a while, that nothing can be accepted: it may go on for long."""
         now = asyncio.get_running_loop().time()
         if now > self._said + SAY:
             self._said = now
@@ -164,7 +164,7 @@ class NfsListener:
         self._make_room(self.admission.prove(peer))
 
     def _make_room(self, victim: Peer | None) -> None:
-        """Close a connection in favour of another one."""
+        """Close a connection in favour of another one, unless there is none to close."""
         if victim is None:
             return
         if victim.address not in self._refused:
@@ -177,25 +177,25 @@ class NfsListener:
             self.backend.drop(victim)
 
     async def _adopt(self, connection: socket.socket, peer: Peer) -> None:
-        """Find out what the peer may mount without a token, and have it served."""
+        """Find out what the peer may mount without a token, then have it served."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(PATIENCE):
                 peer.alias = await loop.run_in_executor(self._threads, self._alias_of, peer.address)
         except TimeoutError:
             log.error("nfs.alias_unknown", address=peer.address, reason="it takes too long")
-        except Exception:  # whatever is wrong with the database, machines are served
+        except Exception:  # machines are served, whatever is wrong with the database
             log.exception("nfs.alias_unknown", address=peer.address)
         del self._naming[peer]
         self.backend.adopt(connection, peer)
-        self._spare.take_back()  # of what a worker has got there is none left here
+        self._spare.take_back()  # a connection that a worker has is closed here
         for listening in list(self._resting):
             self._look_again(listening)
         if peer.alias is not None:
             self._on_alias(peer.address)
 
     def _named(self, connection: socket.socket, peer: Peer) -> None:
-        """The end of `_adopt`, which may have been cancelled before it handed anything over."""
+        """Close a connection if `_adopt` was cancelled before it had handed it over."""
         if self._naming.pop(peer, None) is not None:
             connection.close()
             self.left(peer)
@@ -212,6 +212,6 @@ def _bind(address: str, port: int) -> socket.socket:
             listening.close()
         raise StorebootError(
             f"cannot listen for NFS on {address} port {port}: {error.strerror}",
-            "stop what uses the port (an NFS server?), or set nfs.port",
+            "stop the program that uses the port (an NFS server?), or set nfs.port",
         ) from None
     return listening

@@ -1,4 +1,4 @@
-"""Files of the store that were read lately, kept open."""
+"""Keeps files of the store open that were read recently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storeboot.serve.nfs.store_tree import StoreTree
 
 
 class OpenFiles:
-    """Descriptors of files, the longest unused closed first.
+    """Descriptors of open files. The one that was unused longest is closed first.
 
     Each was a regular file of the size that the reply promises when it was opened.
     """
@@ -18,12 +18,12 @@ class OpenFiles:
         self._tree = tree
         self._limit = limit
         self._open: dict[tuple[bytes, bytes, int], int] = {}
-        # What `has` found last: its descriptor is nearly always what is asked for next.
+        # What `has` found last: its descriptor is nearly always the next one asked for.
         self._found: FileSlice | None = None
         self._found_descriptor = -1
 
     def has(self, data: FileSlice) -> bool:
-        """Whether a file can be read without opening it."""
+        """Return whether a file can be read without opening it."""
         key = (data.store_path, data.relative, data.size)
         descriptor = self._open.pop(key, None)
         if descriptor is None:
@@ -33,7 +33,8 @@ class OpenFiles:
         return True
 
     def descriptor(self, data: FileSlice) -> int:
-        """The descriptor of a file, good until the next call; a closed one is opened, blocking."""
+        """Return the descriptor of a file, valid until the next call; open it, blocking, if
+        necessary."""
         if data is not self._found and not self.has(data):
             self.keep(data, self._tree.open(data.store_path, data.relative, data.size))
         return self._found_descriptor
@@ -50,7 +51,7 @@ class OpenFiles:
         self._found, self._found_descriptor = data, descriptor
 
     def shrink(self) -> bool:
-        """Give half of the descriptors back; whether there were any."""
+        """Close half of the files; return whether there were any."""
         half = (len(self._open) + 1) // 2
         for _ in range(half):
             self._close_oldest()

@@ -1,11 +1,11 @@
-"""Which files each address has read since it was asked for: what a boot needs of its store."""
+"""Notes which files each address has read, so that packs can learn what a boot needs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MAX_ADDRESSES = 256  # the one that was heard of first goes
-MAX_FILES = 20_000  # of one address; a boot reads a few thousand
+MAX_ADDRESSES = 256  # the one that was silent longest is dropped
+MAX_FILES = 20_000  # per address; a boot reads a few thousand
 
 
 @dataclass(slots=True)
@@ -24,6 +24,6 @@ class Reads:
             files.add((store_path, relative))
 
     def take(self, address: str) -> set[bytes]:
-        """What the address has read; from here on it is noted anew."""
+        """Return what the address has read since the last call, and forget it."""
         files = self.by_address.pop(address, set())
         return {b"/".join(part for part in file if part) for file in files}

@@ -1,4 +1,4 @@
-"""The NFS service of one process: the core, what it reads from the disk, its connections."""
+"""The NFS service of one process: the core, what it reads from the disk, and its connections."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from storeboot.serve.nfs.store_tree import PASSING, StoreTree
 
 log = structlog.get_logger()
 
-MAX_TOLD = 1024  # peers and paths of which something was said that is not said again
+MAX_TOLD = 1024  # peers and paths that the log has mentioned and need not mention again
 UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
-STRANGER = 60.0  # seconds in which a peer shows that it belongs to a boot
-KEEPALIVE = 60  # seconds of silence before a peer is asked whether it is still there
-SWEEP = 1.0  # seconds between two looks for overdue connections
-# Bytes that the kernel takes of one connection before it can send them. With less than the largest
-# reply, each of those would cost several wakeups.
+STRANGER = 60.0  # seconds in which a peer must show that it belongs to a boot
+KEEPALIVE = 60  # seconds of silence after which TCP probes a peer
+SWEEP = 1.0  # seconds between two checks for overdue connections
+# Bytes that the kernel accepts for one connection before it can send them. If this were less than
+# the largest reply, each such reply would cost several wakeups.
 UNSENT = MAX_REPLY
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -55,7 +55,7 @@ class NotOpenError(NotLoadedError):
 
 
 class NfsService:
-    """Connections over one core; `on_closed` is told of each that ends."""
+    """Connections that share one core; `on_closed` is called for each that ends."""
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class NfsService:
         self._store = StoreReader(tree, self.files)
         self._told: dict[tuple[str, ...], None] = {}
         self._unreadable: dict[tuple[bytes, bytes], tuple[Status, float]] = {}
-        self._broken: set[bytes] = set()  # store paths of which a part could not be read
+        self._broken: set[bytes] = set()  # store paths with parts that could not be read
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def room(self) -> int:
-        """How many connections this process can hold, beside what else it does."""
+        """Return how many connections this process can hold, besides its other work."""
         return descriptors.connections(descriptors.limit()) // 2
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None:
@@ -86,7 +86,7 @@ class NfsService:
         connection.setblocking(False)
         try:
             _set_options(connection)
-        except OSError:  # it has gone already
+        except OSError:  # it is closed already
             connection.close()
             self._on_closed(peer)
             return
@@ -98,20 +98,20 @@ class NfsService:
             self._sweeper = loop.call_later(SWEEP, self._sweep)
 
     def drop(self, peer: Peer) -> None:
-        """Close a connection for which there is no room any more."""
+        """Close a connection that has to make room."""
         known = self._by_peer.get(peer)
         if known is not None:
             known[0].close()
 
     async def start(self) -> None:
-        """Nothing to prepare: directories are read when they are asked for."""
+        """Do nothing: directories are read when they are asked for."""
 
     async def calls(self) -> Counter[tuple[int, int, int]]:
-        """How often each (program, version, procedure) was called."""
+        """Return how often each (program, version, procedure) was called."""
         return self.programs.calls
 
     async def stop(self) -> None:
-        """Close every connection; another start may follow."""
+        """Close every connection. The service may be started again."""
         for connection in list(self.connections):
             connection.close()
         if self._sweeper is not None:
@@ -127,7 +127,11 @@ class NfsService:
         return segments
 
     def _checked(self, record: bytes, peer: Peer, segments: list[Segment]) -> list[Segment]:
-        """Promise no bytes of a file that cannot be read, and none that must be opened first."""
+        """Check that all file data of a reply can be read; raise NotOpenError if a file must be
+        opened.
+
+        If the data cannot be read, return a reply that says so.
+        """
         for data in segments:
             if type(data) is not FileSlice:
                 continue
@@ -141,19 +145,20 @@ class NfsService:
         return segments
 
     def load(self, missing: NotLoadedError) -> asyncio.Task[Lack | None]:
-        """Read what a call needs, once for all that wait for it.
+        """Read what a call needs, once for all calls that wait for it.
 
-        The result is None if it is there now, or else what the call has to be answered without.
+        The result is None if it could be read; otherwise it is the lack with which to answer the
+        call.
         """
         work = self._open(missing) if isinstance(missing, NotOpenError) else self._load(missing)
         return asyncio.get_running_loop().create_task(work)
 
     def answer_without(self, record: bytes, peer: Peer, lack: Lack) -> list[Segment]:
-        """Return the reply to a call that needs what is not to be had."""
+        """Return the reply to a call that needs something that cannot be read."""
         return self.programs.answer(record, peer, lack)
 
     async def _open(self, missing: NotOpenError) -> Lack | None:
-        """Open a file; return None, or what there is instead of its data."""
+        """Open a file; return None, or the lack with which to answer the call."""
         data = missing.data
         for _ in range(2):
             try:
@@ -172,7 +177,8 @@ class NfsService:
         return missing.lack(Status.DELAY)
 
     async def _load(self, missing: NotLoadedError) -> Lack | None:
-        """Read a view or a store path into the catalogue; return None, or what is not to be had."""
+        """Read a view or a store path into the catalogue; return None, or the lack to answer
+        with."""
         path = _text(missing)
         try:
             found = await self._store.load(missing)
@@ -200,7 +206,7 @@ class NfsService:
         return None
 
     def _look_at_broken(self, store_name: bytes, index: Index) -> None:
-        """Places that could not be read are said once, and tried again after a while."""
+        """Log the places that could not be read once, and try them again after a while."""
         for relative in index.broken:
             self._say_unreadable(_path(store_name, relative), "its siblings are served")
         if index.broken and store_name not in self._broken:
@@ -212,7 +218,7 @@ class NfsService:
         self.programs.catalogue.forget_index(store_name)
 
     async def reads(self, address: str) -> set[bytes]:
-        """Files that an address has read since this was asked last."""
+        """Return the files that an address has read since the last call."""
         return self.take_reads(address)
 
     def take_reads(self, address: str) -> set[bytes]:
@@ -244,11 +250,14 @@ class NfsService:
                 log.error("nfs.bug", peer=peer.address, exc_info=reason)
 
     def _give_up(self, reason: UnreadableError) -> None:
-        """The reply had begun, so the connection had to end; asked again, READ fails honestly."""
+        """Note a file whose data could not be read after its reply had begun.
+
+        The connection had to end. When the client asks again, READ fails with an error.
+        """
         self._remember(reason.data, reason.error)
 
     def _remember(self, data: FileSlice, error: OSError) -> None:
-        """A file that cannot be read: said once, and not tried again at once."""
+        """Log a file that cannot be read, and do not try it again at once."""
         file = _file(data)
         self._say_unreadable(_path(*file), str(error.strerror))
         until = asyncio.get_running_loop().time() + UNREADABLE
@@ -257,17 +266,18 @@ class NfsService:
             del self._unreadable[next(iter(self._unreadable))]
 
     def _say_unreadable(self, path: str, reason: str) -> None:
-        """Once a path: a machine asks again and again."""
+        """Log once per path that it cannot be read: machines ask again and again."""
         if self._first(("unreadable", path)):
             log.error("nfs.unreadable", path=path, reason=reason)
 
     def _tell(self, address: str, reason: str) -> None:
-        """Once a peer: what it sends must not fill the log."""
+        """Log once per peer what is wrong with its data, so that it cannot fill the log."""
         said = log.info if self._first(("rubbish", address)) else log.debug
         said("nfs.peer_sent_rubbish", peer=address, reason=reason)
 
     def _first(self, what: tuple[str, ...]) -> bool:
-        """Whether something is to be said for the first time, as far as that is remembered."""
+        """Return whether something is to be logged for the first time, as far as that is
+        remembered."""
         if what in self._told:
             return False
         self._told[what] = None
@@ -307,15 +317,18 @@ def _text(missing: NotLoadedError) -> str:
 
 
 def _status(error: OSError) -> Status:
-    """Want of memory or descriptors passes: DELAY, which NFSv3 calls JUKEBOX."""
+    """Return the status for an error: DELAY (NFSv3: JUKEBOX) if memory or descriptors are short.
+
+    Such a shortage passes; any other error is IO.
+    """
     return Status.DELAY if error.errno in PASSING else Status.IO
 
 
 def _set_options(connection: socket.socket) -> None:
-    """Send replies at once, bound what the kernel keeps, and notice a machine without power.
+    """Send replies at once, limit what the kernel buffers, and detect a machine that lost power.
 
-    A peer that takes no replies must not fill the kernel's memory with them: without a bound it
-    grows to tcp_wmem's maximum for each connection (tcp(7), TCP_NOTSENT_LOWAT).
+    A peer that does not read its replies must not fill the kernel's memory: without a limit each
+    connection's buffer grows to the maximum of tcp_wmem (tcp(7), TCP_NOTSENT_LOWAT).
     """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

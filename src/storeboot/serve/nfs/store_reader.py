@@ -1,7 +1,7 @@
-"""What the NFS service waits for: directories and files, read and opened in threads of its own.
+"""Reads directories and opens files for the NFS service, in threads of its own.
 
-A disk may take its time, or never answer. Whoever asks waits a bounded time and is then told to ask
-again later; the thread goes on, and who asks again finds what it has found.
+A disk may be slow, or never answer. A call waits a bounded time, and its client is then told to ask
+again later. The thread goes on, and the next call finds what it has read.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from storeboot.serve.nfs.store_tree import StoreTree
 LOADS = 2  # directories that are read at the same time
 OPENS = 4  # files that are opened at the same time
 PATIENCE = 20.0  # seconds that a call waits for the disk
-MAX_PENDING = 1024  # different things that are waited for
+MAX_PENDING = 1024  # different things that calls wait for
 
 T = TypeVar("T")
 
 
 class StoreReader:
-    """Every place is read once for all who wait for it."""
+    """Reads each place only once for all calls that wait for it."""
 
     def __init__(self, tree: StoreTree, files: OpenFiles) -> None:
         self._tree = tree
@@ -36,18 +36,19 @@ class StoreReader:
         self._start_threads()
 
     async def load(self, missing: NotLoadedError) -> View | Index | None:
-        """A view or an index, None if there is none; TimeoutError if the disk does not answer."""
+        """Return a view or an index, or None if it does not exist; TimeoutError if the disk is too
+        slow."""
         key = (missing.view if missing.store_name is None else b"", missing.store_name)
         return await self._once(key, lambda: self._load(missing))
 
     async def open(self, data: FileSlice) -> None:
-        """Have a file among the open ones; TimeoutError if the disk does not answer."""
+        """Open a file and keep it among the open ones; TimeoutError if the disk is too slow."""
         if not self._files.has(data):
             key = (data.store_path, data.relative, data.size)
             await self._once(key, lambda: self._open(data))
 
     def stop(self) -> None:
-        """Nobody waits any more; threads that hang in the kernel are left to it."""
+        """Stop waiting. Threads that hang in the kernel are abandoned."""
         for task in list(self._pending.values()):
             task.cancel()
         for threads in (self._loads, self._opens):
@@ -55,7 +56,7 @@ class StoreReader:
         self._start_threads()
 
     def _start_threads(self) -> None:
-        """None runs before there is work for it."""
+        """Start the threads, when there is work for the first time."""
         self._loads = ThreadPoolExecutor(LOADS, "nfs-load")
         self._opens = ThreadPoolExecutor(OPENS, "nfs-open")
 
@@ -74,7 +75,7 @@ class StoreReader:
     def _forget(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         del self._pending[key]
         if not task.cancelled():
-            task.exception()  # who waited was told, unless nobody waits any more
+            task.exception()  # whoever waited got the exception; do not log it
 
     async def _load(self, missing: NotLoadedError) -> View | Index | None:
         return await asyncio.wrap_future(self._loads.submit(self._tree.load, missing))
@@ -91,6 +92,6 @@ class StoreReader:
 
 
 def _close_result(job: Future[int]) -> None:
-    """The thread opened the file after all, for nobody."""
+    """Close a file that a thread has opened after nobody waited for it any more."""
     if not job.cancelled() and job.exception() is None:
         os.close(job.result())

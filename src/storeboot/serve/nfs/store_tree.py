@@ -1,8 +1,8 @@
-"""Reads views and store paths from the disk into the form that the NFS core serves.
+"""Reads views and store paths from disk, in the form that the NFS core serves.
 
-Directories are read, and files are opened, step by step from the store directory, so that nothing
-outside a store path is ever served, whatever is swapped for a link meanwhile (`beneath.py`). What
-cannot be read is left out alone: its siblings are served.
+Directories are read, and files opened, step by step from the store directory, so that nothing
+outside a store path is ever served, even if something is replaced by a link in the meantime
+(`beneath.py`). If something cannot be read, only that is left out; its siblings are served.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nix.beneath import DIRECTORY, FILE, open_beneath, opened
 from storeboot.nix.store import Store
 
-# What passes by itself. All else is a fault of that place, which another try would meet again.
+# These errors pass. Any other error would occur again at the next try.
 PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 
 
 class StoreTree:
-    """Blocking reads of one store; called in a thread."""
+    """Blocking reads from one store, for use in a thread."""
 
     def __init__(self, store: Store, state: StateDirectory) -> None:
         self._store = store
@@ -31,16 +31,16 @@ class StoreTree:
         self._state = state
 
     def load(self, missing: NotLoadedError) -> View | Index | None:
-        """What was asked for; None when the view is unknown or the path is gone."""
+        """Return the view or index; None if the view is unknown or the store path is gone."""
         if missing.store_name is None:
             return self._view(missing.view)
         return self._index(missing.store_name)
 
     def open(self, store_name: bytes, relative: bytes, size: int) -> int:
-        """A descriptor of a regular file, which has to be as large as it was when indexed.
+        """Return a descriptor of a regular file, which must have the size that it had when indexed.
 
-        Its inode number may be another one: `nix store optimise` replaces equal files by links to
-        one of them.
+        Its inode number may differ: `nix store optimise` replaces equal files by links to one of
+        them.
         """
         path = store_name + b"/" + relative if relative else store_name
         with opened(self._directory) as store:
@@ -107,7 +107,7 @@ def _list(
     nodes: dict[bytes, Node],
     broken: set[bytes],
 ) -> list[bytes]:
-    """Add what is in a directory to `nodes`, and return the directories in it."""
+    """Add the entries of a directory to `nodes`; return the directories among them."""
     descriptor = open_beneath(store, path, DIRECTORY)
     below = []
     try:
@@ -117,7 +117,7 @@ def _list(
             try:
                 node = _node(descriptor, name, store_name, place)
             except FileNotFoundError:
-                continue  # it went since the names were read
+                continue  # removed since the names were read
             except OSError as error:
                 if error.errno in PASSING:
                     raise
@@ -134,7 +134,7 @@ def _list(
 
 
 def _node(directory: int, name: bytes, store_name: bytes, relative: bytes) -> Node | None:
-    """None for what a store does not hold, like a stray socket: it is simply not served."""
+    """Return a node, or None for what does not belong in a store, such as a stray socket."""
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     number = fileid(store_name, relative)
     if stat.S_ISDIR(found.st_mode):

@@ -1,7 +1,8 @@
-"""What an NFS worker process does, until its parent hangs up.
+"""The work of an NFS worker process, until its parent closes the connection.
 
-Settings and then connections come over a socket. When that ends, so does the worker: its parent is
-gone, and the next one has workers of its own. A parent that is merely silent changes nothing.
+Settings, then connections, come over a socket. When the socket is closed, the worker ends: its
+parent is gone, and the next parent starts its own workers. A parent that is merely silent changes
+nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ logger = structlog.get_logger()
 
 
 class Worker:
-    """A service that is fed by the process that accepts."""
+    """A service that gets its connections from the process that accepts them."""
 
     def __init__(self, settings: WorkerSettings, end: socket.socket) -> None:
         programs = Programs(
@@ -49,7 +50,7 @@ class Worker:
         await self._service.stop()
 
     def _hear(self, words: Words, descriptor: int | None) -> None:
-        """A connection, one that has to go, or a question."""
+        """Handle a message: a new connection, one to close, or a question."""
         if "connection" in words:
             self._adopt(words, descriptor)
         elif "drop" in words:
@@ -64,14 +65,14 @@ class Worker:
         view = bytes.fromhex(alias) if alias else None
         peer = Peer(words["address"], view, on_proof=self._proved)
         self._peers[number], self._numbers[peer] = peer, number
-        if descriptor is None:  # there was no room for another one here
+        if descriptor is None:  # no file descriptor was free here to receive it
             logger.error("nfs.too_many_files", peer=peer.address)
             self._left(peer)
         else:
             self._service.adopt(socket.socket(fileno=descriptor), peer)
 
     def _answer(self, number: int, words: Words) -> None:
-        """That it is asked shows that the loop runs; that it answers shows it to the parent."""
+        """Answer a question of the parent; every answer is a sign that this loop runs."""
         answer: Words = {"answer": number}
         descriptor = None
         if words["what"] == "calls":
@@ -91,7 +92,10 @@ class Worker:
 
 
 def _in_memory(names: set[bytes]) -> int | None:
-    """A file without a name, since they can be more than a message holds; None without room."""
+    """Return a descriptor of an unnamed file with the names, or None if there is no memory for it.
+
+    The names may be more than fit into a message.
+    """
     try:
         descriptor = os.memfd_create("reads", os.MFD_CLOEXEC)
     except OSError:
@@ -102,7 +106,7 @@ def _in_memory(names: set[bytes]) -> int | None:
 
 
 async def work(end: socket.socket) -> None:
-    """Serve until the parent hangs up."""
+    """Serve until the parent closes the connection."""
     settings = WorkerSettings(**json.loads(end.recv(MESSAGE)))
     log.set_up(verbose=settings.verbose)
     worker = Worker(settings, end)

@@ -1,6 +1,6 @@
-"""The program of an NFS worker process, started by `workers` with a descriptor and its own id.
+"""The main program of an NFS worker process, started by `workers` with a descriptor and its pid.
 
-Each worker's memory counts, so what it has no use for is kept out before anything is imported.
+Each worker's memory counts, so unneeded modules are kept out before anything is imported.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _M_ARENA_MAX = -8
 
 
 def main() -> None:
-    """Serve the connections that come over the descriptor of the first argument."""
+    """Serve the connections that arrive over the descriptor in the first argument."""
     _prepare(int(sys.argv[2]))
-    # structlog draws tracebacks with rich if it is there; lines for a journal need no drawing.
+    # structlog draws tracebacks with rich if it is installed; a journal needs no drawing.
     sys.modules["rich"] = None  # type: ignore[assignment]
     from storeboot.serve import loop
     from storeboot.serve.nfs import worker
@@ -27,10 +27,10 @@ def main() -> None:
 
 
 def _prepare(parent: int) -> None:
-    """Have the kernel end this process with its parent, even while it is stopped."""
+    """Have the kernel end this process with its parent, even while this process is stopped."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.mallopt(_M_ARENA_MAX, 1)  # its threads read directories, and need no memory of their own
+    libc.mallopt(_M_ARENA_MAX, 1)  # the threads that read directories need no memory of their own
     if os.getppid() != parent:
         sys.exit()
 

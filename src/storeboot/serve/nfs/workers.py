@@ -1,11 +1,12 @@
-"""Worker processes for the NFS port: connections are accepted here and handed over.
+"""Worker processes for the NFS port: this process accepts connections and hands them over.
 
-None is needed for correctness: handles and ids are derived, so any process answers anybody. All
-connections of one address go to one worker while it has any, so that a worker sees the whole of a
-client's session and can hold it to its order.
+Workers are not needed for correctness: filehandles and ids are derived, so any process can answer
+any client. All connections of one address go to one worker as long as the address has any, so that
+this worker sees all of a client's session and can hold it to its order.
 
 Each worker is asked for a sign of life every second. One that gives none is killed and replaced.
-Nobody waits for it meanwhile: it gets no more connections, and every question has a time limit.
+Nothing waits for it in the meantime: it gets no more connections, and every question has a time
+limit.
 """
 
 from __future__ import annotations
@@ -31,40 +32,40 @@ from storeboot.serve.nfs.channel import Channel, Words, WorkerSettings
 log = structlog.get_logger()
 
 BEAT = 1.0  # seconds between two questions for a sign of life
-SILENT = 2  # beats without an answer after which a worker is not counted on
+SILENT = 2  # beats without an answer after which a worker gets no more work
 DEAD = 4  # beats without an answer after which it is replaced
-STARTING = 6  # the same for one that has never answered; twice as many after each that did not
+STARTING = 6  # the same before its first answer; doubled after each start that failed
 PATIENCE = 2.0  # seconds that a question waits for its answers
 PAUSE = 1.0  # seconds before another try, if a worker could not be started or ended at once
-YOUNG = 5.0  # seconds of life below which a worker ended "at once"
+YOUNG = 5.0  # seconds of life below which a worker has ended "at once"
 ENDING = 3.0  # seconds that a worker has to end by itself when the server stops
-MAX_UNSAID = 64  # messages that wait for one worker; more connections than that wait here
+MAX_UNSAID = 64  # messages that wait for one worker; further connections wait here
 Answer = Words
 Calls = Counter[tuple[int, int, int]]
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A running worker, its connections, and what it was asked."""
+    """A running worker, its connections, and the questions it was asked."""
 
     child: Child
     channel: Channel
-    started: float  # by the loop's clock
+    started: float  # by the event loop's clock
     peers: dict[int, Peer] = field(default_factory=dict)
     addresses: Counter[str] = field(default_factory=Counter)  # of the peers
     asked: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)
-    beat: int | None = None  # the question for a sign of life that is not answered yet
+    beat: int | None = None  # the question for a sign of life that is unanswered
     missed: int = 0  # beats since then
-    answered: bool = False  # ever
+    answered: bool = False  # whether it has ever answered
 
     @property
     def takes_more(self) -> bool:
-        """Whether it has answered lately, and has taken what it was told before."""
+        """Return whether the worker has answered recently, and has no messages waiting."""
         return self.missed < SILENT and self.channel.waiting < MAX_UNSAID
 
 
 class NfsWorkers:
-    """A pool of worker processes; one that dies or hangs is replaced."""
+    """A pool of worker processes. One that dies or hangs is replaced."""
 
     def __init__(
         self, settings: WorkerSettings, count: int, on_closed: Callable[[Peer], None]
@@ -78,7 +79,7 @@ class NfsWorkers:
         self._failed_starts = 0  # in a row
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
-        self.changed = asyncio.Event()  # set when a worker comes or goes
+        self.changed = asyncio.Event()  # set when a worker is added or removed
 
     @property
     def pids(self) -> list[int]:
@@ -86,7 +87,7 @@ class NfsWorkers:
 
     @property
     def room(self) -> int:
-        """How many connections all workers together can hold."""
+        """Return how many connections all workers together can hold."""
         return self._count * self._room_of_one
 
     @property
@@ -94,7 +95,7 @@ class NfsWorkers:
         return descriptors.connections(descriptors.limit())
 
     async def start(self) -> None:
-        """Start all workers; one that cannot be started yet is tried again."""
+        """Start all workers. One that cannot be started is tried again later."""
         self._watch = asyncio.create_task(self._keep_watch())
         for _ in range(self._count):
             await self._try_to_start()
@@ -107,7 +108,7 @@ class NfsWorkers:
             task.cancel()
         workers, self._workers = self._workers, []
         for worker in workers:
-            self._hang_up(worker)  # at which it ends
+            self._hang_up(worker)  # this ends it
         for connection, peer in self._waiting:
             connection.close()
             self._on_closed(peer)
@@ -115,12 +116,13 @@ class NfsWorkers:
         await asyncio.gather(*(worker.child.stop(ENDING) for worker in workers))
 
     def adopt(self, connection: socket.socket, peer: Peer) -> None:
-        """Hand a connection to the worker of its address, else to the one with fewest."""
+        """Hand a connection to the worker of its address, or else to the one with fewest
+        connections."""
         self._waiting.append((connection, peer))
         self._assign()
 
     def drop(self, peer: Peer) -> None:
-        """Close a connection for which there is no room any more."""
+        """Close a connection that has to make room."""
         for each in self._waiting:
             connection, known = each
             if known is peer:
@@ -135,7 +137,7 @@ class NfsWorkers:
                     return
 
     def _assign(self) -> None:
-        """Hand over what waits, as far as there are workers that take it."""
+        """Hand over waiting connections, as far as there are workers that take them."""
         while self._waiting:
             worker = self._choose(self._waiting[0][1].address)
             if worker is None:
@@ -160,21 +162,22 @@ class NfsWorkers:
         return min(able, key=lambda each: (not each.answered, len(each.peers)), default=None)
 
     async def calls(self) -> Calls:
-        """What the workers have been asked since they started; a silent one is left out."""
+        """Return how often each procedure was called, without workers that do not answer."""
         counts: Calls = Counter()
         for answer in await self._ask({"what": "calls"}):
             counts += Counter({(p, v, n): count for p, v, n, count in answer.get("calls", ())})
         return counts
 
     async def reads(self, address: str) -> set[bytes]:
-        """Files that an address has read since this was asked last, as far as workers answer."""
+        """Return the files that an address has read since the last call, as far as workers
+        answer."""
         found: set[bytes] = set()
         for answer in await self._ask({"what": "reads", "address": address}):
             found |= answer.get("reads", set())
         return found
 
     async def _ask(self, question: Words) -> list[Answer]:
-        """The answers of those workers that give one in time."""
+        """Ask all workers; return the answers that come in time."""
         loop = asyncio.get_running_loop()
         asked: list[tuple[Worker, int, asyncio.Future[Answer]]] = []
         for worker in self._workers:
@@ -193,7 +196,11 @@ class NfsWorkers:
         return [answer.result() for *_, answer in asked if answer.done()]
 
     async def _keep_watch(self) -> None:
-        """Beats are counted, not seconds: while this process is stopped nobody gets late."""
+        """Check on the workers every beat.
+
+        Beats are counted instead of seconds, so that no worker is late after this process was
+        stopped.
+        """
         while True:
             await asyncio.sleep(BEAT)
             for worker in list(self._workers):
@@ -214,7 +221,7 @@ class NfsWorkers:
             self._replace(worker)
 
     def _hear(self, worker: Worker, words: Words, descriptor: int | None) -> None:
-        """What has become of connections, and answers."""
+        """Handle a message of a worker: what has become of a connection, or an answer."""
         if "left" in words:
             self._leave(worker, words["left"])
         elif "proven" in words:
@@ -253,7 +260,8 @@ class NfsWorkers:
         self._replace(worker)
 
     def _replace(self, worker: Worker) -> None:
-        """Another one takes its place at once, even if this one cannot be killed (a dead disk)."""
+        """Replace a worker at once, even if it cannot be killed because its disk does not
+        answer."""
         self._workers.remove(worker)
         worker.child.send(signal.SIGKILL)
         self._hang_up(worker)
@@ -263,7 +271,8 @@ class NfsWorkers:
         self._spawn(self._start_again(PAUSE if young else 0.0))
 
     def _hang_up(self, worker: Worker) -> None:
-        """All that the worker had is gone: connections and answers."""
+        """Give up everything that the worker had: its connections and the questions it was
+        asked."""
         worker.channel.close()
         for peer in worker.peers.values():
             self._on_closed(peer)
@@ -317,7 +326,7 @@ async def _reap(child: Child) -> None:
 
 
 def _take(descriptor: int) -> set[bytes]:
-    """The names in a file that a worker has sent."""
+    """Return the names in a file that a worker has sent."""
     with os.fdopen(descriptor, "rb") as stream:
         stream.seek(0)
         data = stream.read()
@@ -325,5 +334,5 @@ def _take(descriptor: int) -> set[bytes]:
 
 
 def usable_cores() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0))
