@@ -59,8 +59,11 @@ def spec(
     kernel_params: tuple[str, ...] = (),
     mode: Mode = "plain",
     firmware: bool = False,
+    sample: int = 8,
 ) -> TrialSpec:
     """A trial of a built system, in QEMU unless its kernel is user-mode Linux.
+
+    One file of `sample` is hashed: every file is so once for each kernel, protocol and mode.
 
     The machine is given its kernel directly; with `firmware` it finds it by firmware and iPXE.
     """
@@ -76,5 +79,6 @@ def spec(
         kernel_params=(*QUICKLY, *kernel_params),
         drivers=drivers(built),
         firmware=firmware,
+        sample=sample,
         uml=built.uml,
     )

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 async def test_a_flipped_byte_on_the_wire_is_caught_by_the_hashes(tmp_path: Path) -> None:
     """One bit of a file that no boot reads, so that only the verification can see it."""
-    trial_spec = spec(system(uml=True), tmp_path)
+    trial_spec = spec(system(uml=True), tmp_path, sample=1)
 
     def flip(server: Server) -> None:
         nfs = server.nfs.backend
@@ -143,7 +143,7 @@ async def test_the_server_may_be_away_for_a_while(
     nfs: NfsVersion, suite: Suite, tmp_path: Path
 ) -> None:
     """Closed in the middle of a verified read of everything, and opened again."""
-    trial_spec = spec(system(suite=suite, uml=True), tmp_path, nfs)
+    trial_spec = spec(system(suite=suite, uml=True), tmp_path, nfs, sample=1)
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
         verifying = asyncio.create_task(verify(trial_spec, trial, boot, print))

@@ -83,7 +83,7 @@ async def succession(
     built: DemoSystem, directory: Path, nfs: NfsVersion, deaths: list[int], *, places: int = 1
 ) -> AsyncIterator[tuple[Trial, Succession]]:
     """A trial whose NFS port belongs to mortal servers."""
-    trial_spec = spec(built, directory, nfs)
+    trial_spec = spec(built, directory, nfs, sample=1)
     servers: list[Server] = []
     async with started(trial_spec, print, servers.append) as trial:
         (first,) = servers
@@ -108,7 +108,7 @@ async def check(
     built = system(kind, uml=uml)
     async with succession(built, directory, nfs, points, places=places) as (trial, servers):
         boot = await trial.reach("multi-user")
-        report = await verify(spec(built, directory, nfs), trial, boot, print)
+        report = await verify(spec(built, directory, nfs, sample=1), trial, boot, print)
         assert not report.mismatches
         assert servers.lived == len(points) + 1, "not every server had its death"
         await trial.power_off(boot)
@@ -157,7 +157,7 @@ async def test_ten_minutes_without_a_server(
     """The machine waits, however long, and goes on."""
     monkeypatch.setattr(trials, "REPORT_SECONDS", 1500.0)
     built = system("micro")
-    trial_spec = spec(built, tmp_path, nfs)
+    trial_spec = spec(built, tmp_path, nfs, sample=1)
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("multi-user")
         config = trial.service.config.nfs

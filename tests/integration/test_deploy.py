@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from integration.deploying import (
+    STOREBOOT,
     collect_garbage,
     exists,
     generations,
@@ -18,12 +19,14 @@ from integration.deploying import (
     storeboot,
 )
 from integration.servers import MAC
+from integration.stores import add, toplevel_tree
 from integration.test_cli import fails
 from storeboot import faults
 from storeboot.config import Config, HostSection, MachinesSection
 from storeboot.deploy.inventory import opened
 from storeboot.nfs.views import view_id
-from storeboot.nix.store import StorePath
+from storeboot.nix.store import Store, StorePath
+from storeboot.process import Child
 from storeboot.serve import server
 
 
@@ -45,6 +48,25 @@ def test_deploy_rollback_and_generations(config: Config, path: Path, tmp_path: P
     collect_garbage(config)
     assert exists(config, one)
     assert exists(config, two)
+
+
+async def test_what_a_rule_warns_of_is_said_and_deployed(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    tree = toplevel_tree(tmp_path / "optimises")
+    units = tree / "etc/systemd/system"
+    (units / "timers.target.wants").mkdir(parents=True)
+    (units / "nix-optimise.timer").write_text("[Timer]\nOnCalendar=03:45\n")
+    (units / "timers.target.wants/nix-optimise.timer").symlink_to("../nix-optimise.timer")
+    optimises = add(Store(config.store.root), tree)
+    for system, is_warned in ((make_system(config, tmp_path, 1), False), (optimises, True)):
+        output = tmp_path / "output"
+        child = await Child.start([STOREBOOT, "deploy", "lab1", system.text, "-c", path],
+                                  output=output)  # fmt: skip
+        assert await child.wait() == 0
+        said = [line for line in output.read_text().splitlines() if '"warning"' in line]
+        assert [json.loads(line)["id"] for line in said] == ["client-optimise-timer"] * is_warned
+    assert generations(path)[-1][1:] == (optimises.text, True)
 
 
 async def test_commands_that_race_make_generations_one_after_the_other(

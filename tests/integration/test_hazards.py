@@ -15,10 +15,11 @@ from storeboot.process import Child
 
 
 def test_a_timer_that_optimises_is_found(tmp_path: Path) -> None:
-    assert hazards(tmp_path) == []
+    assert hazards(tmp_path) == ()
     (tmp_path / "nix-optimise.timer").symlink_to("/etc/systemd/system/nix-optimise.timer")
-    (said,) = hazards(tmp_path)
-    assert "nix.optimise.automatic = false" in said
+    (found,) = hazards(tmp_path)
+    assert found.id == "server-optimise-timer"
+    assert "nix.optimise.automatic = false" in found.advice
 
 
 @pytest.mark.parametrize("optimises", [True, False])

@@ -91,7 +91,7 @@ async def test_no_question_enters_a_file_twice(config: Config, path: Path, tmp_p
             await machine.reach(boot, "failed", "mount: no such file")
     ends = {way[-2:] for way in ways.seen}
     assert ("boot/plan.py", "boot/script.py") in ends, "the script was seen being made"
-    decided = ("service/decisions.py", "deploy/deployments.py")
+    decided = ("service/decisions.py", "deploy/testing.py")
     assert decided in ends, "the last of those who are told was seen being told"
     again = [way for way in ways.seen if len(set(way)) < len(way)]
     assert not again, "\n".join(" > ".join(way) for way in sorted(again))

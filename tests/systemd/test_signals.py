@@ -46,7 +46,9 @@ def server_pids(machine: Machine) -> dict[str, int]:
     """Every process of the server's by what it does; none that is only being started."""
     found = {"main": machine.main_pid(SERVICE)}
     # By name, so that the same one keeps its place while another is replaced.
-    workers = sorted(pid for pid, words in machine.pids(SERVICE).items() if "nfs_worker" in words)
+    workers = sorted(
+        pid for pid, words in machine.pids(SERVICE).items() if "nfs.worker_main" in words
+    )
     found |= {f"worker {number}": pid for number, pid in enumerate(workers)}
     for pid, words in machine.pids(DNSMASQ).items():
         found["dnsmasq" if "--conf-file=" in words else "warden"] = pid

@@ -44,7 +44,7 @@ def client(service: Installed) -> Iterator[Namespace]:
 def test_all_its_processes_run_as_a_user_without_rights(service: Installed) -> None:
     owner = service.machine.run("id", "-u", "storeboot").strip()
     pids = service.machine.pids(SERVICE)
-    assert len([line for line in pids.values() if "nfs_worker" in line]) >= 1
+    assert len([line for line in pids.values() if "nfs.worker_main" in line]) >= 1
     for pid in pids:
         status = processes(pid)
         assert status["Uid"].split() == [owner] * 4

@@ -13,36 +13,10 @@ from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import own
-from storeboot.nix.store import Store, StorePath
-from storeboot.nix.system import Stage1, System, Treatment, kernel_machine, read_system
-
-TOP = "/nix/store/" + "0" * 32 + "-nixos-system-lab1-26.05"
-BOOTSPEC = {
-    "kernelParams": ["loglevel=4", "root=fstab"],
-    "label": "NixOS 26.05",
-    "init": TOP + "/init",
-}
-
-
-class Toplevel:
-    """A toplevel that is right, to be spoilt."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = Store(root)
-        self.path = self.store.directory / StorePath(TOP).base_name
-        modules = self.path / "kernel-modules" / "lib" / "modules" / "6.12.1"
-        modules.mkdir(parents=True)
-        (modules / "modules.dep").write_text("")
-        (self.path / "etc").mkdir()
-        self.write("init", "#!/nix/store/x/bin/sh\n")
-        self.write("kernel", "")
-        self.write("boot.json", json.dumps({"org.nixos.bootspec.v1": BOOTSPEC}))
-
-    def write(self, name: str, text: str) -> None:
-        (self.path / name).write_text(text)
-
-    def read(self) -> System:
-        return read_system(self.store, StorePath(TOP))
+from storeboot.nix.store import StorePath
+from storeboot.nix.system import kernel_machine
+from storeboot.nix.toplevel import Stage1
+from unit.toplevels import BOOTSPEC, TOP, Toplevel
 
 
 @pytest.fixture
@@ -75,8 +49,8 @@ def test_local_disks_are_masked_and_said(toplevel: Toplevel) -> None:
     toplevel.write("etc/fstab", "/dev/sda1 /data ext4\n/dev/sda2 / ext4 x-initrd.mount\n")
     system = toplevel.read()
     assert [entry.mount_point for entry in system.masked] == ["/data"]
-    assert [trait.treatment for trait in system.traits] == [Treatment.MASKED]
-    assert "/data" in system.traits[0].name
+    assert [found.id for found in system.findings] == ["disk-masked"]
+    assert "/data" in system.findings[0].subject
 
 
 def test_a_swap_file_is_masked_too(toplevel: Toplevel) -> None:
@@ -153,7 +127,7 @@ def test_a_hosts_consoles_take_the_place_of_its_systems(toplevel: Toplevel) -> N
 
 def test_an_appender_without_secrets_is_nothing(toplevel: Toplevel) -> None:
     toplevel.write("append-initrd-secrets", "#!/bin/sh\nmkdir -p x\n")
-    assert toplevel.read().traits == ()
+    assert toplevel.read().findings == ()
 
 
 @pytest.mark.parametrize(

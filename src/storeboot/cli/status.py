@@ -37,7 +37,7 @@ def status(config_path: Path, as_json: bool) -> None:
     with opened(loaded) as inventory:
         found = overview(inventory)
     for hazard in hazards():
-        say(f"warning: {hazard}")
+        say(f"warning: {hazard.advice}")
     for words in found.damages:
         say(f"warning: {words}")
     _warn_of_dnsmasq(loaded)

@@ -17,6 +17,7 @@ from storeboot.deploy.packs import Packs
 from storeboot.deploy.state import StateDirectory, ViewRecord
 from storeboot.deploy.tidying import tidy
 from storeboot.errors import StorebootError
+from storeboot.findings import Level
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import Initrd, build, own
 from storeboot.initrd.busybox import find_busybox
@@ -102,9 +103,7 @@ class Systems:
             self._pack_for(host, found.view, progress)
             return found
         system = read_system(self.store, toplevel)
-        for trait in system.traits:
-            log.info("system.trait", system=str(toplevel), name=trait.name,
-                     treatment=trait.treatment.value, reason=trait.reason)  # fmt: skip
+        _log_findings(system)
         view = self.rooted(toplevel)
         initrd = own(system) if needs is None else self._build(system, needs, progress)
         self._pack_for(host, view, progress)
@@ -215,3 +214,12 @@ class Systems:
 
     def plan(self, host: Host, assignment: Assignment) -> Plan:
         return make_plan(host, assignment.system, assignment.view.view_id, self.key)
+
+
+def _log_findings(system: System) -> None:
+    for each in system.findings:
+        said = {"id": each.id, "name": each.subject, "reason": each.message}
+        if each.level is Level.WARNING:
+            log.warning("system.trait", system=str(system.toplevel), **said, hint=each.cure)
+        else:
+            log.info("system.trait", system=str(system.toplevel), **said)

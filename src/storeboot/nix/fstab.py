@@ -28,6 +28,11 @@ class FstabEntry:
         return self.fs_type == "swap"
 
     @property
+    def is_masked(self) -> bool:
+        """Swap files too: a swap file in a tmpfs would take the memory that it is to spare."""
+        return self.is_swap or (self.on_local_disk and self.mount_point not in PROVIDED)
+
+    @property
     def needed_for_boot(self) -> bool:
         """Return `neededForBoot`, which NixOS writes as this option (tasks/filesystems.nix)."""
         return "x-initrd.mount" in self.options

@@ -40,6 +40,7 @@ class Parameter(StrEnum):
     )
     DEBUG = "storeboot.debug", "`shell` for a shell where the initrd fails, `trace` to see it work"
     RETRY = "storeboot.retry", "seconds before an initrd that has failed reboots; 30 without it"
+    SAMPLE = "storeboot.sample", "N: a report hashes one file of N, instead of all"
 
     def given(self, value: str) -> str:
         """Return the parameter with a value, as it stands on the command line."""

@@ -45,6 +45,7 @@ class Stage(StrEnum):
     NETWORK = "network", "the machine has an address", Source.INITRD
     BEGIN = "begin", "the boot has begun", Source.INITRD
     MOUNT = "mount", "the store is mounted", Source.INITRD, Source.NFS
+    AWAIT_PACK = "await-pack", "the machine waits for its pack", Source.INITRD
     PACK = "pack", "the pack is mounted", Source.INITRD
     OVERLAY = "overlay", "the overlay is mounted; the store is writable", Source.INITRD
     PREPARE = "prepare", "stage 2 is prepared", Source.INITRD

@@ -99,7 +99,7 @@ async def running(
         await _wait_for_database(database)
         await service.assign(ASSIGN_SECONDS, progress)
         for hazard in await service.work.chores.run(MAKE_SECONDS, hazards):
-            log.warning("store.changes_in_place", reason=hazard)
+            log.warning("store.changes_in_place", reason=hazard.advice)
         await runner.setup()
         _listen_http(runner, config, (given or {}).get("http", ()))
         dnsmasq = await _start_dnsmasq(service)

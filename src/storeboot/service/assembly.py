@@ -83,6 +83,6 @@ def make_service(
         answers=Answers(current, work, assignments),
         native=watch,
         learning=Learning(current, work, known, store_reads),
-        reporting=Reporting(current, work, state.path / "reports"),
+        reporting=Reporting(current, work, state.reports),
         upkeep=Upkeep(current, work, books, settling, changed),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
@@ -52,10 +51,10 @@ class Upload(Protocol):
 class Reporting:
     """Stores reports, with limits on their number and size."""
 
-    def __init__(self, current: Current, work: Work, directory: Path) -> None:
+    def __init__(self, current: Current, work: Work, reports: Reports) -> None:
         self._current = current
         self._work = work
-        self._reports = Reports(directory)
+        self._reports = reports
         self._background = Background()
 
     async def keep(self, boot: Boot, part: str, upload: Upload) -> None:

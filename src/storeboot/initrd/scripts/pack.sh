@@ -3,7 +3,8 @@
 
 PACK="$SB/pack"
 
-# Fetched while the store is mounted. A server that falls silent is waited for half a minute.
+# Fetched while the store and a local disk are mounted. A server that falls silent is waited for half
+# a minute.
 fetch_pack() {
     [ -n "$(fact pack)" ] || return 0
     for attempt in 1 2 3; do
@@ -17,6 +18,7 @@ fetch_pack() {
         sleep "$attempt"
     done
     kill "$watching" 2>/dev/null
+    : >"$PACK.over"
 }
 
 # end_if_silent PID: when the pack has not grown for ten seconds. (wget -T kills static busyboxes.)
@@ -40,8 +42,15 @@ plainly() {
     fact pack ''
 }
 
+# Said only while there is nothing else to do, so that it takes no time of the boot.
+await_pack() {
+    [ -e "$PACK.over" ] || report await-pack
+    wait "$PACK_FETCHED"
+}
+
 mount_pack() {
     [ -n "$(fact pack)" ] || return 1
+    await_pack
     if [ ! -s "$PACK.squashfs" ]; then
         plainly "it could not be fetched: $(tail -n 1 "$PACK.error")"
     elif ! echo "$(fact pack_sha256)  $PACK.squashfs" | sha256sum -c >/dev/null 2>&1; then
