@@ -1,4 +1,4 @@
-"""NFS versions 4.0, 4.1 and 4.2 (RFC 7530, RFC 8881, RFC 7862), with RFC 9754.
+"""NFS versions 4.0 (RFC 7530), 4.1 (RFC 8881) and 4.2 (RFC 7862), with OPEN_XOR_DELEGATION.
 
-OPEN_XOR_DELEGATION (RFC 9754) is the only extension. NFSv4.0 is there for initrds in mode native.
+RFC 9754 adds OPEN_XOR_DELEGATION to 4.2. Version 4.0 is there for initrds in mode native.
 """
