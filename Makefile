@@ -4,7 +4,7 @@
 
 # Three tests at a time on two cores: they often wait.
 WORKERS = 3
-PYTEST = .venv/bin/pytest --numprocesses=$(WORKERS) --dist=loadgroup --junitxml=.cache/$@.xml
+PYTEST = .venv/bin/pytest --numprocesses=$(WORKERS) --junitxml=.cache/$@.xml
 
 setup:
 	@scripts/setup

@@ -83,7 +83,9 @@ async def collect_until(done: asyncio.Event, store: Store) -> None:
 
 
 async def test_deploy_roll_back_and_collect_under_a_running_machine(tmp_path: Path) -> None:
-    editions = [system(edition=number, uml=True) for number in (1, 2, 3)]
+    # Editions of its own: Nix keeps what it finds in the environment of any process, and that of a
+    # user-mode machine's processes is the machine's memory.
+    editions = [system(edition=number, uml=True) for number in (11, 12, 13)]
     one, two, three = (each.toplevel for each in editions)
     store = await asyncio.to_thread(own_store, tmp_path, editions)
     trial_spec = replace(spec(editions[0], tmp_path / "trial"), store=store, declared=False)

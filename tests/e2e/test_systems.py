@@ -24,7 +24,6 @@ GUEST_ADDRESS = "10.0.2.15"  # what QEMU's DHCP server gives
 @pytest.mark.parametrize(
     "mode", [(), pytest.param(("--mode", "plain"), marks=pytest.mark.machines)]
 )
-@pytest.mark.xdist_group("demo")  # one directory, one state
 def test_the_demo_command_reports_all_that_it_verified(mode: tuple[str, ...]) -> None:
     """`storeboot demo --json`, as a user runs it: with a pack, if nothing else is said."""
     output = run([".venv/bin/storeboot", "demo", "--json", "--directory", CACHE, *mode],

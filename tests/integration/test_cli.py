@@ -131,7 +131,6 @@ def _path_without(directory: Path, program: str) -> Path:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("demo")  # its directory is that of others
 async def test_demo__asked_to_end_it_leaves_no_machine_behind(tmp_path: Path) -> None:
     directory = Path(os.environ.get("STOREBOOT_TEST_CACHE", ROOT / ".cache" / "demo"))
     child = await Child.start(

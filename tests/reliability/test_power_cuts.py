@@ -188,7 +188,6 @@ async def cut_power(number: int, disk: Disk, scratch: Path, known: Known) -> Non
         await cut.room.kill_all()
 
 
-@pytest.mark.xdist_group("power")  # they share a disk to begin with
 @pytest.mark.parametrize("number", range(FEW))
 async def test_nothing_is_lost_by_a_power_cut(
     number: int, disk: Disk, prepared: tuple[Disk, Known], tmp_path: Path

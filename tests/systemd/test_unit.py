@@ -150,7 +150,7 @@ def test_a_store_of_the_server_s_own_needs_no_nix_daemon() -> None:
         machine.shell("groupadd --system nix-users")
         configure(machine, OWN_STORE)
         follow(machine, "1. Programs", "2. Users and units", "3. Configuration",
-               "A store that the server owns")  # fmt: skip
+               "Give the server a store of its own")  # fmt: skip
         (line,) = re.findall(r"^ReadWritePaths=/srv/storeboot$", GUIDE.read_text(), re.MULTILINE)
         drop_in = machine.root / "etc/systemd/system/storeboot.service.d"
         drop_in.mkdir()
@@ -176,7 +176,7 @@ def test_a_server_that_ran_as_root_goes_on_as_a_user() -> None:
         key = (machine.root / "var/lib/storeboot/server.key").read_bytes()
         machine.run("systemctl", "stop", *UNITS)
         machine.run("chown", "-R", "root:root", "/var/lib/storeboot")
-        follow(machine, "From a server that ran as root")
+        follow(machine, "Migrate a server that ran as root")
         machine.run("systemctl", "start", *UNITS)
         assert f"init={before.system}/init" in before.fetch(f"/boot?mac={MAC}")
         assert (machine.root / "var/lib/storeboot/server.key").read_bytes() == key
