@@ -28,6 +28,9 @@ GROUPS = {
 }
 
 
+LONG = "tests/systemd/test_signals.py"  # has machines too, beside all else
+
+
 class Grouped(LoadScopeScheduling):  # type: ignore[misc]
     """Gives tests to processes one by one, and groups as a whole.
 
@@ -45,4 +48,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Grouped
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put machines first: where tests run side by side, the short ones fill up the end."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    items.sort(key=lambda item: not (item.get_closest_marker("e2e") or LONG in item.nodeid))

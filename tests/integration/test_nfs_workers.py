@@ -68,7 +68,15 @@ async def serving(
     async with server.running(make_config(directory, workers)) as running:
         backend = running.nfs.backend
         assert isinstance(backend, NfsWorkers)
+        await all_answer(backend)
         yield running, backend
+
+
+async def all_answer(backend: NfsWorkers) -> None:
+    """Wait until every worker serves: the others get all machines while one still starts."""
+    async with asyncio.timeout(60):
+        while not all(worker.answered for worker in backend._workers):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def until(backend: NfsWorkers, count: int, *, without: int) -> None:
