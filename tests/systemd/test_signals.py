@@ -1,6 +1,7 @@
 """Every process of the server is killed and stopped, one at a time, under machines at work.
 
 They boot and read without a pause. None may see an error, or wait for longer than a promise says.
+Each signal comes in the middle of a boot that needs what it hits.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 
 from network.lab import bridged, needs_root
 from storeboot.process import Child
+from systemd.booting_machine import SECTION, BootingMachine, booting_machine
 from systemd.installed import ADDRESS, DNSMASQ, SERVICE, Installed, installed
 from systemd.kernel_readers import KernelReader, kernel_reader
 from systemd.machine import ROOT, Machine
@@ -40,6 +42,15 @@ range = ["10.77.0.100", "10.77.0.199"]
 [nfs]
 workers = 2
 """
+SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
+# What the booting machine has said last when each of the signals comes: it needs the process next.
+MOMENTS = {
+    "main": ("storeboot: address ", "storeboot: address "),
+    "worker 0": ("has begun", "storeboot: starting"),
+    "worker 1": ("has begun", "storeboot: starting"),
+    "dnsmasq": ("booting from", "booting from"),
+    "warden": ("booting from", "booting from"),
+}
 
 
 def server_pids(machine: Machine) -> dict[str, int]:
@@ -119,12 +130,20 @@ def is_ready(machine: Machine) -> bool:
 async def test_no_machine_notices_that_a_process_was_killed_or_stopped(
     record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
-    with bridged(f"{ADDRESS}/24") as network, installed(network, DHCP, dhcp=True) as service:
+    with (
+        bridged(f"{ADDRESS}/24") as network,
+        installed(network, DHCP + SECTION, dhcp=True) as service,
+    ):
         async with (
+            booting_machine(service, tmp_path / "boots") as booting,
             kernel_reader(service, "bookworm", "3", tmp_path / "one") as one,
             kernel_reader(service, "trixie", "4.2", tmp_path / "other") as other,
         ):
-            await _try_all(service, record_property, (one, other))
+            async with booting.boots("booting from"):
+                pass
+            assert {"begin", "mount", "switch-root", "multi-user"} <= booting.stages()
+            await _try_all(service, record_property, (one, other), booting)
+            record_property("longest time by which a boot was held up", booting.longest_delay())
             for reader in (one, other):
                 assert not reader.complaints()
                 record_property(f"{reader.machine.console} stall", reader.longest_stall())
@@ -135,6 +154,7 @@ async def _try_all(
     service: Installed,
     record_property: Callable[[str, object], None],
     readers: tuple[KernelReader, ...],
+    booting: BootingMachine,
 ) -> None:
     machine = service.machine
     machine.until(lambda: is_ready(machine), PATIENCE)
@@ -150,18 +170,22 @@ async def _try_all(
         for name, ask in clients.items():
             await until_answered(ask, name)
         figures = []
-        for name in ("main", "worker 0", "worker 1", "dnsmasq", "warden"):
-            for number in (signal.SIGKILL, signal.SIGSTOP):
-                before = server_pids(machine)
-                assert set(before) == {"main", "worker 0", "worker 1", "dnsmasq", "warden"}
-                os.kill(before[name], number)
-                took = await replaced(machine, before, before[name])
-                for reader in readers:
-                    await reader.until_read(PATIENCE)
-                seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
+        for name, moments in MOMENTS.items():
+            for number, moment in zip(SIGNALS, moments, strict=True):
+                async with booting.boots(moment):
+                    before = server_pids(machine)
+                    assert set(before) == set(MOMENTS)
+                    os.kill(before[name], number)
+                    took = await replaced(machine, before, before[name])
+                    for reader in readers:
+                        await reader.until_read(PATIENCE)
+                    seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
                 stall = max(each["stall"] for each in seen.values())
                 wrong = {each: what["wrong"] for each, what in seen.items() if what["wrong"]}
-                figures.append(f"{number.name} {name}: {took:.1f} s, stall {stall:.1f} s")
+                figures.append(
+                    f"{number.name} {name}: {took:.1f} s, stall {stall:.1f} s, "
+                    f"boot {booting.seconds[-1]:.1f} s"
+                )
                 record_property(f"{number.name} {name}", figures[-1])
                 assert not wrong, (figures, wrong)
                 assert max(stall, took) <= MAX_STALL, figures
