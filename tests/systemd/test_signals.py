@@ -1,6 +1,7 @@
 """Every process of the server is killed and stopped, one at a time, under machines at work.
 
 They boot and read without a pause. None may see an error, or wait for longer than a promise says.
+Each signal comes in the middle of a boot that needs what it hits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 
 from network.lab import bridged, needs_root
 from storeboot.process import Child
+from systemd.booting_machine import SECTION, BootingMachine, booting_machine
 from systemd.installed import ADDRESS, DNSMASQ, SERVICE, Installed, installed
 from systemd.kernel_readers import KernelReader, kernel_reader
 from systemd.machine import ROOT, Machine
@@ -40,6 +42,15 @@ range = ["10.77.0.100", "10.77.0.199"]
 [nfs]
 workers = 2
 """
+SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
+# What the booting machine has said last when each of the signals comes: it needs the process next.
+MOMENTS = {
+    "main": ("storeboot: address ", "storeboot: address "),
+    "worker 0": ("has begun", "storeboot: starting"),
+    "worker 1": ("has begun", "storeboot: starting"),
+    "dnsmasq": ("booting from", "booting from"),
+    "warden": ("booting from", "booting from"),
+}
 
 
 def server_pids(machine: Machine) -> dict[str, int]:
@@ -118,15 +129,27 @@ def is_ready(machine: Machine) -> bool:
     return "dhcp.answers" in said and "serve.ready" in said
 
 
+@pytest.mark.parametrize("boots", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_no_machine_notices_that_a_process_was_killed_or_stopped(
-    record_property: Callable[[str, object], None], tmp_path: Path
+    record_property: Callable[[str, object], None], tmp_path: Path, boots: bool
 ) -> None:
-    with bridged(f"{ADDRESS}/24") as network, installed(network, DHCP, dhcp=True) as service:
+    """With `boots` a machine boots with storeboot's initrd at each signal."""
+    with (
+        bridged(f"{ADDRESS}/24") as network,
+        installed(network, DHCP + SECTION, dhcp=True) as service,
+    ):
         async with (
+            booting_machine(service, tmp_path / "boots") if boots else nullcontext() as booting,
             kernel_reader(service, "bookworm", "3", tmp_path / "one") as one,
             kernel_reader(service, "trixie", "4.2", tmp_path / "other") as other,
         ):
-            await _try_all(service, record_property, (one, other))
+            if booting is not None:
+                async with booting.boots("booting from"):
+                    pass
+                assert {"begin", "mount", "switch-root", "multi-user"} <= booting.stages()
+            await _try_all(service, record_property, (one, other), booting)
+            if booting is not None:
+                record_property("longest time a boot was held up", booting.longest_delay())
             for reader in (one, other):
                 assert not reader.complaints()
                 record_property(f"{reader.machine.console} stall", reader.longest_stall())
@@ -137,6 +160,7 @@ async def _try_all(
     service: Installed,
     record_property: Callable[[str, object], None],
     readers: tuple[KernelReader, ...],
+    booting: BootingMachine | None,
 ) -> None:
     machine = service.machine
     machine.until(lambda: is_ready(machine), PATIENCE)
@@ -152,18 +176,20 @@ async def _try_all(
         for name, ask in clients.items():
             await until_answered(ask, name)
         figures = []
-        for name in ("main", "worker 0", "worker 1", "dnsmasq", "warden"):
-            for number in (signal.SIGKILL, signal.SIGSTOP):
-                before = server_pids(machine)
-                assert set(before) == {"main", "worker 0", "worker 1", "dnsmasq", "warden"}
-                os.kill(before[name], number)
-                took = await replaced(machine, before, before[name])
-                for reader in readers:
-                    await reader.until_read(PATIENCE)
-                seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
+        for name, moments in MOMENTS.items():
+            for number, moment in zip(SIGNALS, moments, strict=True):
+                async with booting.boots(moment) if booting is not None else nullcontext():
+                    before = server_pids(machine)
+                    assert set(before) == set(MOMENTS)
+                    os.kill(before[name], number)
+                    took = await replaced(machine, before, before[name])
+                    for reader in readers:
+                        await reader.until_read(PATIENCE)
+                    seen = {each: await until_answered(ask, each) for each, ask in clients.items()}
                 stall = max(each["stall"] for each in seen.values())
                 wrong = {each: what["wrong"] for each, what in seen.items() if what["wrong"]}
-                figures.append(f"{number.name} {name}: {took:.1f} s, stall {stall:.1f} s")
+                boot = f", boot {booting.seconds[-1]:.1f} s" if booting is not None else ""
+                figures.append(f"{number.name} {name}: {took:.1f} s, stall {stall:.1f} s{boot}")
                 record_property(f"{number.name} {name}", figures[-1])
                 assert not wrong, (figures, wrong)
                 assert max(stall, took) <= MAX_STALL, figures

@@ -1,8 +1,8 @@
 """A diskless machine in user-mode Linux: a whole kernel as a program, without emulation.
 
 slirp4netns is its network. It shows a guest the same addresses as QEMU's user networking, and needs
-no root: the host's loopback is 10.0.2.2. There is no firmware: the machine starts with a kernel, an
-initrd and a command line.
+no root: the host's loopback is 10.0.2.2. Instead, the network can be a tap interface of the host.
+There is no firmware: the machine starts with a kernel, an initrd and a command line.
 """
 
 from __future__ import annotations
@@ -37,23 +37,24 @@ class UmlSpec:
     mac: str = "52:54:00:12:34:56"
     memory: int = 512  # MiB
     credentials: Mapping[str, str] = field(default_factory=dict)  # systemd's, some 1,500 bytes
-    enter: tuple[str, ...] = ()  # words before the network program, such as `ip netns exec NAME`
+    enter: tuple[str, ...] = ()  # words before its programs, such as `ip netns exec NAME`
+    tap: str | None = None  # its interface on the host, instead of a user-mode network
 
 
-def arguments(spec: UmlSpec, *, network: Path, directory: Path) -> list[str | Path]:
-    """Return the command line of a machine whose network is at the socket `network`.
+def arguments(spec: UmlSpec, *, network: str, directory: Path) -> list[str | Path]:
+    """Return the command line of a machine; `network` is its vec0's transport and where that ends.
 
     User-mode Linux keeps its memory in a file below TMPDIR. It has its own consoles, and passes
     options that it does not know on to the kernel.
     """
     kernel = spec.kernel
     return [
-        "env", f"TMPDIR={directory}", f"LD_LIBRARY_PATH={kernel.libraries}",
+        *spec.enter, "env", f"TMPDIR={directory}", f"LD_LIBRARY_PATH={kernel.libraries}",
         f"LD_PRELOAD={kernel.preload}",
         kernel.program,
         f"mem={spec.memory}M", f"uml_dir={directory}", "umid=machine",
         f"initrd={spec.initrd}",
-        f"vec0:transport=bess,dst={network},mac={spec.mac},depth=128,gro=1",
+        f"vec0:transport={network},mac={spec.mac},depth=128,gro=1",
         "con0=null,fd:1", "con=null", "ssl=null", _CONSOLE,
         *(word for word in spec.params if not word.startswith(("console=", "initrd="))),
         *(f"systemd.set_credential_binary={name}:{b64encode(text.encode()).decode()}"
@@ -108,7 +109,7 @@ async def running(spec: UmlSpec, directory: Path) -> AsyncIterator[UmlMachine]:
     console = directory / "console.log"
     # A socket's path is limited to 108 bytes, which the directory's may exceed.
     with TemporaryDirectory(prefix="storeboot-", dir=_memory_place(spec.memory)) as short:
-        async with _network(Path(short, "network"), spec.enter) as network:
+        async with _network(spec, Path(short, "network")) as network:
             argv = arguments(spec, network=network, directory=Path(short))
             # The loader is named relative to the kernel's own directory.
             child = await Child.start(argv, output=console, cwd=spec.kernel.program.parent)
@@ -140,10 +141,13 @@ async def _end(child: Child) -> None:
 
 
 @asynccontextmanager
-async def _network(socket: Path, enter: tuple[str, ...]) -> AsyncIterator[Path]:
-    """Yield the socket of a user-mode network that waits for one machine."""
+async def _network(spec: UmlSpec, socket: Path) -> AsyncIterator[str]:
+    """Yield the transport to an interface, or to a user-mode network that waits for one machine."""
+    if spec.tap is not None:
+        yield f"tap,ifname={spec.tap}"
+        return
     slirp = find_program("slirp4netns", _INSTALL_SLIRP)
-    child = await Child.start([*enter, slirp, "--target-type=bess", socket], piped=True)
+    child = await Child.start([*spec.enter, slirp, "--target-type=bess", socket], piped=True)
     said: list[str] = []
     listens = asyncio.Event()
 
@@ -161,7 +165,7 @@ async def _network(socket: Path, enter: tuple[str, ...]) -> AsyncIterator[Path]:
             await listens.wait()
         if listening.done():
             raise BootError(f"slirp4netns did not start: {' '.join(said)}")
-        yield socket
+        yield f"bess,dst={socket}"
     finally:
         await child.stop(2)
         await listening
