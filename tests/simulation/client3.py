@@ -119,7 +119,7 @@ class Client3(Caller):
                     if name not in (b".", b".."):
                         child = place.below(name)
                         known[child] = handle
-                        assert self.node(child).fileid == number
+                        assert self.node(child).fileid == number, "the listing numbers otherwise"
             end = reply.boolean()
         assert names == [b".", b"..", *self.node(place).names], "the listing is another one"
 
