@@ -7,8 +7,8 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from bench.rows import Row, ratio
 PAIRS = 5
 SECONDS = 2.0
 METADATA = {"1x1": (1, 1), "4x1": (4, 1), "16x1": (16, 1), "8x16": (8, 16)}
+ONE_CORE = "1x1"  # also measured on one core, without the time to wake another one
 TARGETS = {"1x1": 1.0, "4x1": 1.4, "16x1": 1.6, "8x16": 8.0}
 READ_4K, READ_1M = 2.5, {"3": 1.1}  # the second in NFSv3 only
 FILES = 300  # that the metadata questions are about
@@ -116,6 +117,12 @@ def _against(load: Load, us: Peer, them: Peer, version: str, suffix: str) -> lis
                           target=TARGETS[name], against=AGAINST, unit="requests/s",
                           null_server=_null(load, ours.client, ours.metadata, connections,
                                             outstanding, 144)))  # fmt: skip
+        if name == ONE_CORE:
+            with one_core(us, them):
+                a, b = _pairs(load, (us, ours.client, ours.metadata),
+                              (them, theirs.client, theirs.metadata), connections, outstanding)  # fmt: skip
+            rows.append(ratio(f"nfs.metadata.{name}.one_core.vs_ganesha{suffix}", _rates(a),
+                              _rates(b), target=TARGETS[name], against=AGAINST, unit="requests/s"))  # fmt: skip
         if name == "16x1":
             rows.append(ratio(f"nfs.cpu_per_100k.vs_ganesha{suffix}",
                               [each.cpu * 1e5 for each in a], [each.cpu * 1e5 for each in b],
@@ -205,6 +212,31 @@ def _memory(name: str, target: float, directory: Path, view: bytes, load: Load, 
                   "processes": len(peer.processes()), "asked_per_second": round(played.rate)}  # fmt: skip
         _say(f"memory: {value} MB in {detail['processes']} processes")
         return Row(name, value, "MB", "lower", target, "", (value, value), detail)
+
+
+@contextmanager
+def one_core(*measured: Peer) -> Iterator[None]:
+    """Keep the servers, and the load that asks them, on one core.
+
+    With one call at a time each side sleeps while the other works. On two cores that measures how
+    long the machine takes to wake a core, which a virtual machine can do more slowly than the
+    servers answer: a server that does nothing is then no faster (`null_server`).
+    """
+    cores = _cores()
+    try:
+        _keep_on({min(cores)}, measured)
+        yield
+    finally:
+        _keep_on(cores, measured)
+
+
+def _keep_on(cores: set[int], measured: Sequence[Peer]) -> None:
+    os.sched_setaffinity(0, cores)
+    for peer in measured:
+        for pid in peer.processes():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(ProcessLookupError):  # threads come and go
+                    os.sched_setaffinity(int(task.name), cores)
 
 
 def _cores() -> set[int]:

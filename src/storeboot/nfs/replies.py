@@ -13,7 +13,7 @@ A call after its record mark (RFC 5531 section 9); a star marks what is the call
         24     4  flavor of the credential
         28     4  * size of the credential
         32        * credential, padded to a multiple of four
-     ... 8  verifier: flavor NONE and no bytes; otherwise the cache is not used
+     ... 8  verifier: flavor NONE and no bytes; otherwise the reply is not cached
      start  arguments
 
 The arguments of a COMPOUND that begins with SEQUENCE (RFC 8881 sections 16.2 and 18.46), counted
@@ -41,6 +41,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from storeboot.nfs.memo import Memo
+from storeboot.nfs.rpc import MAX_AUTH_BODY
 from storeboot.nfs.v4.clients import Clients, Peer
 from storeboot.nfs.v4.compound import Outcome
 from storeboot.nfs.xdr import FileSlice, Segment
@@ -48,9 +49,10 @@ from storeboot.nfs.xdr import FileSlice, Segment
 # Of a call.
 _HEADER = slice(4, 28)  # all before the credential but the transaction id
 _PROCEDURE = slice(12, 24)
-_CREDENTIAL_SIZE = slice(28, 32)
+_credential_size = Struct(">28xI").unpack_from
 _FIXED = 40  # bytes before the arguments of a call with an empty credential
-_NO_VERIFIER = bytes(8)
+_VERIFIER = 8  # bytes before the arguments
+_NO_VERIFIER = bytes(_VERIFIER)
 _COMPOUND = Struct(">III").pack(100003, 4, 1)  # program, version, procedure
 
 # Of its arguments. The reply echoes 24 bytes of them: session id, sequence id, slot id.
@@ -100,13 +102,15 @@ class Replies:
         only the simple case: the session that the connection used last, and a slot whose next
         sequence id this is.
         """
-        size = int.from_bytes(record[_CREDENTIAL_SIZE])
-        start = _FIXED + size + (-size & 3)
-        if record[start - 8 : start] != _NO_VERIFIER or size > 400:
+        if len(record) < _FIXED:
             return None
+        (size,) = _credential_size(record)
+        if size > MAX_AUTH_BODY:
+            return None
+        start = _FIXED + size + (-size & 3)
         procedure = record[_PROCEDURE]
         if procedure != _COMPOUND:
-            reply = self._memo.get(record[_HEADER] + record[start:])
+            reply = self._memo.get(record[_HEADER] + record[start - _VERIFIER :])
             if reply is None:
                 return None
             self._counts[procedure] = self._counts.get(procedure, 0) + 1
@@ -132,10 +136,10 @@ class Replies:
 
     def keep(self, record: bytes, segments: list[Segment], outcome: Outcome) -> None:
         """Cache a reply that depends on nothing but its call."""
-        size = int.from_bytes(record[_CREDENTIAL_SIZE])
+        (size,) = _credential_size(record)
         start = _FIXED + size + (-size & 3)
         first = segments[0]
-        if record[start - 8 : start] != _NO_VERIFIER or not isinstance(first, bytes):
+        if record[start - _VERIFIER : start] != _NO_VERIFIER or not isinstance(first, bytes):
             return
         file, padding = None, b""
         if len(segments) == 3 and isinstance(segments[1], FileSlice):
@@ -146,7 +150,7 @@ class Replies:
             return
         if record[_PROCEDURE] != _COMPOUND:
             reply = _Reply(first[:_XID], b"", first[_XID_END:], file, padding)
-            self._memo.put(record[_HEADER] + record[start:], reply)
+            self._memo.put(record[_HEADER] + record[start - _VERIFIER :], reply)
         elif outcome.in_session and not any(record[start : start + 4]):  # without a tag
             head, tail = first[_XID_END:_ECHOED], first[_ECHOED_END:]
             reply = _Reply(first[:_XID], head, tail, file, padding)
@@ -158,7 +162,7 @@ def _compound_key(record: bytes, start: int) -> bytes:
     return b"".join(
         (
             record[_HEADER],
-            record[start : start + _SESSION],
+            record[start - _VERIFIER : start + _SESSION],
             record[start + _CACHE : start + _REST],
             record[start + _REST :],
         )

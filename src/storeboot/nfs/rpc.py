@@ -11,6 +11,7 @@ from storeboot.nfs.xdr import Reader, Segment, Writer, XdrError
 MAX_AUTH_BODY = 400  # RFC 5531 section 8.2
 MAX_FRAGMENTS = 16
 HEADER_SIZE = 24  # bytes of an accepted reply before its results
+_record_mark = struct.Struct(">I").unpack_from
 _START = struct.Struct(">3I")  # of a call: transaction id, CALL, RPC version
 _CALL = struct.Struct(">4I")  # then: program, version, procedure, flavor of the credential
 _ACCEPTED = struct.Struct(">6I")
@@ -147,7 +148,7 @@ class RecordReader:
             data = self._buffer + data
         records, start, end = [], 0, len(data)
         while end - start >= 4:
-            mark = int.from_bytes(data[start : start + 4])
+            (mark,) = _record_mark(data, start)
             stop = start + 4 + (mark & 0x7FFF_FFFF)
             if stop - start - 4 > self._limit or self._fragments:
                 self._check(stop - start - 4)

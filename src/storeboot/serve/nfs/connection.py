@@ -412,13 +412,17 @@ class Connection:
         replies = self._replies
         while sent:
             first = replies[0]
-            size = first.count if isinstance(first, FileSlice) else len(first)
-            if not isinstance(first, FileSlice):
-                self._queued -= min(size, sent)
-            if sent >= size:
+            if isinstance(first, FileSlice):
+                size = first.count
+            else:
+                size = len(first)
+                self._queued -= size if size <= sent else sent
+            if size <= sent:
                 replies.popleft()
-            elif isinstance(first, FileSlice):
+                sent -= size
+                continue
+            if isinstance(first, FileSlice):
                 replies[0] = first.behind(sent)
             else:
                 replies[0] = memoryview(first)[sent:]
-            sent -= min(size, sent)
+            return
