@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import time
 from collections import OrderedDict, deque
@@ -254,15 +255,25 @@ def end_orphan(state: Path, file: Path) -> None:
         pid = int(json.loads(state.read_text())["pid"] or 0)
     except (OSError, ValueError, KeyError, TypeError):
         return
-    for number in (signal.SIGTERM, signal.SIGKILL):  # a stopped process reacts only to the second
-        if not _is_ours(pid, file):
-            return
-        log.warning("dhcp.orphan", pid=pid, signal=number.name)
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + END_SECONDS
-        while _is_ours(pid, file) and time.monotonic() < deadline:
-            time.sleep(0.05)  # not our child, so there is no event to wait for
+    try:
+        process = os.pidfd_open(pid)
+    except (OSError, OverflowError):  # it is gone, or no such number is a process
+        return
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):  # a stopped one reacts only to the second
+            if not _is_ours(pid, file):
+                return
+            log.warning("dhcp.orphan", pid=pid, signal=number.name)
+            with suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(process, number)
+            # Ready once it is a zombie, and so has closed its sockets; its command line is gone
+            # before that.
+            if ended.poll(END_SECONDS * 1000):
+                return
+    finally:
+        os.close(process)
 
 
 def _is_ours(pid: int, file: Path) -> bool:
