@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import systems
 from bench.boot import storm as storms
 from bench.boot import ways
 from bench.boot.machine import Seen, Wire, boot
@@ -26,11 +26,10 @@ from storeboot.deploy.inventory import opened
 from storeboot.deploy.state import StateDirectory, ViewRecord, make_state_directory
 from storeboot.hosts.host import Host
 from storeboot.nfs.views import view_id
-from storeboot.vm.demo.build import DemoSystem, build_demo
+from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import TrialSpec, trial_config
 
-CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
 RELAYED = peers.GANESHA + 50  # where a machine finds NFS-Ganesha behind a relay
 PAIRS = 5
 AGAINST = "NFSv4.1 `ro` from NFS-Ganesha 4.3 (over 4.2 every read of Linux 6.12 fails)"
@@ -147,7 +146,7 @@ def _compare(took: dict[str, list[Seen]], milliseconds: int, target: float) -> l
 @contextmanager
 def _bench(suite: Suite) -> Iterator[tuple[Bench, Way]]:
     """Systems, a directory and NFS-Ganesha, with the seed's way to its export."""
-    built, updated = (build_demo(CACHE, suite=suite, edition=each) for each in (1, 2))
+    built, updated = (systems.demo(suite, edition) for edition in (1, 2))
     with TemporaryDirectory(prefix="storeboot-bench-") as place:
         directory = Path(place)
         state = make_state_directory(directory / "view")

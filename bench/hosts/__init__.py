@@ -6,7 +6,6 @@ No peer keeps such a list; what a deployment costs is held against Nix's own tim
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 
+from bench import systems
 from bench.rows import Row
 from storeboot.config import BootsSection, Config, load
 from storeboot.deploy.inventory import opened
@@ -24,10 +24,8 @@ from storeboot.nix.profiles import Profile
 from storeboot.nix.store import Store, StorePath
 from storeboot.process import LONG, run
 from storeboot.serve import server
-from storeboot.vm.demo.build import build_demo
 from storeboot.vm.trial import free_ports
 
-CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 SIZES = (100, 1_000, 10_000)
 GENERATIONS = 10  # of each host
@@ -38,9 +36,9 @@ ASKED = 500
 
 def measure() -> list[Row]:
     """Some ten minutes, most of it ten thousand deployments."""
-    built = [build_demo(CACHE, kind="micro", edition=edition) for edition in (1, 2)]
-    systems = [each.toplevel for each in built]
-    return [row for size in SIZES for row in _measure(built[0].store, systems, size)]
+    built = [systems.micro(edition) for edition in (1, 2)]
+    toplevels = [each.toplevel for each in built]
+    return [row for size in SIZES for row in _measure(built[0].store, toplevels, size)]
 
 
 def _measure(store: Store, systems: list[StorePath], size: int) -> list[Row]:

@@ -10,15 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import systems
 from bench.nfs import peers, tree
 from bench.nfs.peers import Peer
 from bench.rows import Row, ratio
-from storeboot.vm.demo.build import build_demo
 from storeboot.vm.errand import run_errand
 from storeboot.vm.qemu import HOST_ADDRESS
 from storeboot.vm.trial import TrialSpec
 
-CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
 SCRIPT = Path(__file__).with_name("guest.sh")
 ROUNDS = 3
 PACKAGES = 5  # store paths that are walked and read
@@ -61,7 +60,7 @@ async def _ask_the_guest(us: Peer, them: Peer, directory: Path) -> Results:
         "theirs_port": str(them.port), "theirs_mount": str(them.mount_port),
         "theirs_path": "/store", "theirs_path3": them.path,
     }  # fmt: skip
-    built = build_demo(CACHE, kind="micro")
+    built = systems.micro()
     spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, has_nix=False,
                     mode="plain")  # fmt: skip
     text = await run_errand(spec, SCRIPT.read_text(), variables, seconds=1800)

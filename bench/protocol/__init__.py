@@ -7,7 +7,6 @@ them wait longer between two attempts to connect.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections import Counter
@@ -16,15 +15,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench import systems
 from bench.rows import Row
 from storeboot.config import NfsVersion
 from storeboot.hosts.boots import Boot
 from storeboot.nfs.limits import LEASE_SECONDS
-from storeboot.vm.demo.build import DemoSystem, build_demo
+from storeboot.vm.demo.build import DemoSystem
 from storeboot.vm.demo.packages import Suite
 from storeboot.vm.trial import Trial, TrialSpec, started, verify
 
-CACHE = Path(os.environ.get("STOREBOOT_TEST_CACHE", Path(__file__).parents[2] / ".cache" / "demo"))
 BOOTS = 2  # of each kind: the counts are the same, about, the seconds are not
 IDLE = 240.0  # seconds
 OUTAGE = 200.0  # seconds
@@ -37,14 +36,14 @@ def boots() -> list[Row]:
     rows = []
     suites: tuple[tuple[Suite, str], ...] = (("trixie", "6.12"), ("bookworm", "6.1"))
     for suite, kernel in suites:
-        built = build_demo(CACHE, kind="demo", suite=suite)
+        built = systems.demo(suite)
         rows += asyncio.run(_boots(built, kernel))
     return rows
 
 
 def leases() -> list[Row]:
     """Half an hour as well, mostly of waiting."""
-    built = build_demo(CACHE, kind="micro")
+    built = systems.micro()
     return [row for lease in LEASES for row in asyncio.run(_lease(built, lease))]
 
 
