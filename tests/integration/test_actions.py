@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 
 from integration.deploying import lease, make_system
 from storeboot.config import Config, HostSection, SettingsSection
@@ -59,6 +60,27 @@ def test_a_group_is_given_a_system_but_for_who_is_held(
     assert said[-2:] == ["lab1: generation 1 boots next", f"{reason}: skipped"]
     with pytest.raises(StorebootError, match=reason):
         actions.deploy(inventory, DeployRequest("lab2", systems[0]), quiet)
+
+
+def test_what_all_hosts_boot_next_takes_one_question(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    for name in MACS:
+        actions.deploy(inventory, DeployRequest(name, one), quiet)
+    actions.test(inventory, ProbationRequest("lab1", two), quiet)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        found = inventory.deployments.all_current([*MACS, "nobody"])
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert found == {"lab1": two, "lab2": one, "nobody": None}
+    assert [line.split()[0] for line in asked] == ["SELECT"]
 
 
 def test_a_group_tries_a_system_or_nobody_does(

@@ -98,9 +98,9 @@ def list_(config_path: Path, as_json: bool, unknown: bool) -> None:
         if unknown:
             _list_unknown(inventory, as_json)
             return
-        rows = [
-            (each, inventory.deployments.current(each.name)) for each in inventory.registry.all()
-        ]
+        hosts = inventory.registry.all()
+        systems = inventory.deployments.all_current(each.name for each in hosts)
+    rows = [(each, systems[each.name]) for each in hosts]
     if as_json:
         click.echo(json.dumps([_document(each, system) for each, system in rows], indent=2))
         return

@@ -82,10 +82,8 @@ class Change:
 def changes(inventory: Inventory, target: str) -> list[Change]:
     """Return what a deployment to a host or group would change. This changes nothing."""
     hosts, held = inventory.registry.of(target), inventory.holds.all()
-    return [
-        Change(host.name, inventory.deployments.current(host.name), host.name in held)
-        for host in hosts
-    ]
+    current = inventory.deployments.all_current(host.name for host in hosts)
+    return [Change(host.name, current[host.name], host.name in held) for host in hosts]
 
 
 def deploy(inventory: Inventory, request: DeployRequest, progress: Progress) -> Deployed:

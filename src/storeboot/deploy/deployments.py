@@ -16,7 +16,7 @@ from storeboot.deploy.systems import Systems
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import Database
 from storeboot.hosts.host import Host
-from storeboot.hosts.probations import Probations
+from storeboot.hosts.probations import Probation, Probations
 from storeboot.hosts.schema import declarations
 from storeboot.nfs.views import view_id
 from storeboot.nix.profiles import Generation, Profile
@@ -39,16 +39,22 @@ class Deployments:
 
     def current_number(self, host: str) -> int | None:
         """Return the generation that the host boots next, or None; a pending test comes first."""
-        probation, profile = self.probations.open(host), self.profile(host)
-        if probation is None:
-            return profile.current_number()
-        there = profile.system(probation.next) is not None
-        return probation.next if there else probation.previous
+        return _next(self.profile(host), self.probations.open(host))
 
     def current(self, host: str) -> StorePath | None:
         """Return the system that the host boots next, or None."""
         number = self.current_number(host)
         return self.profile(host).system(number) if number is not None else None
+
+    def all_current(self, hosts: Iterable[str]) -> dict[str, StorePath | None]:
+        """Return the system that each host boots next, with one question to the database."""
+        tests = {test.host: test for test in self.probations.all_open()}
+        found = {}
+        for host in hosts:
+            profile = self.profile(host)
+            number = _next(profile, tests.get(host))
+            found[host] = profile.system(number) if number is not None else None
+        return found
 
     def settled(self, host: str) -> StorePath | None:
         """Return the system that the host would boot next if it had no test, or None."""
@@ -205,3 +211,10 @@ class Deployments:
         with self.deciding(host.name), files.reported(f"host {host.name} is not switched"):
             self.profile(host.name).switch(generation.number)
             self.probations.drop(host.name)
+
+
+def _next(profile: Profile, test: Probation | None) -> int | None:
+    """Return the generation that boots next: an open test's, or the profile's current one."""
+    if test is None:
+        return profile.current_number()
+    return test.next if profile.system(test.next) is not None else test.previous
