@@ -33,6 +33,8 @@ from storeboot.errors import StorebootError
 FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 SECRET_MODE = 0o600
+# These errors pass. Any other error would occur again at the next try.
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 _SUFFIX = ".partial"
 _REMEMBERED = 4096  # files that were found right
 _LIBC = ctypes.CDLL(None, use_errno=True)  # os has no syncfs

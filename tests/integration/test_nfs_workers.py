@@ -26,6 +26,7 @@ from storeboot.deploy.state import make_state_directory
 from storeboot.hosts.database import Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.handle import HandleCodec, MountToken
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import Status
 from storeboot.nfs.views import flat_name, view_id
 from storeboot.nfs.xdr import FileSlice
@@ -213,7 +214,7 @@ def test_alias_is_known_before_systems_are_assigned(tmp_path: Path) -> None:
     config = with_alias(make_config(tmp_path), "127.0.0.9")
     with opened(config) as inventory:
         assert alias_of(inventory, "127.0.0.9") == view_id([str(config.hosts["lab1"].system)])
-        assert alias_of(inventory, "127.0.0.8") is None
+        assert alias_of(inventory, "127.0.0.8") is Refusal.NO_HOST
 
 
 def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_alias_is_for_added_hosts_too(tmp_path: Path) -> None:
     database = Database(database_url(config), memory=Memory())
     assert database.probe()
     inventory = make_inventory(config, database)
-    assert alias_of(inventory, "127.0.0.7") is None
+    assert alias_of(inventory, "127.0.0.7") is Refusal.NO_HOST
     inventory.registry.add_all({"lab7": added}, 0)
     for reason in ("", "it is tried"):
         if reason:

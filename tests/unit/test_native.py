@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from storeboot.hosts.boot import Event
 from storeboot.hosts.host import Host
 from storeboot.service.happenings import Happening
-from storeboot.service.native import FORGOTTEN, NO_MOUNT, NO_READ, NativeBoots, NativeWatch
+from storeboot.service.native import (
+    FORGOTTEN,
+    MAX_REFUSED,
+    NO_MOUNT,
+    NO_READ,
+    NativeBoots,
+    NativeWatch,
+)
 
 ADDRESS = "192.168.1.21"
 HOST = Host(name="lab1", addresses=(ADDRESS,), mode="native")
@@ -127,3 +134,20 @@ async def test_a_host_that_boots_in_another_way_is_not_watched() -> None:
     await seen.hear("server", "initrd", 110)
     await seen.look(111 + NO_MOUNT)
     assert seen.stages == []
+
+
+async def test_a_refused_mount_is_told_and_not_blamed_on_the_initrd() -> None:
+    seen = Seen()
+    await seen.hear("server", "initrd", 100)
+    seen.boots.refused("lab1", "the host with this address has no system", 105)
+    for now in (106, 101 + NO_MOUNT):
+        await seen.look(now)
+    assert seen.stages == [("no-store", 105)]
+    assert seen.events[0].detail == "the host with this address has no system"
+
+
+async def test_refusals_that_nobody_takes_are_bounded() -> None:
+    seen = Seen()
+    for at in range(MAX_REFUSED + 9):
+        seen.boots.refused("lab1", "x", at)
+    assert len(seen.boots.take_refused()) == MAX_REFUSED

@@ -9,6 +9,7 @@ import pytest
 from nfs_codec import NFS, call, op, opaque, words
 from storeboot.nfs import limits
 from storeboot.nfs.program import Programs
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v3 import acl, mount, procedures
 from storeboot.nfs.v3.dispatch import Procedure
@@ -105,7 +106,7 @@ def test_the_alias_is_each_peers_own(then: bytes) -> None:
 def test_a_mount_by_the_alias_is_not_kept() -> None:
     programs = loaded_programs()
     record = call(100005, 3, 1, opaque(b"/nixstore"))
-    for alias, status in ((VIEW, Status.OK), (None, Status.ACCESS)):
+    for alias, status in ((VIEW, Status.OK), (Refusal.NO_HOST, Status.ACCESS)):
         peer = Peer(alias=alias, proven=True)
         reply = programs.answer(record, peer)[0]
         assert isinstance(reply, bytes)

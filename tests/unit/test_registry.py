@@ -6,19 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from sqlalchemy import update
 
-from storeboot.config import Config, HostSection, NfsSection, ServerSection, SettingsSection
+from storeboot.config import (
+    Config,
+    HostSection,
+    NfsSection,
+    ServerSection,
+    SettingsSection,
+    is_shared,
+)
 from storeboot.errors import ConfigError, StorebootError
 from storeboot.hosts.database import Database, open_database, sqlite_url
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import Registry, read_section
+from storeboot.hosts.schema import matchers
+from storeboot.hosts.unknown import UnknownMachine, shared_by
 
 MAC = "52:54:00:00:00:01"
+UUID = "4c4c4544-0044-4810-8052-b4c04f564231"
 CONFIG = Config(
     server=ServerSection(address="192.168.1.1"),
     defaults=SettingsSection(kernel_params=("quiet",), overlay_size="2G"),
     groups={"room": SettingsSection(kernel_params=("room=1",), nfs_version="4.2")},
-    hosts={"declared": HostSection(mac=(MAC,), uuid=("uuid-1",))},
+    hosts={"declared": HostSection(mac=(MAC,), uuid=(UUID,))},
 )
 
 
@@ -54,7 +66,7 @@ def test_a_machine_is_found_by_any_matcher_of_either_kind(registry: Registry) ->
     found = registry.find(Machine.from_words("52-54-00-00-00-02", "", ""))
     assert found is not None
     assert found.name == "lab1"
-    declared = registry.find(Machine(uuid="uuid-1"))
+    declared = registry.find(Machine(uuid=UUID))
     assert declared is not None
     assert declared.name == "declared"
     assert registry.find(Machine(mac="52:54:00:00:00:99")) is None
@@ -134,3 +146,92 @@ def test_mode_native_needs_an_address_and_the_alias() -> None:
     for host, config in ((section, alias), (known, plain)):
         with pytest.raises(ConfigError, match=r"nfs\.alias = true and the host's address"):
             Host.from_config("lab1", host, config)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Enter Serial", "To be filled by O.E.M", "To Be Filled By O.E.M.", "Default_string",
+     "0123456789ABCDEF", "123456789", "SYS-1234567890", "Not Settable", "Not Specified",
+     "Not Present", "System Serial Number", "Chassis Serial Number   ", "None", "INVALID", "N/A",
+     "00000000", "FFFFFFFF", "1111111", "No Asset Tag", "...", " "],
+)  # fmt: skip
+def test_placeholders_are_known_in_every_spelling(said: str) -> None:
+    for word in (said, said.upper(), said.lower(), f" {said} ", said.replace(" ", "_")):
+        assert is_shared(word), word
+        assert Machine.from_words("", "", word).matchers == frozenset()
+
+
+@pytest.mark.parametrize(
+    "uuid",
+    ["00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+     "01010101-0101-0101-0101-010101010101", "00020003-0004-0005-0006-000700080009",
+     "03000200-0400-0500-0006-000700080009", "12345678-1234-5678-90AB-CDDEEFAABBCC",
+     "78563412-3412-7856-90AB-CDDEEFAABBCC"],
+)  # fmt: skip
+def test_uuids_of_many_boards_are_known_in_both_orders(uuid: str) -> None:
+    for word in (uuid, f"{{{uuid}}}", uuid.replace("-", "")):
+        assert Machine.from_words("", word, "").matchers == frozenset()
+
+
+@pytest.mark.parametrize(
+    "own",
+    ["CZC1234XYZ", "S1", "12345", "10000000abcdef12", "SN12345X7", "NOTE-7", "Nr. 17",
+     "00000000-0000-0000-0000-ac1f6b001122", "VMware-12 3e 45 e9 95 fa 07 d3"],
+)  # fmt: skip
+def test_a_machines_own_number_is_no_placeholder(own: str) -> None:
+    assert not is_shared(own)
+
+
+def test_addresses_that_no_card_has_are_refused(registry: Registry) -> None:
+    for mac in ("00:00:00:00:00:00", "ff-ff-ff-ff-ff-ff"):
+        with pytest.raises(StorebootError, match="identifies no machine"):
+            add(registry, "lab1", mac=[mac])
+        assert Machine.from_words(mac, "", "").matchers == frozenset()
+
+
+def test_one_number_in_two_spellings_belongs_to_one_host(registry: Registry) -> None:
+    add(registry, "lab1", serial=["CZC1"], mac=["5254.00aa.bb02"])
+    swapped = "44454c4c-4400-1048-8052-b4c04f564231"
+    for taken in ({"serial": [" czc1 "]}, {"mac": ["52-54-00-AA-BB-02"]}, {"uuid": [swapped]}):
+        with pytest.raises(StorebootError, match="belongs to both"):
+            add(registry, "lab2", **taken)
+    add(registry, "lab3", uuid=["{" + UUID.replace("4c4c", "4d4d") + "}", "4d4d4544" + UUID[8:]])
+    hosts = {"lab1": HostSection(uuid=(UUID,)), "lab2": HostSection(uuid=(swapped,))}
+    with pytest.raises(ValidationError, match="belongs to both"):
+        Config(server=CONFIG.server, hosts=hosts)
+
+
+def test_a_machine_is_found_in_either_byte_order_and_any_case(registry: Registry) -> None:
+    add(registry, "lab1", serial=["Czc1234xyz"])
+    for machine in (
+        Machine.from_words("", "", "CZC1234XYZ   "),
+        Machine.from_words("", "", "czc1234xyz"),
+    ):
+        found = registry.find(machine)
+        assert found is not None
+        assert found.name == "lab1"
+        assert found.matches(machine)
+    declared = registry.find(Machine.from_words("", "44454C4C440010488052B4C04F564231", ""))
+    assert declared is not None
+    assert declared.name == "declared"
+
+
+def test_a_host_that_was_added_with_another_spelling_is_still_found(
+    registry: Registry, engine: Database
+) -> None:
+    """Rows of before there was a normal form have what was typed."""
+    add(registry, "lab1", serial=["CZC1"])
+    with engine.begin() as connection:
+        connection.execute(update(matchers).values(value="Czc1"))
+    assert registry.find(Machine.from_words("", "", "Czc1")) is not None
+
+
+def test_numbers_that_several_unknown_machines_send_are_named() -> None:
+    def seen(mac: str, uuid: str, serial: str) -> UnknownMachine:
+        return UnknownMachine(mac, uuid, serial, "10.0.0.1", 1.0, 1.0)
+
+    one, two, three = (f"52:54:00:00:00:0{number}" for number in (1, 2, 3))
+    swapped = "44454c4c-4400-1048-8052-b4c04f564231"
+    machines = [seen(one, UUID, "ab 1 "), seen(two, swapped, "AB 1"), seen(three, "", "None")]
+    assert shared_by(machines) == {swapped: [one, two], "AB 1": [one, two]}
+    assert shared_by([*machines[::2], seen(two, "", "None")]) == {}

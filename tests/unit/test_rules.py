@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storeboot.deploy import hazards
+from storeboot.errors import UnbootableError
 from storeboot.findings import Finding, Level
 from storeboot.nix import rules
 from storeboot.nix.toplevel import BOOTSPEC_V1, NIXOS_INIT_V1
@@ -22,6 +23,11 @@ WANTED = "etc/systemd/system/timers.target.wants/nix-optimise.timer"
 class Case:
     found: Tree
     not_found: tuple[Tree, ...]
+
+
+def with_params(*params: str) -> Tree:
+    spec = {**BOOTSPEC, "kernelParams": params}
+    return {"boot.json": json.dumps({BOOTSPEC_V1: spec})}
 
 
 CASES = {
@@ -49,6 +55,13 @@ CASES = {
             {WANTED: "", "etc/nix/nix.conf": "cores = 0\nstore = local-overlay://?lower-store=x\n"},
         ),
     ),
+    "kernel-param": Case(
+        with_params("quiet", "hwaddr=${net0/mac}"),
+        (
+            with_params("quiet", 'dyndbg="file x.c +p ; file y.c +p"', "#", "x=$y", "initcall=1"),
+            {"boot.json": "{}", "kernel-params": "quiet loglevel=4\n"},
+        ),
+    ),
 }
 
 
@@ -72,6 +85,29 @@ def test_a_rule_finds_one_thing_and_names_it_and_its_cure(name: str, tmp_path: P
 )
 def test_a_rule_finds_nothing_elsewhere(name: str, tree: Tree, tmp_path: Path) -> None:
     assert name not in {found.id for found in findings(tmp_path, tree)}
+
+
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        ("quiet\nreboot", "control character"),
+        ("x=\u0000y", "control character"),
+        ("x=\ud800", "control character"),
+        ("x=${uuid}", "which iPXE replaces"),
+        ("init=/bin/sh", "storeboot alone sets"),
+        ("storeboot.view=0", "storeboot alone sets"),
+    ],
+)
+def test_a_kernel_parameter_that_would_not_arrive_is_refused_by_name(
+    param: str, said: str, tmp_path: Path
+) -> None:
+    toplevel = Toplevel(tmp_path)
+    for name, text in with_params("quiet", param).items():
+        toplevel.write(name, text)
+    with pytest.raises(UnbootableError) as caught:
+        toplevel.read()
+    assert f"boot.kernelParams {json.dumps(param)}: " in str(caught.value)
+    assert said in str(caught.value)
 
 
 def test_every_rule_has_a_case_and_a_name_of_its_own() -> None:

@@ -6,14 +6,27 @@ from hypothesis import strategies as st
 
 from nfs_codec import ACL, MOUNT, NFS, call, opaque, words
 from storeboot.nfs.memo import Memo
+from storeboot.nfs.program import Programs
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.rpc import RpcError
 from storeboot.nfs.status import Status
 from storeboot.nfs.v3 import procedures
 from storeboot.nfs.v4.clients import Peer
-from storeboot.nfs.views import NotLoadedError
+from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.walk import Walk
 from storeboot.nfs.xdr import Reader, Writer
-from unit.nfs_tree import HELLO, HIDDEN, LONG, ODD, accepted, loaded_programs, reply, token
+from unit.nfs_tree import (
+    HELLO,
+    HIDDEN,
+    KEY,
+    LONG,
+    ODD,
+    VIEW,
+    accepted,
+    loaded_programs,
+    reply,
+    token,
+)
 
 FATTR3 = 84
 PROGRAMS = loaded_programs()
@@ -239,3 +252,31 @@ def test_any_arguments_get_an_answer(program: tuple[int, int], procedure: int, d
         PROGRAMS.answer(call(*program, procedure, data), Peer())
     except RpcError:
         pytest.fail("a well-formed header must be answered")
+
+
+@pytest.mark.parametrize(
+    ("lack", "status"),
+    [
+        (Status.DELAY, Status.SERVERFAULT),
+        (Status.IO, Status.IO),
+        (Status.STALE, Status.NOENT),
+    ],
+)
+def test_mnt__a_view_that_cannot_be_read_is_told_in_statuses_of_mount(
+    lack: Status, status: Status
+) -> None:
+    refused: list[Refusal] = []
+    peer = Peer(on_refusal=lambda _peer, refusal: refused.append(refusal))
+    programs = Programs(KEY)
+    record = call(MOUNT, 3, 1, opaque(b"/view/" + token().encode()))
+    reply = programs.answer(record, peer, Lack(lack, view=VIEW))[0]
+    assert isinstance(reply, bytes)
+    assert reply[28:32] == words(status)
+    assert len(refused) == 1
+
+
+def test_mnt__a_place_in_a_view_that_does_not_exist_is_noent() -> None:
+    for path, status in ((b"none", Status.NOENT), (HELLO + b"/empty/x", Status.NOTDIR)):
+        place = b"/view/" + token().encode() + b"/" + path
+        reader = accepted(PROGRAMS, call(MOUNT, 3, 1, opaque(place)))
+        assert reader.uint32() == status

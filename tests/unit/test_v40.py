@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nfs_codec import op, opaque, words
+from nfs_codec import NFS, call, compound_arguments, op, opaque, words
+from storeboot.nfs.program import Programs
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import Status
+from storeboot.nfs.v4.clients import Peer
 from storeboot.nfs.v4.constants import Attr, Op
-from unit.nfs_tree import HELLO, token
+from storeboot.nfs.views import Lack
+from unit.nfs_tree import HELLO, KEY, VIEW, token
 from unit.test_v4 import Reply, compound, open_arguments
 
 
@@ -97,3 +101,32 @@ def test_errors_of_later_versions_are_told_in_older_words() -> None:
     reply = after_walk(HELLO, then=op(Op.READLINK))
     assert reply.status == Status.INVAL
     assert compound(*[op(Op.PUTROOTFH)] * 65, minor=0).status == Status.RESOURCE
+
+
+@pytest.mark.parametrize(
+    ("lack", "status"),
+    [(Status.DELAY, Status.DELAY), (Status.IO, Status.IO), (Status.STALE, Status.NOENT)],
+)
+def test_a_mount_that_cannot_be_served_is_told_from_one_that_may_not(
+    lack: Status, status: Status
+) -> None:
+    """By LOOKUP of the token, or of the alias."""
+    by_token = [op(Op.LOOKUP, opaque(b"view")), op(Op.LOOKUP, opaque(token().encode()))]
+    for path in (by_token, [op(Op.LOOKUP, opaque(b"nixstore"))]):
+        record = call(NFS, 4, 1, compound_arguments([op(Op.PUTROOTFH), *path], 0))
+        told = Programs(KEY).answer(record, Peer(alias=VIEW), Lack(lack, view=VIEW))[0]
+        assert isinstance(told, bytes)
+        assert told[28:32] == words(status)
+    wrong = [op(Op.LOOKUP, opaque(b"view")), op(Op.LOOKUP, opaque(b"0" * 64))]
+    assert compound(op(Op.PUTROOTFH), *wrong, minor=0).status == Status.ACCESS
+
+
+@pytest.mark.parametrize("refusal", [Refusal.NO_HOST, Refusal.NO_SYSTEM, Refusal.NO_ALIAS])
+def test_the_alias_is_refused_for_a_reason(refusal: Refusal) -> None:
+    told: list[Refusal] = []
+    peer = Peer(alias=refusal, on_refusal=lambda _peer, reason: told.append(reason))
+    steps = [op(Op.PUTROOTFH), op(Op.LOOKUP, opaque(b"nixstore"))]
+    reply = Programs(KEY).answer(call(NFS, 4, 1, compound_arguments(steps, 0)), peer)[0]
+    assert isinstance(reply, bytes)
+    assert reply[28:32] == words(refusal.status)
+    assert told == [refusal]

@@ -297,17 +297,17 @@ in
         mac = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''MAC addresses of the machine's boot NICs.'';
+          description = ''MAC addresses of the machine's boot NICs, with `:`, `-`, `.` or no separator.'';
         };
         uuid = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''SMBIOS UUIDs.'';
+          description = ''SMBIOS UUIDs. Braces, dashes and upper or lower case do not matter, and neither does the byte order of the first three fields.'';
         };
         serial = mkOption {
           type = types.listOf types.str;
           default = [ ];
-          description = ''SMBIOS serial numbers.'';
+          description = ''SMBIOS serial numbers. Blanks around them and upper or lower case do not matter.'';
         };
         label = mkOption {
           type = types.listOf types.str;

@@ -1,7 +1,7 @@
 """iPXE scripts: text made from values, nothing else.
 
 `query` is what a machine has sent to identify itself, encoded for a URL. It is sent again with a
-choice.
+choice. All other text is written so that it has no meaning to iPXE.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from storeboot.protocol.ipxe import literal, shown
 from storeboot.protocol.parameters import Parameter
 
 ATTEMPTS = 10
@@ -48,10 +49,10 @@ def boot_script(
         f"chain --autofree --replace {url}/menu?{menu_query} ||"
     )
     return _retrying(
-        f"echo storeboot: {host}",
+        f"echo storeboot: {shown(host)}",
         *([prompt] if menu_query is not None else []),
         "imgfree",
-        f"kernel {url}/views/{view}/kernel?host={host} {command_line} "
+        f"kernel {url}/views/{view}/kernel?host={host} {literal(command_line)} "
         f"{Parameter.BOOTIF.given('01-${netX/mac:hexhyp}')} || goto failed",
         f"initrd --name initrd {url}/views/{view}/initrd?host={host} || goto failed",
         "boot || goto failed",
@@ -69,10 +70,10 @@ def menu_script(
     seconds: int,
 ) -> str:
     """Return a menu of items; `default` is chosen after some seconds, or without a console."""
-    lines = [f"item {item.key} {item.text}" for item in items]
+    lines = [f"item {item.key} {shown(item.text)}" for item in items]
     return _retrying(
         f"set chosen {default}",
-        f"menu storeboot: {title} || goto take",
+        f"menu storeboot: {shown(title)} || goto take",
         *lines,
         f"item {LEAVE} Leave to the firmware",
         f"choose --default {default} --timeout {seconds * 1000} chosen || set chosen {default}",
@@ -85,7 +86,7 @@ def menu_script(
 def waiting_script(*, url: str, query: str, reason: str) -> str:
     """Return a script that asks again in a moment: it is not its turn, or the server is busy."""
     return _retrying(
-        f"echo storeboot: {reason}, this one waits for its turn",
+        f"echo storeboot: {shown(reason)}, this one waits for its turn",
         f"sleep {PAUSE}",
         f"chain --autofree --replace {url}/boot?{query} || goto failed",
     )
@@ -93,7 +94,7 @@ def waiting_script(*, url: str, query: str, reason: str) -> str:
 
 def refusal_script(reason: str) -> str:
     """Return a script for an unknown machine: it shows the reason, and the firmware carries on."""
-    return f"#!ipxe\necho storeboot: {reason}\nsleep {PAUSE}\nexit 1\n"
+    return f"#!ipxe\necho storeboot: {shown(reason)}\nsleep {PAUSE}\nexit 1\n"
 
 
 def _retrying(*lines: str) -> str:

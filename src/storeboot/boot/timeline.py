@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from storeboot.hosts.boot import Boot, Event
 from storeboot.protocol.stages import NOTES, OF_FIRMWARE, Stage
 
+_FAILURES = frozenset({Stage.FAILED, Stage.SILENT, Stage.NO_STORE})
 _MEANINGS: dict[str, str] = {stage: stage.meaning for stage in Stage}
 
 
@@ -52,7 +53,7 @@ def state(events: Iterable[Event]) -> State:
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
-    failure = last.detail.partition("\n")[0] if last.stage in (Stage.FAILED, Stage.SILENT) else ""
+    failure = last.detail.partition("\n")[0] if last.stage in _FAILURES else ""
     return State(last.stage, last.at, failure)
 
 

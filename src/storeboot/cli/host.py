@@ -20,6 +20,7 @@ from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
 from storeboot.hosts.registry import read_section
+from storeboot.hosts.unknown import shared_by
 
 # What happens to an unknown machine, by machines.unknown.
 _UNKNOWN = {
@@ -131,6 +132,9 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
         [(each.mac, each.uuid or "-", each.serial or "-", each.address, clock(each.last_at))
          for each in machines],
     )  # fmt: skip
+    for value, macs in shared_by(machines).items():
+        say(f"{plain(value)!r} identifies no machine: {len(macs)} machines send it "
+            f"({', '.join(macs)})")  # fmt: skip
 
 
 @host.command(short_help="Make an unknown machine a host.")

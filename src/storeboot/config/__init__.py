@@ -2,7 +2,17 @@
 
 from storeboot.config.fields import Setting, settings_of, told
 from storeboot.config.file import DEFAULT_PATH, Config, check_host, faults, load
-from storeboot.config.matchers import LABEL, MAC, SERIAL, is_shared
+from storeboot.config.matchers import (
+    LABEL,
+    MAC,
+    SERIAL,
+    is_shared,
+    normal_label,
+    normal_mac,
+    normal_serial,
+    normal_uuid,
+    spellings,
+)
 from storeboot.config.sections import (
     AgentSection,
     BootsSection,
@@ -55,6 +65,11 @@ __all__ = [
     "is_shared",
     "load",
     "merged",
+    "normal_label",
+    "normal_mac",
+    "normal_serial",
+    "normal_uuid",
     "settings_of",
+    "spellings",
     "told",
 ]

@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from storeboot.config.matchers import spellings
 from storeboot.config.section import Section
 from storeboot.config.sections import (
     AgentSection,
@@ -89,7 +90,7 @@ class Config(Section):
         for name, host in self.hosts.items():
             check_host(name, host, self.groups)
             for matcher in (*host.matchers, *host.address):
-                other = owners.setdefault(matcher, name)
+                other = owners.setdefault(min(spellings(matcher)), name)
                 if other != name:
                     raise ValueError(f"{matcher} belongs to both {other!r} and {name!r}")
         return self

@@ -12,8 +12,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from storeboot.config.fields import Use, settings_of
-from storeboot.config.matchers import LABEL, MAC, is_shared
+from storeboot.config.matchers import (
+    LABEL,
+    MAC,
+    UUID,
+    is_shared,
+    normal_label,
+    normal_mac,
+    normal_serial,
+    normal_uuid,
+    spellings,
+)
 from storeboot.config.section import Section, ipv4
+from storeboot.protocol import ipxe
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
@@ -44,6 +55,19 @@ def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value.rstrip("/") for value in values))
 
 
+def _passed_on(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Kernel parameters, each of which reaches the kernel as it is."""
+    for value in values:
+        reason = ipxe.fault(value)
+        if not value.strip():
+            reason = "is empty"
+        elif ipxe.is_end(value.strip()):
+            reason = "is no kernel parameter, and ends a command of iPXE"
+        if reason is not None:
+            raise ValueError(f"kernel parameter {value!r} {reason}")
+    return values
+
+
 NfsVersion = Literal["3", "4.1", "4.2"]
 Mode = Literal["plain", "pack", "native"]
 NixStore = Literal["local", "local-overlay"]
@@ -55,6 +79,7 @@ DiskLabel = Annotated[
         "is not a disk label: letters, digits and ._+-, at most 63 characters",
     ),
 ]
+KernelParams = Annotated[tuple[str, ...], AfterValidator(_passed_on)]
 Directories = Annotated[tuple[str, ...], AfterValidator(_kept)]
 Console = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9,:/._-]*", "is not a console like ttyS0,115200n8")
@@ -67,7 +92,7 @@ class BootSettings(Section):
     A layer (the defaults, a group, a host) holds what was set in it; `merged` layers make a host.
     """
 
-    kernel_params: Annotated[tuple[str, ...], Use(joined=True, option="kernel-param")] = Field(
+    kernel_params: Annotated[KernelParams, Use(joined=True, option="kernel-param")] = Field(
         default=(),
         examples=[["quiet"], ["loglevel=4", "nomodeset"]],
         description="Kernel parameters to add after the system's own. Those of the defaults, the "
@@ -183,15 +208,19 @@ class HostSection(SettingsSection):
     mac: tuple[str, ...] = Field(
         default=(),
         examples=[["52:54:00:12:34:56"]],
-        description="MAC addresses of the machine's boot NICs.",
+        description="MAC addresses of the machine's boot NICs, with `:`, `-`, `.` or no separator.",
     )
     uuid: tuple[str, ...] = Field(
         default=(),
         examples=[["4c4c4544-0044-4810-8052-b4c04f564231"]],
-        description="SMBIOS UUIDs.",
+        description="SMBIOS UUIDs. Braces, dashes and upper or lower case do not matter, and "
+        "neither does the byte order of the first three fields.",
     )
     serial: tuple[str, ...] = Field(
-        default=(), examples=[["PF2X7K1A"]], description="SMBIOS serial numbers."
+        default=(),
+        examples=[["PF2X7K1A"]],
+        description="SMBIOS serial numbers. Blanks around them and upper or lower case do not "
+        "matter.",
     )
     label: tuple[str, ...] = Field(
         default=(),
@@ -219,11 +248,13 @@ class HostSection(SettingsSection):
     @field_validator("mac")
     @classmethod
     def _are_macs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        lower = tuple(value.lower().replace("-", ":") for value in values)
-        for value in lower:
+        plain = tuple(map(normal_mac, values))
+        for value in plain:
             if MAC.fullmatch(value) is None:
                 raise ValueError(f"{value!r} is not a MAC address like 52:54:00:12:34:56")
-        return lower
+            if is_shared(value):
+                raise ValueError(f"{value!r} identifies no machine")
+        return plain
 
     @field_validator("address")
     @classmethod
@@ -232,27 +263,31 @@ class HostSection(SettingsSection):
 
     @field_validator("uuid")
     @classmethod
-    def _lower(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(value.lower() for value in values)
+    def _are_uuids(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        plain = _own(map(normal_uuid, values))
+        for value in plain:
+            if UUID.fullmatch(value) is None:
+                raise ValueError(
+                    f"{value!r} is not a UUID like 4c4c4544-0044-4810-8052-b4c04f564231"
+                )
+        return tuple({min(spellings(value)): value for value in plain}.values())
 
-    @field_validator("uuid", "serial")
+    @field_validator("serial")
     @classmethod
-    def _are_its_own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            if is_shared(value):
-                raise ValueError(f"{value!r} identifies no machine: many boards have it")
-        return values
+    def _are_serials(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return _own(map(normal_serial, values))
 
     @field_validator("label")
     @classmethod
     def _are_labels(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
+        plain = tuple(map(normal_label, values))
+        for value in plain:
             name, _, said = value.partition("=")
             if LABEL.fullmatch(name) is None or not said.isprintable() or is_shared(said):
                 raise ValueError(
                     f"{value!r} is not of the form asset=LAB-7, or many boards have it"
                 )
-        return values
+        return plain
 
     @field_validator("hostname")
     @classmethod
@@ -260,6 +295,15 @@ class HostSection(SettingsSection):
         if value is not None and HOST_NAME.fullmatch(value) is None:
             raise ValueError(f"{value!r} is not a host name")
         return value
+
+
+def _own(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the values; raise ValueError if one of them is no machine's own."""
+    found = tuple(values)
+    for value in found:
+        if is_shared(value):
+            raise ValueError(f"{value!r} identifies no machine: many boards have it")
+    return found
 
 
 def merged(layers: Iterable[SettingsSection]) -> dict[str, Any]:

@@ -260,6 +260,6 @@ def _paths(systems: Systems, views: Iterable[str]) -> tuple[dict[str, Registered
         try:
             record = systems.state.views.mended(systems.store, view)
             paths |= parse_registration(record.registration) if record is not None else {}
-        except (StorebootError, ValueError) as error:
+        except (StorebootError, ValueError, OSError) as error:
             unread[view] = str(error)
     return paths, unread

@@ -189,6 +189,8 @@ class Systems:
                 self.state.views.mended(self.store, view)
             except StorebootError as error:
                 log.error("view.damaged", view=view, reason=error.message, hint=error.hint)
+            except OSError as error:
+                log.error("view.not_read", view=view, reason=str(error))
 
     def choices(self, toplevel: StorePath) -> dict[str, StorePath]:
         """Return what a generation can boot: the system itself, under "", and its

@@ -79,16 +79,22 @@ class Views:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise DamagedError(f"{file} cannot be read: {error.strerror}", _FROM_COPY) from None
+            raise DamagedError(f"{file} cannot be read: {error.strerror}", _FROM_COPY) from error
         except (ValueError, KeyError, TypeError):
             raise DamagedError(f"{file} is damaged", _FROM_COPY) from None
 
     def mended(self, store: Store, identity: str) -> ViewRecord | None:
         """Return a view as `get` does, but rebuild it from its root if it is damaged or lost.
-        Blocking."""
+        Blocking.
+
+        Raises OSError if it cannot be read for lack of file descriptors or memory, which passes.
+        """
         try:
             found = self.get(identity)
         except DamagedError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in files.PASSING:
+                raise cause from None
             return self._again(store, identity, error)
         if found is not None or not self.is_rooted(identity):
             return found

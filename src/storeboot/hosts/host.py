@@ -13,7 +13,12 @@ from storeboot.config import (
     SettingsSection,
     is_shared,
     merged,
+    normal_label,
+    normal_mac,
+    normal_serial,
+    normal_uuid,
     settings_of,
+    spellings,
     told,
 )
 from storeboot.errors import ConfigError
@@ -35,27 +40,35 @@ class Machine:
 
     @classmethod
     def from_words(cls, mac: str, uuid: str, serial: str, labels: Iterable[str] = ()) -> Machine:
-        """Accept the MAC with `:` or `-`, in either case, and remove what a terminal would act
-        on."""
-        plain = words.line(mac.lower().replace("-", ":"), MAX_WORD)
-        said = (words.line(label, 2 * MAX_WORD) for label in labels if label.partition("=")[2])
+        """Accept every spelling that hosts may have, and remove what a terminal would act on.
+
+        The serial number stays as it was sent, for people; matchers have its normal form.
+        """
+        said = (words.line(label.strip(), 2 * MAX_WORD) for label in labels)
         return cls(
-            plain,
-            words.line(uuid.lower(), MAX_WORD),
-            words.line(serial, MAX_WORD),
-            tuple(sorted(said)),
+            words.line(normal_mac(mac), MAX_WORD),
+            words.line(normal_uuid(uuid), MAX_WORD),
+            words.line(serial.strip(), MAX_WORD),
+            tuple(sorted(label for label in said if label.partition("=")[2])),
         )
 
     @property
     def matchers(self) -> frozenset[str]:
         """Return the strings by which a host can be recognised, without those that many boards
-        have."""
-        said = {self.mac, self.uuid, self.serial, *self.labels}
-        return frozenset(said - {""} - self.shared)
+        have.
+
+        A UUID is among them in both byte orders. Hosts that were added before matchers had a normal
+        form are recognised by what the machine sends.
+        """
+        said = {self.mac, self.serial, *self.labels} - {""} - self.shared
+        normal = {normal_serial(self.serial), *map(normal_label, self.labels)}
+        kept = {each for each in normal if not is_shared(each.partition("=")[2] or each)}
+        uuids = {self.uuid} - {""} - self.shared
+        return frozenset(said | kept).union(*map(spellings, uuids))
 
     @property
     def shared(self) -> frozenset[str]:
-        words = {word: word for word in (self.uuid, self.serial) if word}
+        words = {word: word for word in (self.mac, self.uuid, self.serial) if word}
         words |= {label: label.partition("=")[2] for label in self.labels}
         return frozenset(said for said, value in words.items() if is_shared(value))
 
@@ -141,8 +154,8 @@ class Host(BootSettings):
 
     @property
     def serials(self) -> tuple[str, ...]:
-        """Return the serial numbers in the form of Raspberry Pis."""
-        return tuple(sorted(filter(SERIAL.fullmatch, self.matchers)))
+        """Return the serial numbers in the form of Raspberry Pis, in the case that these use."""
+        return tuple(sorted(filter(SERIAL.fullmatch, map(str.lower, self.matchers))))
 
     @property
     def profile(self) -> str:

@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy import Connection, delete, insert, select
 
-from storeboot.config import LABEL, Config, HostSection, check_host, faults
+from storeboot.config import LABEL, Config, HostSection, check_host, faults, spellings
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import MAX_BASE, AmbiguousMachineError, Host, Machine
@@ -281,9 +281,11 @@ class Registry:
             connection.execute(insert(matchers).values(value=matcher, host=name))
 
     def _owner(self, connection: Connection, matcher: str) -> str | None:
-        if matcher in self._owners:
-            return self._owners[matcher].name
-        query = select(matchers.c.host).where(matchers.c.value == matcher)
+        forms = spellings(matcher)
+        for form in forms:
+            if form in self._owners:
+                return self._owners[form].name
+        query = select(matchers.c.host).where(matchers.c.value.in_(forms))
         owner: str | None = connection.execute(query).scalar()
         return owner
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from storeboot.config import MAC
+from storeboot.config import MAC, is_shared, normal_serial, spellings
 from storeboot.hosts import rows
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import Machine
@@ -26,6 +28,17 @@ class UnknownMachine:
     address: str
     first_at: float
     last_at: float
+
+
+def shared_by(machines: Iterable[UnknownMachine]) -> dict[str, list[str]]:
+    """Return the UUIDs and serial numbers that several machines send, each with their MAC
+    addresses."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for each in machines:
+        for value in (min(spellings(each.uuid)), normal_serial(each.serial)):
+            if value and not is_shared(value):
+                found[value].append(each.mac)
+    return {value: sorted(macs) for value, macs in sorted(found.items()) if len(macs) > 1}
 
 
 class UnknownMachines:

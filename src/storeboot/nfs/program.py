@@ -77,6 +77,8 @@ class Programs:
         finally:
             if walk.shown:
                 peer.prove()
+            if walk.refusal is not None:
+                peer.refuse(walk.refusal)
         if outcome.replay is not None:
             segments: list[Segment] = [call.xid.to_bytes(4, "big") + outcome.replay]
         else:

@@ -14,6 +14,7 @@ from storeboot.nfs.handle import (
     path_id,
 )
 from storeboot.nfs.index import Index, Kind, Node
+from storeboot.nfs.refusal import OF_VIEW, Refusal
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.views import FLAT_DIRECTORY_NAME, Catalogue, Lack, NotLoadedError, View
 
@@ -46,7 +47,7 @@ class Walk:
     with the lack's status instead.
     """
 
-    __slots__ = ("_codec", "_indexes", "_lack", "_views", "lease", "met_broken", "shown")
+    __slots__ = ("_codec", "_indexes", "_lack", "_views", "lease", "met_broken", "refusal", "shown")
 
     def __init__(self, catalogue: Catalogue, lack: Lack | None = None) -> None:
         self._codec = catalogue.codec
@@ -57,21 +58,31 @@ class Walk:
         self.shown = False  # whether the call showed a mount token, or a filehandle inside a view
         self.met_broken = False  # whether it met an unreadable place, which may be repaired later
 
+        self.refusal: Refusal | None = None  # why a mount was refused
+
     def root(self) -> Entry:
         """Return the root of the pseudo file system (RFC 8881 section 7.3)."""
         return _PSEUDO_ROOT
 
     def mount(self, token_text: bytes) -> Entry:
-        """Return the root of the view for a mount token; raise NOENT for any other name."""
+        """Return the root of the view for a mount token."""
         token = self._codec.decode_token(token_text)
         if token is None:
-            raise NfsError(Status.NOENT)
+            raise self.refused(Refusal.TOKEN)
         return self.view_root(token.view)
 
     def view_root(self, view_id: bytes) -> Entry:
         """Return the root of a view, for an address that need not show a token."""
         self.shown = True
-        return self._view_root(view_id)
+        try:
+            return self._view_root(view_id)
+        except NfsError as error:
+            raise self.refused(OF_VIEW.get(error.status, Refusal.UNREADABLE)) from None
+
+    def refused(self, refusal: Refusal) -> NfsError:
+        """Note why a mount is refused; return the error to raise."""
+        self.refusal = refusal
+        return NfsError(refusal.status)
 
     def resolve(self, raw: bytes) -> Entry:
         """Return the place of a filehandle from the wire."""

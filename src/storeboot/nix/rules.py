@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from storeboot.findings import Finding, Level
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.toplevel import NIXOS_INIT_V1, Toplevel
+from storeboot.protocol import ipxe
+from storeboot.protocol.parameters import RESERVED
 
 _REBUILD = "change the system's configuration and build it again"
 
@@ -91,6 +93,24 @@ def client_optimise_timer(toplevel: Toplevel) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def kernel_param(toplevel: Toplevel) -> Iterator[Finding]:
+    """`boot.kernelParams` (nixos/modules/system/boot/kernel.nix), which bootspec.nix copies.
+
+    iPXE would replace what looks like one of its settings (src/core/settings.c, expand_settings),
+    and a line break would end the script's line (src/image/script.c). Linux takes the last `init=`
+    (init/main.c, init_setup), so one of the system's would start something else than stage 2.
+    """
+    for param in toplevel.kernel_params:
+        reason = ipxe.fault(param)
+        if param.startswith(RESERVED):
+            reason = "is a parameter that storeboot alone sets"
+        if reason is not None:
+            yield Finding(
+                "kernel-param", Level.ERROR, f"boot.kernelParams {json.dumps(param)}", reason,
+                "remove it from boot.kernelParams and build the system again",
+            )  # fmt: skip
+
+
 def _option(entry: FstabEntry) -> str:
     if entry.is_swap:
         return f"swapDevices {entry.device}"
@@ -105,4 +125,5 @@ RULES = (
     initrd_secrets,
     etc_overlay,
     client_optimise_timer,
+    kernel_param,
 )

@@ -50,16 +50,13 @@ def read_system(store: Store, toplevel: StorePath) -> System:
     bootspec, stage1, kernel = files.bootspec, files.stage1(), files.kernel()
     findings = find(RULES, files)
     _refuse(toplevel, [each for each in findings if each.level is Level.ERROR])
-    params = bootspec.get("kernelParams")
-    if params is None:
-        params = files.text("kernel-params").split()
     return System(
         toplevel=toplevel,
         stage1=stage1,
         machine=str(bootspec.get("system", "")).partition("-")[0] or kernel_machine(kernel),
         label=bootspec.get("label") or (files.text("nixos-version") or toplevel.name).strip(),
         kernel=kernel,
-        kernel_params=tuple(params),
+        kernel_params=files.kernel_params,
         modules=files.modules(),
         firmware=files.place("firmware"),
         device_trees=files.place("dtbs"),
@@ -72,7 +69,7 @@ def read_system(store: Store, toplevel: StorePath) -> System:
 def _refuse(toplevel: StorePath, errors: list[Finding]) -> None:
     if errors:
         raise UnbootableError(
-            f"{toplevel} cannot boot without a disk: "
+            f"{toplevel} cannot boot: "
             + "; ".join(f"{each.subject}: {each.message}" for each in errors),
             "; ".join(dict.fromkeys(each.cure for each in errors)),
         )

@@ -66,6 +66,12 @@ class Toplevel:
             spec = {**spec, NIXOS_INIT_V1: document[NIXOS_INIT_V1]}
         return dict(spec)
 
+    @property
+    def kernel_params(self) -> tuple[str, ...]:
+        """Return `boot.kernelParams`, from boot.json or, in older systems, kernel-params."""
+        params = self.bootspec.get("kernelParams")
+        return tuple(self.text("kernel-params").split() if params is None else params)
+
     def stage1(self) -> Stage1:
         place = self.place("init")
         if place is None or not place.is_file():

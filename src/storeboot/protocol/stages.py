@@ -58,6 +58,7 @@ class Stage(StrEnum):
     PLAIN = "plain", "the machine boots without its pack; the detail says why", Source.INITRD
     REFUSED = "refused", "the machine did not carry out an order; the detail says why", Source.AGENT
     SILENT = "silent", "mode native: the machine has been silent for too long", Source.NFS
+    NO_STORE = "no-store", "NFS refused to mount the store; the detail says why", Source.NFS
 
 
 # Before the boot script.
@@ -66,5 +67,5 @@ OF_FIRMWARE = frozenset({Stage.ADDRESS, Stage.FIRMWARE})
 NOTES = frozenset({Stage.REFUSED, Stage.PLAIN})
 # These decide something: a test, a lease, an order.
 DECISIVE = frozenset({Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.REFUSED})
-# Stages that a request may name; SILENT is the server's own conclusion.
-SAYABLE = frozenset(Stage) - {Stage.SILENT}
+# Stages that a request may name; the others are the server's own conclusions.
+SAYABLE = frozenset(Stage) - {Stage.SILENT, Stage.NO_STORE}

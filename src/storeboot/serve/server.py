@@ -20,6 +20,7 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.database import SERVER_SECONDS, Database, database_url
 from storeboot.hosts.memory import Memory
 from storeboot.nfs.program import Programs
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.chores import Chores, bravely
 from storeboot.serve.dnsmasq.supervisor import Dnsmasq
@@ -129,6 +130,7 @@ def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]
         lambda on_closed: _backend(current.inventory, on_closed),
         lambda address: alias_of(current.inventory, address),
         lambda address: native.connected(address, time.time()),
+        lambda address, refusal: _refused(current.inventory, native, address, refusal),
     )
     service = make_service(
         current,
@@ -141,6 +143,13 @@ def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]
         peers=nfs.peers,
     )
     return service, nfs
+
+
+def _refused(inventory: Inventory, native: NativeBoots, address: str, refusal: Refusal) -> None:
+    """Note for the timeline of the host with this address that it was refused its mount."""
+    host = inventory.registry.at(address)
+    if host is not None:
+        native.refused(host.name, refusal.reason, time.time())
 
 
 async def _to_the_end(function: Callable[[], None]) -> None:

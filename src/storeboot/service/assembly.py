@@ -76,7 +76,7 @@ def make_service(
         known=known,
         happenings=happenings,
         changed=changed,
-        scripts=Scripts(current, work, turns, assignments),
+        scripts=Scripts(current, work, turns, assignments, known.latest),
         files=ViewFiles(current, work, assignments, happenings),
         programs=programs,
         beginnings=Beginnings(work, leasing, known, books, happenings, store_reads),

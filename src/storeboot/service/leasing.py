@@ -18,6 +18,7 @@ from storeboot.service.current import Current
 from storeboot.service.known_boots import KnownBoots
 from storeboot.service.proofs import is_host
 from storeboot.service.refusals import BusyError, RefusedError
+from storeboot.service.rivals import Rivals
 
 MAX_GUEST_BOOTS = 5000  # remembered of unknown machines, for each host that they boot like
 LOCK_SECONDS = 4.0  # that a boot waits for a garbage collection
@@ -29,6 +30,7 @@ class Leasing:
     def __init__(self, current: Current, boots: KnownBoots) -> None:
         self._current = current
         self._boots = boots
+        self._rivals = Rivals(boots.latest)
 
     def begin(
         self, asked: Beginning, clock: Callable[[], float]
@@ -44,6 +46,9 @@ class Leasing:
         if host is None or not is_host(host, asked.machine, asked.ticket, inventory.systems.key):
             raise RefusedError(f"this machine is not host {asked.host}")
         now = clock()
+        rival = self._rivals.of(host, asked.machine, inventory.config.agent.heartbeat, now)
+        if rival is not None and rival.runs:
+            raise RefusedError(f"{rival}; {rival.cure}")
         if host.like is not None and _guest_boots(inventory, host.like, now) >= MAX_GUEST_BOOTS:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = inventory.systems.of_view(view) if is_view(view) else None

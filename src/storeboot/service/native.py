@@ -26,6 +26,7 @@ WENT_SILENT = (
     "boot.initrd.network.flushBeforeStage2 must be false, unless stage 1 waits for somebody"
 )
 HEARD_OF = 60.0  # seconds: a few heartbeats
+MAX_REFUSED = 1024  # refusals that wait to be reported
 FORGOTTEN = 600.0  # seconds after the complaint until a boot is not watched any more
 
 
@@ -53,6 +54,7 @@ class NativeBoots:
 
     def __init__(self) -> None:
         self._watches: dict[str, Watch] = {}
+        self._refused: list[Event] = []
 
     def begin(self, host: Host, now: float) -> None:
         """Watch a host whose initrd was fetched."""
@@ -74,6 +76,19 @@ class NativeBoots:
             if address in watch.addresses and watch.stage == Stage.INITRD:
                 watch.stage, watch.since = Stage.MOUNT, now
                 watch.told = watch.complained = False
+
+    def refused(self, host: str, reason: str, now: float) -> None:
+        """Note that the host with a machine's address was refused its mount."""
+        if len(self._refused) < MAX_REFUSED:
+            self._refused.append(Event(host, Source.NFS, Stage.NO_STORE, now, detail=reason))
+        watch = self._watches.get(host)
+        if watch is not None:
+            watch.complained = True  # the reason is known
+
+    def take_refused(self) -> list[Event]:
+        """Return the refusals that were not reported yet."""
+        taken, self._refused = self._refused, []
+        return taken
 
     def watched(self) -> list[Watch]:
         return list(self._watches.values())
@@ -117,6 +132,8 @@ class NativeWatch:
 
     async def look(self, now: float) -> AsyncGenerator[Event, None]:
         """Check on the watched boots, and yield the events to report."""
+        for event in self._boots.take_refused():
+            yield event
         for watch in self._boots.watched():
             if now - watch.since > NO_MOUNT + FORGOTTEN:
                 self._boots.forget(watch.host)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import structlog
 from storeboot.boot import script
 from storeboot.boot.plan import ticket
 from storeboot.errors import StorebootError
+from storeboot.hosts.boot import Boot
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import Host
 from storeboot.service import choosing
@@ -17,6 +19,7 @@ from storeboot.service.asked import Asked
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
 from storeboot.service.refusals import BusyError, RefusedError
+from storeboot.service.rivals import Rival, Rivals
 from storeboot.service.turns import Turns
 from storeboot.service.work import Work
 
@@ -36,12 +39,19 @@ class Scripts:
     """Writes scripts. Asking for one changes nothing except whose turn it is."""
 
     def __init__(
-        self, current: Current, work: Work, turns: Turns, assignments: Assignments
+        self,
+        current: Current,
+        work: Work,
+        turns: Turns,
+        assignments: Assignments,
+        latest: Callable[[str], Boot | None],
     ) -> None:
+        """`latest` returns a host's newest boot, or None."""
         self._current = current
         self._work = work
         self._turns = turns
         self._assignments = assignments
+        self._rivals = Rivals(latest)
 
     async def entry(self, local: str) -> str:
         """Return the script that identifies a machine; `local` is the server address it asked."""
@@ -56,6 +66,11 @@ class Scripts:
         host = await self._work.ask(choosing.find, inventory, asked, now)
         if host is None:
             return Answer(await self._work.ask(choosing.hosts_menu, inventory, asked))
+        rival = await self._work.ask(self._rival, host, asked, now)
+        if rival is not None and not rival.is_late(asked.waited * script.PAUSE):
+            return Answer(self._wait(asked, str(rival)))
+        if rival is not None:
+            raise RefusedError(f"{rival}; {rival.cure}")
         places = self._turns.of(host)
         if not places.admit(host.name, now, asked.waited):
             count = len(places.heard)
@@ -68,6 +83,12 @@ class Scripts:
         except BusyError as error:
             places.leaves(host.name)
             return Answer(self._wait(asked, str(error)))
+
+    def _rival(self, host: Host, asked: Asked, now: float) -> Rival | None:
+        """Return the machine that runs as the host meanwhile, or None."""
+        heartbeat = self._current.inventory.config.agent.heartbeat
+        rival = self._rivals.of(host, asked.machine, heartbeat, now)
+        return rival if rival is not None and rival.runs else None
 
     def _wait(self, asked: Asked, reason: str) -> str:
         query = f"{asked.query}&waited={asked.waited + 1}"

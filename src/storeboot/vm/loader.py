@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from storeboot.errors import BootError
+from storeboot.protocol.ipxe import NOTHING
 
 _KERNEL = re.compile(r"^kernel (?P<url>\S+) (?P<words>.*) \|\| goto failed$", re.M)
 _INITRD = re.compile(r"^initrd --name initrd (?P<url>\S+) \|\| goto failed$", re.M)
@@ -43,7 +44,8 @@ def read_script(script: str, mac: str) -> Orders:
     kernel, initrd = _KERNEL.search(script), _INITRD.search(script)
     if kernel is None or initrd is None:
         raise BootError(f"the server's script boots nothing:\n{script}")
-    return Orders(kernel["url"], initrd["url"], kernel["words"].replace(_MAC, _hyphens(mac)))
+    line = kernel["words"].replace(NOTHING, "").replace(_MAC, _hyphens(mac))
+    return Orders(kernel["url"], initrd["url"], line)
 
 
 async def load(url: str, seen_from: str, mac: str, directory: Path) -> Loaded:

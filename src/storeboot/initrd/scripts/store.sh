@@ -30,7 +30,9 @@ probe_nfs() {
     timeout 10 nc -w 5 "$(fact nfs_server)" "$(fact nfs_port)" </dev/null 2>"$SB/nc-error" >/dev/null
 }
 
-# A server that is restarted meanwhile refuses or cuts the connection; any other answer is final.
+# What passes is tried again: a server that is restarted refuses or cuts the connection, and one
+# whose disk or descriptors fail it says so, as a remote I/O error over NFSv3. Any other answer is
+# final.
 mount_nfs() {
     probe_nfs || return 1
     timeout -s KILL 60 mount -i -t "$1" -o "$(nfs_options)" \
@@ -39,6 +41,7 @@ mount_nfs() {
     status=$?
     case "$(cat "$SB/mount-error")" in
     *"Connection "* | *"Broken pipe"* | *"timed out"*) return 1 ;;
+    *"I/O error"* | *"nput/output error"* | *"temporarily unavailable"*) return 1 ;;
     esac
     fail "$where does not let this boot mount its view: $(cat "$SB/mount-error") (status $status)"
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from storeboot.nfs import rpc
 from storeboot.nfs.index import Node
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.walk import Entry, Walk
 from storeboot.nfs.xdr import Reader, Writer
@@ -20,7 +21,7 @@ class Request:
 
     walk: Walk
     arguments: Reader
-    alias: bytes | None  # the view that this peer may mount through the alias
+    alias: bytes | Refusal  # the view that this peer may mount through the alias
     place: Entry | None = None  # where the call's first filehandle leads, once known
 
     def resolve(self) -> Entry:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_READ, MAX_REPLY, MAX_REQUEST
 from storeboot.nfs.memo import Memo
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.identity import IdentityCodec
 from storeboot.nfs.xdr import Writer
@@ -272,11 +273,13 @@ class Peer:
     """One connection: its address, and the sessions that were used on it."""
 
     address: str = ""
-    alias: bytes | None = None  # the view that it may mount without a token
+    # The view that it may mount without a token, or why it may mount none.
+    alias: bytes | Refusal = Refusal.NO_ALIAS
     # Whether it has shown a mount token, or a filehandle inside a view. Sessions prove nothing,
     # because anyone may open one.
     proven: bool = False
     on_proof: Callable[[Peer], None] | None = None  # called once
+    on_refusal: Callable[[Peer, Refusal], None] | None = None  # called for each refused mount
     session: Session | None = None  # the last one used
     sessions: dict[bytes, Session] = field(default_factory=dict)
 
@@ -286,6 +289,11 @@ class Peer:
             self.proven = True
             if self.on_proof is not None:
                 self.on_proof(self)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Note that the peer was refused a mount."""
+        if self.on_refusal is not None:
+            self.on_refusal(self, refusal)
 
     def use(self, session: Session, clients: Clients) -> None:
         """Note that a session is used on this connection."""

@@ -46,9 +46,7 @@ def lookup(compound: Compound, directory: Entry, name: bytes) -> Entry:
     """Take one step down from a directory, to the name in a component4."""
     check_name(name)
     if name == ALIAS_NAME and directory.handle.place is Place.PSEUDO_ROOT:
-        root = compound.alias_root()
-        if root is not None:
-            return root
+        return compound.alias_root()
     return compound.walk.lookup(directory, name)
 
 

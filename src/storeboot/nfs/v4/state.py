@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from storeboot.nfs.index import Kind
 from storeboot.nfs.limits import MAX_CACHED_REPLY, MAX_REPLY
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.status import NfsError, Status
 from storeboot.nfs.v4.clients import Channel, Client, Clients, Peer, Principal, Session
 from storeboot.nfs.walk import Entry, Walk
@@ -43,14 +44,16 @@ class Compound:
         if self.session is not None:
             self.room = min(self.room, MAX_CACHED_REPLY)
 
-    def alias_root(self) -> Entry | None:
-        """Return the root of the view that this peer may mount through the alias, or None.
+    def alias_root(self) -> Entry:
+        """Return the root of the view that this peer may mount through the alias.
 
         The alias leads other peers to other views, so the reply is for this peer only.
         """
         self.pure = False
         alias = self.peer.alias
-        return None if alias is None else self.walk.view_root(alias)
+        if isinstance(alias, Refusal):
+            raise self.walk.refused(alias)
+        return self.walk.view_root(alias)
 
     @property
     def current(self) -> Entry:

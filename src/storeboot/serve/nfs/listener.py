@@ -14,9 +14,11 @@ from typing import Protocol
 import structlog
 
 from storeboot.errors import StorebootError
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.v4.clients import Peer
 from storeboot.serve.nfs.admission import Admission
 from storeboot.serve.nfs.descriptors import Spare
+from storeboot.serve.nfs.rarely import Rarely
 
 log = structlog.get_logger()
 
@@ -53,17 +55,22 @@ class NfsListener:
     def __init__(
         self,
         make_backend: Callable[[Callable[[Peer], None]], Backend],
-        alias_of: Callable[[str], bytes | None] = lambda _address: None,
+        alias_of: Callable[[str], bytes | Refusal] = lambda _address: Refusal.NO_ALIAS,
         on_alias: Callable[[str], None] = lambda _address: None,
+        on_refusal: Callable[[str, Refusal], None] = lambda _address, _refusal: None,
     ) -> None:
-        """`alias_of` returns the view that an address may mount without a token, or None.
+        """`alias_of` returns the view that an address may mount without a token, or why it may
+        mount none.
 
-        `on_alias` is called for each connection from such an address.
+        `on_alias` is called for each connection from such an address, and `on_refusal` for refused
+        mounts, but once a minute at most for one address and reason.
         """
         self.backend = make_backend(self.left)
         self.admission = Admission(self.backend.room)
         self._alias_of = alias_of
         self._on_alias = on_alias
+        self._on_refusal = on_refusal
+        self._rarely = Rarely()
         self._sockets: list[socket.socket] = []
         self._naming: dict[Peer, asyncio.Task[None]] = {}  # peers whose alias is looked up
         self._threads = ThreadPoolExecutor(LOOKUPS, "nfs-alias")
@@ -154,7 +161,7 @@ class NfsListener:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _admit(self, connection: socket.socket, address: str) -> None:
-        peer = Peer(address, on_proof=self._proved)
+        peer = Peer(address, on_proof=self._proved, on_refusal=self._refuse)
         self._make_room(self.admission.enter(peer))
         task = asyncio.get_running_loop().create_task(self._adopt(connection, peer))
         self._naming[peer] = task
@@ -162,6 +169,14 @@ class NfsListener:
 
     def _proved(self, peer: Peer) -> None:
         self._make_room(self.admission.prove(peer))
+
+    def _refuse(self, peer: Peer, refusal: Refusal) -> None:
+        """Tell of a refused mount. A peer whose alias is not known has to connect again."""
+        if self._rarely.now((peer.address, refusal)):
+            log.warning("nfs.mount_refused", peer=peer.address, reason=refusal.reason)
+            self._on_refusal(peer.address, refusal)
+        if peer.alias is Refusal.PASSING:
+            asyncio.get_running_loop().call_soon(self.backend.drop, peer)
 
     def _make_room(self, victim: Peer | None) -> None:
         """Close a connection in favour of another one, unless there is none to close."""
@@ -179,6 +194,7 @@ class NfsListener:
     async def _adopt(self, connection: socket.socket, peer: Peer) -> None:
         """Find out what the peer may mount without a token, then have it served."""
         loop = asyncio.get_running_loop()
+        peer.alias = Refusal.PASSING
         try:
             async with asyncio.timeout(PATIENCE):
                 peer.alias = await loop.run_in_executor(self._threads, self._alias_of, peer.address)
@@ -191,7 +207,7 @@ class NfsListener:
         self._spare.take_back()  # a connection that a worker has is closed here
         for listening in list(self._resting):
             self._look_again(listening)
-        if peer.alias is not None:
+        if not isinstance(peer.alias, Refusal):
             self._on_alias(peer.address)
 
     def _named(self, connection: socket.socket, peer: Peer) -> None:

@@ -13,6 +13,7 @@ import structlog
 from typing_extensions import override
 
 from storeboot.errors import StorebootError
+from storeboot.files import PASSING
 from storeboot.nfs.index import Index
 from storeboot.nfs.limits import MAX_REPLY
 from storeboot.nfs.program import Programs
@@ -27,12 +28,14 @@ from storeboot.serve.nfs.file_data import FileData, UnreadableError
 from storeboot.serve.nfs.open_files import OpenFiles
 from storeboot.serve.nfs.reads import Reads
 from storeboot.serve.nfs.store_reader import StoreReader
-from storeboot.serve.nfs.store_tree import PASSING, StoreTree
+from storeboot.serve.nfs.store_tree import StoreTree
 
 log = structlog.get_logger()
 
 MAX_TOLD = 1024  # peers and paths that the log has mentioned and need not mention again
 UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
+VIEW_TRIES = 4  # further tries to read a view
+VIEW_PAUSE = 1.0  # seconds before each of them
 STRANGER = 60.0  # seconds in which a peer must show that it belongs to a boot
 KEEPALIVE = 60  # seconds of silence after which TCP probes a peer
 SWEEP = 1.0  # seconds between two checks for overdue connections
@@ -178,7 +181,20 @@ class NfsService:
 
     async def _load(self, missing: NotLoadedError) -> Lack | None:
         """Read a view or a store path into the catalogue; return None, or the lack to answer
-        with."""
+        with.
+
+        A view that cannot be read is tried again before anybody is told: it is read for a mount,
+        which a client gives up at the first error.
+        """
+        lack = await self._try_load(missing)
+        for _ in range(VIEW_TRIES if missing.store_name is None else 0):
+            if lack is None or lack.status is Status.STALE:
+                break
+            await asyncio.sleep(VIEW_PAUSE)
+            lack = await self._try_load(missing)
+        return lack
+
+    async def _try_load(self, missing: NotLoadedError) -> Lack | None:
         path = _text(missing)
         try:
             found = await self._store.load(missing)

@@ -13,13 +13,11 @@ import stat
 
 from storeboot.deploy.state import StateDirectory
 from storeboot.errors import DamagedError
+from storeboot.files import PASSING
 from storeboot.nfs.index import Index, Kind, Node, fileid
 from storeboot.nfs.views import NotLoadedError, View
 from storeboot.nix.beneath import DIRECTORY, FILE, open_beneath, opened
 from storeboot.nix.store import Store
-
-# These errors pass. Any other error would occur again at the next try.
-PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 
 
 class StoreTree:

@@ -19,9 +19,11 @@ import structlog
 from storeboot import log
 from storeboot.deploy.state import StateDirectory
 from storeboot.nfs.program import Programs
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.v4.clients import Peer
 from storeboot.nix.store import Store
 from storeboot.serve.nfs.channel import MESSAGE, Channel, Words, WorkerSettings
+from storeboot.serve.nfs.rarely import Rarely
 from storeboot.serve.nfs.service import NfsService
 from storeboot.serve.nfs.store_tree import StoreTree
 
@@ -42,6 +44,7 @@ class Worker:
         self._service = NfsService(programs, tree, self._left)
         self._peers: dict[int, Peer] = {}
         self._numbers: dict[Peer, int] = {}
+        self._rarely = Rarely()
         self.ended = asyncio.Event()
         self._channel = Channel(end, self._hear, self.ended.set)
 
@@ -62,8 +65,8 @@ class Worker:
 
     def _adopt(self, words: Words, descriptor: int | None) -> None:
         number, alias = words["connection"], words["alias"]
-        view = bytes.fromhex(alias) if alias else None
-        peer = Peer(words["address"], view, on_proof=self._proved)
+        view = bytes.fromhex(alias) if alias else Refusal[words["no_alias"]]
+        peer = Peer(words["address"], view, on_proof=self._proved, on_refusal=self._refused)
         self._peers[number], self._numbers[peer] = peer, number
         if descriptor is None:  # no file descriptor was free here to receive it
             logger.error("nfs.too_many_files", peer=peer.address)
@@ -84,6 +87,11 @@ class Worker:
 
     def _proved(self, peer: Peer) -> None:
         self._channel.say({"proven": self._numbers[peer]})
+
+    def _refused(self, peer: Peer, refusal: Refusal) -> None:
+        """Tell the parent of a refused mount. A peer that must connect again is always told of."""
+        if peer.alias is Refusal.PASSING or self._rarely.now((peer.address, refusal)):
+            self._channel.say({"refused": self._numbers[peer], "why": refusal.name})
 
     def _left(self, peer: Peer) -> None:
         number = self._numbers.pop(peer)

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 import structlog
 
 from storeboot.errors import StorebootError
+from storeboot.nfs.refusal import Refusal
 from storeboot.nfs.v4.clients import Peer
 from storeboot.process import Child
 from storeboot.serve.nfs import descriptors
@@ -146,8 +147,7 @@ class NfsWorkers:
             number = next(self._numbers)
             worker.peers[number] = peer
             worker.addresses[peer.address] += 1
-            alias = peer.alias.hex() if peer.alias else None
-            words = {"connection": number, "address": peer.address, "alias": alias}
+            words = {"connection": number, "address": peer.address, **_alias_words(peer.alias)}
             worker.channel.say(words, connection.detach())
 
     def _choose(self, address: str) -> Worker | None:
@@ -224,6 +224,10 @@ class NfsWorkers:
         """Handle a message of a worker: what has become of a connection, or an answer."""
         if "left" in words:
             self._leave(worker, words["left"])
+        elif "refused" in words:
+            peer = worker.peers.get(words["refused"])
+            if peer is not None:
+                peer.refuse(Refusal[words["why"]])
         elif "proven" in words:
             peer = worker.peers.get(words["proven"])
             if peer is not None:
@@ -319,6 +323,12 @@ class NfsWorkers:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _alias_words(alias: bytes | Refusal) -> Words:
+    if isinstance(alias, Refusal):
+        return {"alias": None, "no_alias": alias.name}
+    return {"alias": alias.hex()}
 
 
 async def _reap(child: Child) -> None:
