@@ -152,7 +152,10 @@ def _from_facts(image: Path, facts: Mapping[str, Any]) -> Initrd:
 def _cache_key(system: System, busybox: Path, needs: modules.Needs, scripts: dict[str, str]) -> str:
     busybox_hash = hashlib.sha256(busybox.read_bytes()).hexdigest()
     units = [unit.text() for unit in UNITS]
-    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()), units)
+    # What is masked depends on more than the toplevel: on what this program knows of file systems.
+    masks = [entry.unit_name for entry in system.masked]
+    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()), units,
+              masks)  # fmt: skip
     return hashlib.sha256(repr(inputs).encode()).hexdigest()[:32]
 
 
