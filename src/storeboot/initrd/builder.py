@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 FORMAT = 2  # part of every cache key; increase it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
-            "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
+            "resident.sh", "stage2.sh", "native.sh", "units.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
 _NAME = re.compile(r"[0-9a-f]{32}")
 Progress = Callable[[str], None]
