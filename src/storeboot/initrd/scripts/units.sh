@@ -16,6 +16,10 @@ has_systemd() {
     [ -e /run/systemd/private ]
 }
 
+state_of() {
+    ctl show --property=ActiveState --value "$1"
+}
+
 # unit_rows UNIT…: of those that have not come up a line each: its name, the result, and what it
 # requires. What it requires and never came up has no result of its own: its job was dropped.
 unit_rows() {
@@ -122,11 +126,13 @@ look_at_failed() {
 look_at_jobs() {
     ctl list-jobs >"$SB/jobs" || return 0
     if ! awk '$2 == "multi-user.target" { found = 1 } END { exit !found }' "$SB/jobs"; then
-        case "$(ctl show --property=ActiveState --value multi-user.target)" in
-        inactive | failed)
+        [ "$(state_of multi-user.target)" = inactive ] || return 0
+        # Its unit has nobody to tell while the agent of mode native is not there yet.
+        if [ "$(state_of emergency.target)" = active ]; then
+            fall emergency
+        else
             tell_failed "multi-user.target was not reached" "$(troubles multi-user.target)"
-            ;;
-        esac
+        fi
         return 0
     fi
     awk '$3 == "start" && $4 == "running" { print $2 }' "$SB/jobs" >"$SB/running"
