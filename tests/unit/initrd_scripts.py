@@ -40,7 +40,9 @@ def cases(body: str) -> set[str]:
 
 def commands(name: str, text: str) -> set[str]:
     """Return the first words that a command is given, where they are plain."""
-    found = re.findall(rf"(?:^|[;&|(]|\b(?:then|do|else)\b) *{name} \"?([a-z][\w-]*)", text, re.M)
+    found = re.findall(
+        rf"(?:^|[;&|(]|\b(?:then|do|else|insist)\b) *{name} \"?([a-z][\w-]*)", text, re.M
+    )
     return set(found)
 
 

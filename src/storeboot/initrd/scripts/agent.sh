@@ -220,7 +220,7 @@ after_multi_user() {
 
 # An init other than systemd says by itself that the machine is up, and that is all there is to know.
 up() {
-    if has_systemd; then come_up; else report multi-user; fi
+    if has_systemd; then come_up; else insist report multi-user; fi
     [ ! -e "$SB/was-up" ] || return 0
     : >"$SB/was-up"
     after_multi_user
