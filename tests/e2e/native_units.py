@@ -26,9 +26,9 @@ def write(directory: Path, found: Mapping[str, Any]) -> tuple[Tree, Tree]:
 
 def _unit(service: Mapping[str, Any]) -> str:
     unit = {**service["unitConfig"]}
-    for key in ("after", "before", "conflicts"):
+    for key in ("after", "before", "bindsTo", "conflicts"):
         if service[key]:
-            unit[key.capitalize()] = service[key]
+            unit[key[0].upper() + key[1:]] = service[key]
     lines = ["[Unit]", *_settings(unit), "[Service]", *_settings(service["serviceConfig"])]
     lines += [f"# wanted by {target}" for target in service["wantedBy"]]
     return "".join(line + "\n" for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -111,6 +112,75 @@ async def test_a_test_that_takes_too_long_has_failed_and_the_machine_boots_again
         assert verdict(path) == ("failed", "no multi-user within 60 s")
         assert await machine.heartbeat(boot) == "reboot"
         assert f"init={one}/init" in await machine.script()
+
+
+async def test_a_machine_whose_stage_2_gives_up_fails_its_test_and_is_told_to_reboot(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    async with under_test(config, path, tmp_path) as (machine, one, two, _):
+        boot = await machine.begin(two)
+        await machine.reach(boot, "agent")
+        assert await machine.heartbeat(boot) == ""
+        await machine.reach(boot, "failed", "emergency mode: data.mount (exit-code)")
+        assert verdict(path) == ("failed", "emergency mode: data.mount (exit-code)")
+        assert await machine.heartbeat(boot) == "reboot"
+        (row,) = [each for each in rows_of(path) if each["host"] == "lab1"]
+        assert (row["stage"], row["words"]) == ("failed", "emergency mode: data.mount (exit-code)")
+        assert f"init={one}/init" in await machine.script()
+
+
+async def test_a_machine_that_fails_without_a_test_or_is_held_is_left_as_it_is(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    async with under_test(config, path, tmp_path) as (machine, _, two, _):
+        boot = await machine.begin(two)
+        await asyncio.to_thread(storeboot, path, "hold", "lab1", "--reason", "a look at it")
+        await machine.reach(boot, "failed", "rescue mode")
+        assert verdict(path) == ("failed", "rescue mode")
+        assert await machine.heartbeat(boot) == ""
+        await asyncio.to_thread(storeboot, path, "release", "lab1")
+        await machine.reach(boot, "failed", "rescue mode")
+        assert await machine.heartbeat(boot) == ""
+
+
+async def test_a_test_that_waits_for_units_names_them(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    async with under_test(config, path, tmp_path, "--timeout", 60) as (machine, _, two, running):
+        boot = await machine.begin(two)
+        for units in ("early.service", "hang.service, other.service"):
+            await machine.reach(boot, "waiting", units)
+        (row,) = [each for each in rows_of(path) if each["host"] == "lab1"]
+        assert row["stage"] == "waiting"
+        assert row["words"].endswith("units: hang.service, other.service")
+        running.service.clock = lambda: time.time() + 61
+        await running.service.settle_tests()
+        assert verdict(path) == (
+            "failed",
+            "no multi-user within 60 s; the machine waits for hang.service, other.service",
+        )
+        assert await machine.heartbeat(boot) == "reboot"
+
+
+async def test_a_machine_that_is_up_with_failed_units_passes_and_names_them(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    async with under_test(config, path, tmp_path) as (machine, _, two, _):
+        boot = await machine.begin(two)
+        await machine.reach(boot, "degraded", "cups.service (exit-code)")
+        assert verdict(path)[0] == "running"
+        await machine.reach(boot, "multi-user")
+        await machine.reach(boot, "degraded", "cups.service (exit-code)")
+        assert verdict(path)[0] == "passed"
+        (row,) = [each for each in rows_of(path) if each["host"] == "lab1"]
+        assert row["stage"] == "degraded"
+        assert row["words"].endswith("failed: cups.service (exit-code)")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The table of `status`: host, stage, and what it says of it."""
+    lines = [re.split(r" {2,}", line) for line in storeboot(path, "status").splitlines()[1:]]
+    return [{"host": line[0], "stage": line[1], "words": line[-1]} for line in lines]
 
 
 @pytest.mark.parametrize("auto", [False, True])

@@ -138,6 +138,21 @@ async def test_a_failure_stops_it(room: Path, tmp_path: Path) -> None:
         assert "nothing to stop" in said
 
 
+async def test_a_machine_in_emergency_mode_stops_it(room: Path, tmp_path: Path) -> None:
+    async with opened(room, tmp_path) as lab:
+        await lab.roll_out("--max-failures", 1)
+        first, second, _ = lab.machines
+        await first.script()
+        boot = await first.begin(lab.two)
+        await first.reach(boot, "failed", "emergency mode: data.mount (dependency)")
+        assert await first.heartbeat(boot) == "reboot"
+        await lab.go_on()
+        why = "emergency mode: data.mount (dependency)"
+        assert await lab.standing() == ("stopped", f"room1: {why}")
+        assert (await lab.parts())["room1"] == ("failed", why)
+        assert f"init={lab.two}/init" not in await second.script()
+
+
 async def test_running_machines_are_asked_and_may_refuse(room: Path, tmp_path: Path) -> None:
     async with opened(room, tmp_path) as lab:
         first, second, third = lab.machines

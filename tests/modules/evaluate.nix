@@ -39,7 +39,7 @@ in
   dhcpcd = { inherit (config.networking.dhcpcd) persistent extraConfig; };
   unmanaged = config.networking.networkmanager.unmanaged;
   nix = { settings = lib.filterAttrs (name: _: lib.elem name [ "store" "auto-optimise-store" ]) config.nix.settings; gc = config.nix.gc.automatic; };
-  services = lib.mapAttrs (_: each: { inherit (each) description wantedBy after before requires conflicts stopIfChanged unitConfig serviceConfig environment; }) (client config.systemd.services);
+  services = lib.mapAttrs (_: each: { inherit (each) description wantedBy after before requires bindsTo conflicts stopIfChanged unitConfig serviceConfig environment; }) (client config.systemd.services);
   sockets = lib.mapAttrs (_: each: each.socketConfig) (client config.systemd.sockets);
   users = lib.attrNames (client config.users.users);
   tmpfiles = lib.filter (rule: builtins.match ".*storeboot.*" rule != null) config.systemd.tmpfiles.rules;

@@ -112,6 +112,8 @@ def test_native_agent_lives_in_memory(world: World) -> None:
     # It has most to tell when all else is stopped.
     assert agent["unitConfig"]["DefaultDependencies"] is False
     assert agent["serviceConfig"]["KillMode"] == "process"
+    # Also to say that somebody has asked for rescue mode, which isolates a target.
+    assert agent["unitConfig"]["IgnoreOnIsolate"] is True
     assert {f"storeboot-{each}" for each in ("poweroff", "reboot", "halt", "kexec")} < set(services)
 
 
@@ -131,6 +133,20 @@ def test_rescue(world: World) -> None:
     assert found["initrd"]["emergencyAccess"] == "$y$hash"
 
 
+def pool(kind: str, *options: str) -> str:
+    """A file system of a type, that is needed early."""
+    words = " ".join(f'"{each}"' for each in options)
+    return (
+        f'fileSystems."/data" = {{ device = "tank"; fsType = "{kind}"; neededForBoot = true; '
+        f"options = [ {words} ]; }};"
+    )
+
+
+def test_a_share_from_the_network_may_be_needed_early(world: World) -> None:
+    assert world(CLIENT + pool("9p", "trans=tcp"))["failed"] == []
+    assert world(CLIENT + pool("nfs"))["failed"] == []
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -147,6 +163,9 @@ def test_rescue(world: World) -> None:
             CLIENT + DATA,
             "/data on /dev/sda1",
         ),
+        (CLIENT + pool("zfs"), "a local disk is neededForBoot"),
+        (CLIENT + pool("virtiofs"), "/data on tank"),
+        (CLIENT + pool("9p", "trans=virtio"), "hypervisor"),
     ],
 )
 def test_contradictions(world: World, module: str, words: str) -> None:

@@ -12,7 +12,7 @@ from storeboot.protocol.mounting import file_system, mount_options
 from storeboot.protocol.parameters import Parameter
 from storeboot.protocol.units import DIRECTORY, UNITS
 
-RELATIONS = ("before", "after", "conflicts", "requires", "wantedBy")
+RELATIONS = ("before", "after", "conflicts", "requires", "bindsTo", "wantedBy")
 
 
 @pytest.mark.parametrize("version", ["3", "4.1", "4.2"])
@@ -35,13 +35,15 @@ def test_units_are_those_of_the_initrd(world: World) -> None:
         assert service["description"] == unit.description
         assert _settings(service["unitConfig"]).items() >= unit.unit.items() - _relations(unit.unit)
         assert _settings(service["serviceConfig"]) == unit.service
-        expected = {**{each.lower(): other for each, other in unit.relations.items()},
+        expected = {**{each[0].lower() + each[1:]: other for each, other in unit.relations.items()},
                     "wantedBy": unit.target}  # fmt: skip
         assert {each: " ".join(service[each]) for each in RELATIONS if service[each]} == expected
 
 
 def _relations(settings: dict[str, str]) -> set[tuple[str, str]]:
-    return {(name, value) for name, value in settings.items() if name.lower() in RELATIONS}
+    return {
+        (name, value) for name, value in settings.items() if name[0].lower() + name[1:] in RELATIONS
+    }
 
 
 def _settings(settings: dict[str, Any]) -> dict[str, str]:

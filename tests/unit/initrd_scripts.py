@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "src/storeboot/initrd/scripts"
 # Each says `SOURCE=agent`, or is only called from one that does.
-OF_AGENT = frozenset({"agent.sh", "common.sh", "native.sh", "report.sh"})
+OF_AGENT = frozenset({"agent.sh", "common.sh", "native.sh", "report.sh", "units.sh"})
 _LOOP = re.compile(r"^( *)for (\w+) in ([\w. -]+); do\n(.*?)^\1done$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,7 +40,9 @@ def cases(body: str) -> set[str]:
 
 def commands(name: str, text: str) -> set[str]:
     """Return the first words that a command is given, where they are plain."""
-    found = re.findall(rf"(?:^|[;&|(]|\b(?:then|do|else)\b) *{name} \"?([a-z][\w-]*)", text, re.M)
+    found = re.findall(
+        rf"(?:^|[;&|(]|\b(?:then|do|else|insist)\b) *{name} \"?([a-z][\w-]*)", text, re.M
+    )
     return set(found)
 
 

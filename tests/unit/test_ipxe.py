@@ -45,7 +45,7 @@ def test_what_iPXE_is_given_reaches_the_kernel_as_it_is(param: str) -> None:  # 
 
 @pytest.mark.parametrize(
     "param",
-    ['dyndbg="file x.c +p ; file  y.c +p"', "||", "&&", ";", "#1", "a#b", "x=$HOME", "x=${y",
+    ['dyndbg="file x.c +p ; file  y.c +p"', "||", "&&", ";", "#1", "a#b", "x=$HOME", "x=${y", "#\\",
      "x=y}", "}${", "--", "$", "x=Zoë"],
 )  # fmt: skip
 def test_odd_parameters_that_are_carried(param: str) -> None:

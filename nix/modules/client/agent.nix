@@ -40,6 +40,8 @@ in
         unitConfig = early // {
           ConditionPathExists = "/run/storeboot/fact.lease_owner";
           StartLimitIntervalSec = 0;
+          # A machine that is told to go to rescue mode still has somebody to say so.
+          IgnoreOnIsolate = true;
         };
         serviceConfig = {
           ExecStart = "/run/storeboot/bin/sh /run/storeboot/native.sh run";
@@ -53,6 +55,8 @@ in
       storeboot-multi-user = {
         description = "Tell storeboot that the machine is up";
         wantedBy = [ "multi-user.target" ];
+        # An order alone is kept as well by a target whose job was dropped or has failed.
+        bindsTo = [ "multi-user.target" ];
         after = [ "multi-user.target" ];
         before = [ "shutdown.target" ];
         conflicts = [ "shutdown.target" ];
@@ -63,6 +67,15 @@ in
         };
       };
     }
+    // lib.mapAttrs' (mode: _: lib.nameValuePair "storeboot-${mode}" {
+      description = "Tell storeboot that the machine does not come up";
+      wantedBy = [ "${mode}.target" ];
+      unitConfig = early // { ConditionPathExists = events; };
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = tell "failed ${mode}";
+      };
+    }) { emergency = { }; rescue = { }; }
     // lib.mapAttrs' (action: _: lib.nameValuePair "storeboot-${action}" {
       description = "Tell storeboot that the machine goes down";
       wantedBy = [ "${action}.target" ];

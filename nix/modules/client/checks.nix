@@ -6,12 +6,17 @@ let
   initrd = config.boot.initrd;
   scripted = native && !initrd.systemd.enable;
 
-  isLocal = fs: lib.any (start: lib.hasPrefix start (if fs.device == null then "" else fs.device)) [ "/dev/" "UUID=" "LABEL=" "PARTUUID=" "PARTLABEL=" "ID=" ];
+  # What `storeboot deploy` finds in fstab (src/storeboot/nix/fstab.py); it also knows what is made of these.
+  isLocal = fs: lib.elem fs.fsType [ "bcachefs" "zfs" ] || lib.any (start: lib.hasPrefix start (if fs.device == null then "" else fs.device)) [ "/dev/" "UUID=" "LABEL=" "PARTUUID=" "PARTLABEL=" "ID=" ];
   # nixos/lib/utils.nix, pathsNeededForBoot, without those that storeboot mounts itself.
   early = [ "/var" "/var/log" "/var/lib" "/var/lib/nixos" "/etc" "/usr" ];
-  stubborn = lib.filter
-    (fs: isLocal fs && (fs.neededForBoot || lib.elem fs.mountPoint early))
-    (lib.attrValues config.fileSystems);
+  isShared = fs: fs.fsType == "virtiofs"
+    || fs.fsType == "9p" && !lib.any (each: lib.elem each [ "trans=tcp" "trans=rdma" ]) fs.options;
+  isEarly = fs: fs.neededForBoot || lib.elem fs.mountPoint early;
+  own = [ "/nix" "/nix/store" "/nix/.ro-store" "/nix/.rw-store" ];
+  stubborn = lib.filter (fs: isLocal fs && isEarly fs) (lib.attrValues config.fileSystems);
+  shared = lib.filter (fs: isShared fs && isEarly fs && !lib.elem fs.mountPoint own) (lib.attrValues config.fileSystems);
+  listed = lib.concatMapStringsSep ", " (fs: "${fs.mountPoint} on ${toString fs.device}");
   rootType = config.fileSystems."/".fsType;
   hasAddress = initrd.network.udhcpc.enable || lib.any (lib.hasPrefix "ip=") config.boot.kernelParams;
 
@@ -24,8 +29,12 @@ in
         storeboot.client: fileSystems."/" is of type ${toString rootType}, but a machine without disks has a tmpfs there.
       '')
       (check (stubborn == [ ]) ''
-        storeboot.client: a local disk is neededForBoot, but storeboot mounts no local disk that early: ${lib.concatMapStringsSep ", " (fs: "${fs.mountPoint} on ${toString fs.device}") stubborn}.
+        storeboot.client: a local disk is neededForBoot, but storeboot mounts no local disk that early: ${listed stubborn}.
         Keep directories with the host's persist_label and persist_directories, or drop neededForBoot.
+      '')
+      (check (shared == [ ]) ''
+        storeboot.client: a directory that a hypervisor shares is neededForBoot, but a machine that boots over the network has none: ${listed shared}.
+        Drop neededForBoot, and the machine does without it.
       '')
       (check (initrd.luks.devices == { }) ''
         storeboot.client: boot.initrd.luks.devices need a local disk.

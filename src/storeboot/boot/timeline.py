@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storeboot.hosts.boot import Boot, Event
-from storeboot.protocol.stages import NOTES, OF_FIRMWARE, Stage
+from storeboot.protocol.stages import NOTES, OF_FIRMWARE, OF_UNITS, Stage
 
 _FAILURES = frozenset({Stage.FAILED, Stage.SILENT, Stage.NO_STORE})
 _MEANINGS: dict[str, str] = {stage: stage.meaning for stage in Stage}
@@ -29,11 +29,13 @@ class State:
     stage: str
     since: float | None
     failure: str = ""
+    units: str = ""  # of systemd, with commas between, that the machine has named with the stage
 
     @property
     def meaning(self) -> str:
         unknown = self.stage if self.since else "it has not been heard of"
-        return _MEANINGS.get(self.stage, unknown)
+        meaning = _MEANINGS.get(self.stage, unknown)
+        return f"{meaning}: {self.units}" if self.units else meaning
 
 
 def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
@@ -53,8 +55,13 @@ def state(events: Iterable[Event]) -> State:
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
-    failure = last.detail.partition("\n")[0] if last.stage in _FAILURES else ""
-    return State(last.stage, last.at, failure)
+    words = last.detail.partition("\n")[0]
+    return State(
+        last.stage,
+        last.at,
+        failure=words if last.stage in _FAILURES else "",
+        units=words if last.stage in OF_UNITS else "",
+    )
 
 
 def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:

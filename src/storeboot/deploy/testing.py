@@ -132,16 +132,19 @@ class GenerationTests:
             case _:
                 pass
 
-    def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> None:
-        """Note that a boot has come up, or that it has failed and why."""
+    def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> bool:
+        """Note that a boot has come up, or that it has failed and why.
+
+        Return whether the host's test has failed by it.
+        """
         if stage not in (Stage.MULTI_USER, Stage.FAILED) or self.probations.open(host) is None:
-            return
+            return False
         with self.deployments.deciding(host):
             probation = self.probations.open(host)
             if probation is None or probation.boot != boot:
-                return
+                return False
             if probation.standing is not Standing.RUNNING:
-                return
+                return False
             if stage == Stage.MULTI_USER:
                 self.probations.pass_on(probation, Standing.PASSED)
                 faults.reach("test.passed")
@@ -150,22 +153,25 @@ class GenerationTests:
             confirms = probation.confirms
         if stage == Stage.MULTI_USER and confirms:
             self.settle(host, now=0.0)
+        return stage == Stage.FAILED
 
     def unsettled(self, now: float) -> list[Probation]:
         """Return the tests that are overdue, and those that are still to confirm themselves."""
         return [each for each in self.probations.all_open() if each.overdue(now) or each.confirmed]
 
-    def settle(self, host: str, *, now: float) -> Probation | None:
+    def settle(self, host: str, *, now: float, units: str = "") -> Probation | None:
         """Fail the host's test if its boot is overdue; confirm it if it has passed and may be.
 
-        Return the test if it has failed.
+        Return the test if it has failed. `units` are those that the machine waits for, if it has
+        named any.
         """
         with self.deployments.deciding(host):
             probation = self.probations.open(host)
             if probation is not None and probation.confirmed:
                 self._accept(probation)
             elif probation is not None and probation.overdue(now):
-                self._fail(probation, f"no multi-user within {probation.seconds:.0f} s")
+                waits = f"; the machine waits for {units}" if units else ""
+                self._fail(probation, f"no multi-user within {probation.seconds:.0f} s{waits}")
                 return probation
         return None
 

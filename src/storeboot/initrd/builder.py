@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 FORMAT = 2  # part of every cache key; increase it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
-            "resident.sh", "stage2.sh", "native.sh", "agent.sh", "report.sh", "dhcp.sh",
+            "resident.sh", "stage2.sh", "native.sh", "units.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
 _NAME = re.compile(r"[0-9a-f]{32}")
 Progress = Callable[[str], None]
@@ -152,7 +152,10 @@ def _from_facts(image: Path, facts: Mapping[str, Any]) -> Initrd:
 def _cache_key(system: System, busybox: Path, needs: modules.Needs, scripts: dict[str, str]) -> str:
     busybox_hash = hashlib.sha256(busybox.read_bytes()).hexdigest()
     units = [unit.text() for unit in UNITS]
-    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()), units)
+    # What is masked depends on more than the toplevel: on what this program knows of file systems.
+    masks = [entry.unit_name for entry in system.masked]
+    inputs = (FORMAT, system.toplevel.text, busybox_hash, needs, sorted(scripts.items()), units,
+              masks)  # fmt: skip
     return hashlib.sha256(repr(inputs).encode()).hexdigest()[:32]
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 # What a storeboot initrd mounts in their place, whatever the system says.
 PROVIDED = frozenset({"/", "/nix", "/nix/store", "/nix/.ro-store", "/nix/.rw-store"})
+# Their devices are names of pools or lists of disks.
+_POOLS = frozenset({"zfs", "bcachefs"})
+# Directories of the machine that emulates this one.
+_SHARED = frozenset({"virtiofs", "vboxsf", "prl_fs", "fuse.prl_fsd", "fuse.vmhgfs-fuse"})
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 
@@ -21,16 +25,26 @@ class FstabEntry:
 
     @property
     def on_local_disk(self) -> bool:
-        return self.device.startswith(("/dev/", *_TAGS)) or self.fs_type in ("zfs", "bcachefs")
+        """Return whether its device is a local disk's, or a volume on local disks."""
+        if self.fs_type in _POOLS:
+            return True
+        return self.device.startswith(("/dev/", *_TAGS)) and not self.is_bind
+
+    @property
+    def is_bind(self) -> bool:
+        """Return whether it is a directory or file of another file system (mount(8))."""
+        return not {"bind", "rbind"}.isdisjoint(self.options)
+
+    @property
+    def from_hypervisor(self) -> bool:
+        """Return whether it is a directory that a hypervisor shares; 9p has network transports."""
+        if self.fs_type == "9p":
+            return not {"trans=tcp", "trans=rdma"} & set(self.options)
+        return self.fs_type in _SHARED
 
     @property
     def is_swap(self) -> bool:
         return self.fs_type == "swap"
-
-    @property
-    def is_masked(self) -> bool:
-        """Swap files too: a swap file in a tmpfs would take the memory that it is to spare."""
-        return self.is_swap or (self.on_local_disk and self.mount_point not in PROVIDED)
 
     @property
     def needed_for_boot(self) -> bool:
@@ -54,6 +68,11 @@ def parse_fstab(text: str) -> tuple[FstabEntry, ...]:
         options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
         entries.append(FstabEntry(device, mount_point, fs_type, options))
     return tuple(entries)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Return whether a path is a directory or lies in it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _unescape(field: str) -> str:

@@ -17,19 +17,19 @@ _REBUILD = "change the system's configuration and build it again"
 
 def disk_needed(toplevel: Toplevel) -> Iterator[Finding]:
     """`fileSystems.<name>.neededForBoot` (nixos/modules/tasks/filesystems.nix)."""
-    for entry in toplevel.fstab:
-        if entry.is_masked and entry.needed_for_boot:
+    for each in toplevel.masked:
+        if each.entry.needed_for_boot:
             yield Finding(
-                "disk-needed", Level.ERROR, _option(entry),
-                "neededForBoot, but there is no local disk", _REBUILD,
+                "disk-needed", Level.ERROR, _option(each.entry),
+                f"neededForBoot, but {each.reason}", _REBUILD,
             )  # fmt: skip
 
 
 def disk_masked(toplevel: Toplevel) -> Iterator[Finding]:
     """`fileSystems` and `swapDevices`: the initrd has units in place of those made from fstab."""
-    for entry in toplevel.fstab:
-        if entry.is_masked and not entry.needed_for_boot:
-            yield Finding("disk-masked", Level.NOTE, _option(entry), "there is no local disk")
+    for each in toplevel.masked:
+        if not each.entry.needed_for_boot:
+            yield Finding("disk-masked", Level.NOTE, _option(each.entry), each.reason)
 
 
 def nixos_init(toplevel: Toplevel) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def read_system(store: Store, toplevel: StorePath) -> System:
         firmware=files.place("firmware"),
         device_trees=files.place("dtbs"),
         initrd=files.place("initrd"),
-        masked=tuple(entry for entry in files.fstab if entry.is_masked),
+        masked=tuple(each.entry for each in files.masked),
         findings=findings,
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from storeboot.errors import UnbootableError
 from storeboot.nix.fstab import FstabEntry, parse_fstab
+from storeboot.nix.masking import Masked, masked
 from storeboot.nix.store import Store, StorePath
 
 BOOTSPEC_V1 = "org.nixos.bootspec.v1"
@@ -49,6 +50,11 @@ class Toplevel:
     @cached_property
     def fstab(self) -> tuple[FstabEntry, ...]:
         return parse_fstab(self.text("etc/fstab"))
+
+    @cached_property
+    def masked(self) -> tuple[Masked, ...]:
+        """Return the entries of fstab that a machine without disks cannot have."""
+        return masked(self.fstab)
 
     @cached_property
     def bootspec(self) -> dict[str, Any]:

@@ -45,9 +45,8 @@ def literal(text: str) -> str:
 
 def _literal(word: str) -> str:
     """An empty word stands between two blanks, which iPXE would make one."""
-    if word.endswith("\\"):
-        return word + NOTHING
-    return word if word and not is_end(word) else NOTHING + word
+    before = NOTHING if not word or is_end(word) else ""
+    return before + word + (NOTHING if word.endswith("\\") else "")
 
 
 def shown(text: str) -> str:

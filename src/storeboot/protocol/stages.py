@@ -52,9 +52,11 @@ class Stage(StrEnum):
     SWITCH_ROOT = "switch-root", "stage 2 starts", Source.INITRD
     STAGE_2 = "stage-2", "stage 2 reads the store", Source.NFS
     AGENT = "agent", "the agent is running", Source.AGENT
+    WAITING = "waiting", "stage 2 waits for these units", Source.AGENT
     MULTI_USER = "multi-user", "the machine is up", Source.AGENT
+    DEGRADED = "degraded", "the machine is up, but these units have failed", Source.AGENT
     SHUTDOWN = "shutdown", "the machine is shutting down", Source.AGENT
-    FAILED = "failed", "the initrd gave up; the detail says why", Source.INITRD
+    FAILED = "failed", "the boot failed; the detail says why", Source.INITRD, Source.AGENT
     PLAIN = "plain", "the machine boots without its pack; the detail says why", Source.INITRD
     REFUSED = "refused", "the machine did not carry out an order; the detail says why", Source.AGENT
     SILENT = "silent", "mode native: the machine has been silent for too long", Source.NFS
@@ -65,6 +67,8 @@ class Stage(StrEnum):
 OF_FIRMWARE = frozenset({Stage.ADDRESS, Stage.FIRMWARE})
 # Remarks: the machine stays in the stage that it is in.
 NOTES = frozenset({Stage.REFUSED, Stage.PLAIN})
+# Their details are names of systemd's units.
+OF_UNITS = frozenset({Stage.WAITING, Stage.DEGRADED})
 # These decide something: a test, a lease, an order.
 DECISIVE = frozenset({Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.REFUSED})
 # Stages that a request may name; the others are the server's own conclusions.

@@ -19,8 +19,16 @@ class AgentEvent(Word):
     """A line that the agent reads from the FIFO."""
 
     MULTI_USER = "multi-user", "the machine is up; an init other than systemd may say so as well"
+    FAILED = "failed", "the machine does not come up; a second word says in which mode it is"
     SHUTDOWN = "shutdown", "the machine goes down; a second word says how"
     BUTTON = "button", "the power button was pressed"
+
+
+class ShellMode(Word):
+    """How a machine is that does not come up; also a target of systemd(1)."""
+
+    EMERGENCY = "emergency", "stage 2 could not begin: a required file system is missing"
+    RESCUE = "rescue", "somebody has asked for a shell alone"
 
 
 class PowerAction(Word):
@@ -76,10 +84,21 @@ UNITS = (
         "multi-user.target",
         AgentEvent.MULTI_USER,
         {
+            # An order alone is kept as well by a target whose job was dropped or has failed.
+            "BindsTo": "multi-user.target",
             "After": "multi-user.target",
             "Before": "shutdown.target",
             "Conflicts": "shutdown.target",
         },
+    ),
+    *(
+        Unit(
+            f"storeboot-{mode}.service",
+            "Tell storeboot that the machine does not come up",
+            f"{mode}.target",
+            f"{AgentEvent.FAILED} {mode}",
+        )
+        for mode in ShellMode
     ),
     *(
         Unit(

@@ -13,9 +13,11 @@ from typing import Protocol
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from storeboot.deploy.inventory import Inventory
 from storeboot.errors import StorebootError
 from storeboot.hosts.boot import Boot, Event
-from storeboot.protocol.stages import Stage
+from storeboot.protocol.orders import Order
+from storeboot.protocol.stages import Source, Stage
 from storeboot.service.current import Current
 from storeboot.service.late import LateRecords
 
@@ -93,4 +95,21 @@ class DeploymentDecider:
         if isinstance(record, Boot):
             tests.boot_began(record.host, record.id, record.view, record.began_at)
         elif record.boot is not None:
-            tests.stage_reached(record.host, record.boot, record.stage, record.detail)
+            apply(self._current.inventory, record.host, record.boot, record)
+
+
+def apply(inventory: Inventory, host: str, boot: str, event: Event) -> None:
+    """Apply an event of a boot to the test of its host.
+
+    A machine whose agent says that it does not come up stays as it is until it is told to reboot.
+    An initrd reboots by itself.
+    """
+    failed = inventory.tests.stage_reached(host, boot, event.stage, event.detail)
+    if failed and event.source == Source.AGENT:
+        recall(inventory, host, boot)
+
+
+def recall(inventory: Inventory, host: str, boot: str) -> None:
+    """Ask a machine whose test has failed to reboot, unless its host is held."""
+    if inventory.holds.get(host) is None:
+        inventory.orders.give(boot, Order.REBOOT)

@@ -8,8 +8,8 @@ import structlog
 
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.recorder import Recorder
-from storeboot.protocol.orders import Order
-from storeboot.service.decisions import Decisions
+from storeboot.protocol.stages import Stage
+from storeboot.service.decisions import Decisions, apply, recall
 from storeboot.service.late import LateRecords
 
 log = structlog.get_logger()
@@ -33,23 +33,26 @@ class Settling:
             return
         tests = inventory.tests
         for each in tests.unsettled(clock()):
+            units = ""
             if each.boot is not None and not each.confirmed:
-                _recall(inventory, each.host, each.boot)
-            failed = tests.settle(each.host, now=clock())
+                units = _catch_up(inventory, each.host, each.boot)
+            failed = tests.settle(each.host, now=clock(), units=units)
             if failed is not None and failed.boot is not None:
                 log.warning("test.failed", host=failed.host, generation=failed.generation,
-                            reason="no multi-user in time")  # fmt: skip
-                if inventory.holds.get(failed.host) is None:
-                    inventory.orders.give(failed.boot, Order.REBOOT)
+                            reason="no multi-user in time", units=units or None)  # fmt: skip
+                recall(inventory, failed.host, failed.boot)
 
 
-def _recall(inventory: Inventory, host: str, boot: str) -> None:
-    """Apply recorded events to a test.
+def _catch_up(inventory: Inventory, host: str, boot: str) -> str:
+    """Apply recorded events to a test; return the units that the machine waits for.
 
     The server may have stopped after it had recorded an event and before it acted on it.
     """
-    for event in inventory.boots.events_of(boot):
-        inventory.tests.stage_reached(host, boot, event.stage, event.detail)
+    events = inventory.boots.events_of(boot)
+    for event in events:
+        apply(inventory, host, boot, event)
+    waits = [event.detail for event in events if event.stage == Stage.WAITING]
+    return waits[-1].partition("\n")[0] if waits else ""
 
 
 def renew(inventory: Inventory, peers: Collection[str], clock: Callable[[], float]) -> None:

@@ -19,6 +19,7 @@ let
       wantedBy = strings;
       requiredBy = strings;
       requires = strings;
+      bindsTo = strings;
       wants = strings;
       after = strings;
       before = strings;

@@ -7,8 +7,10 @@ export PATH=/run/storeboot/bin
 # shellcheck disable=SC2034 # read by common.sh
 CONSOLE='' SOURCE=agent
 . /run/storeboot/common.sh
+. /run/storeboot/units.sh
 
 SYSTEM_BIN=/run/current-system/sw/bin
+LOOK=30 # seconds from one look at systemd's units to the next
 HEARTBEAT=$(fact heartbeat)
 
 # udhcpc ends when its interface is renamed or goes away: find it again by its MAC address.
@@ -39,7 +41,7 @@ heartbeat() {
 # restart_politely reboot|kexec: unless somebody on the machine inhibits it. The unit that goes with
 # the target tells the agent.
 restart_politely() {
-    if [ ! -e /run/systemd/private ]; then
+    if ! has_systemd; then
         going_down "$1"
         case "$1" in
         kexec) "$SYSTEM_BIN/kexec" --exec ;;
@@ -94,7 +96,7 @@ lease_param() {
 # may be gone: this is an order, or the end of a boot that has failed.
 go_down() {
     going_down "$1"
-    if [ -e /run/systemd/private ]; then
+    if has_systemd; then
         setsid "$SYSTEM_BIN/systemctl" --no-block --job-mode=replace-irreversibly \
             start "$1.target" </dev/null >/dev/null 2>&1 &
     else
@@ -216,6 +218,14 @@ after_multi_user() {
     remove_old_overlays
 }
 
+# An init other than systemd says by itself that the machine is up, and that is all there is to know.
+up() {
+    if has_systemd; then come_up; else insist report multi-user; fi
+    [ ! -e "$SB/was-up" ] || return 0
+    : >"$SB/was-up"
+    after_multi_user
+}
+
 make_report() {
     : >"$SB/report-asked"
     wait_for 300 test -e "$SB/settled"
@@ -225,12 +235,14 @@ make_report() {
 reached() {
     case "$1" in
     multi-user)
-        cat /proc/self/mountstats >"$SB/mountstats.boot"
-        report multi-user
-        after_multi_user &
-        watch_power_button &
+        if [ ! -e "$SB/was-up" ]; then
+            cat /proc/self/mountstats >"$SB/mountstats.boot"
+            watch_power_button &
+        fi
+        up &
         heartbeat
         ;;
+    failed\ *) fall "${1#failed }" & ;;
     shutdown\ *) going_down "${1#shutdown }" ;;
     button) arm_watchdog button ;;
     esac
@@ -253,7 +265,14 @@ report agent
 [ "$(fact lease_owner)" = system ] || keep_lease &
 # Opened for reading and writing, so that nobody who writes ever waits for a reader.
 exec 3<>"$SB/events"
+rmdir "$SB/looking" 2>/dev/null
+looked=0
 while :; do
+    uptime=$(cut -d . -f 1 /proc/uptime)
+    if [ $((uptime - looked)) -ge "$LOOK" ]; then
+        looked=$uptime
+        look &
+    fi
     # shellcheck disable=SC3045 # busybox reads with a timeout
     if read -r -t "$HEARTBEAT" line <&3; then
         reached "$line"

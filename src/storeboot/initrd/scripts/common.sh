@@ -46,7 +46,8 @@ http_error() {
 }
 
 # report STAGE [FILE]: tell the server that a stage is reached. A server that does not answer
-# stops nothing; what is reached before the boot has begun is told when it begins.
+# stops nothing; what is reached before the boot has begun is told when it begins. Fails if nobody has
+# heard it.
 report() {
     uptime=$(uptime_seconds)
     if [ -z "$(fact boot)" ]; then
@@ -54,7 +55,9 @@ report() {
         return 0
     fi
     http_post 5 "/boots/$(fact boot)/events?source=$SOURCE&stage=$1&uptime=$uptime" \
-        "${2:-/dev/null}" /dev/null || say "could not report $1: $(http_error)"
+        "${2:-/dev/null}" /dev/null && return 0
+    say "could not report $1: $(http_error)"
+    return 1
 }
 
 # refuse REASON: what the server has asked for is not done.

@@ -15,7 +15,7 @@ keep_in_ram() {
     done
     ln "$SB/bin/busybox" /run/initramfs/bin/busybox 2>/dev/null ||
         cp "$SB/bin/busybox" /run/initramfs/bin/busybox
-    for file in common.sh begin.sh native.sh agent.sh report.sh watchdog.sh; do
+    for file in common.sh begin.sh native.sh units.sh agent.sh report.sh watchdog.sh; do
         cp "$2/$file" "$SB/$file"
     done
     # /bin/sh of stage 2 is in the store.

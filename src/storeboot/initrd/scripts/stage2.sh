@@ -120,7 +120,7 @@ write_units() {
     cp -dR /storeboot/units/. "$UNITS"
     for file in /storeboot/units/*.mount; do
         [ -e "$file" ] || continue
-        say "masked: ${file##*/} (there is no local disk)"
+        say "masked: ${file##*/} (not on this diskless machine)"
     done
 }
 
