@@ -11,19 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from storeboot.errors import StorebootError
+import structlog
 
-_AGAIN = "make it again on the machine: nixos-facter -o FILE; or remove it"
+log = structlog.get_logger()
+_AGAIN = "make it again on the machine (nixos-facter -o FILE), or remove it"
 
 
 def devices(report: Path) -> tuple[str, ...]:
-    """Return modaliases and driver modules of a machine's devices; () if there is no report."""
+    """Return modaliases and driver modules of a machine's devices; () if there is no report.
+
+    A report that cannot be used is logged once, and is none: the initrd then has every driver.
+    """
     try:
         state = report.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return ()
-    except OSError as error:
-        raise StorebootError(f"{report} cannot be read: {error.strerror}", _AGAIN) from None
     return _devices(report, state.st_mtime_ns, state.st_size)
 
 
@@ -32,12 +34,15 @@ def _devices(report: Path, _mtime: int, _size: int) -> tuple[str, ...]:
     try:
         found = set(_words(json.loads(report.read_bytes())["hardware"]))
     except OSError as error:
-        raise StorebootError(f"{report} cannot be read: {error.strerror}", _AGAIN) from None
+        return _ignored(report, f"it cannot be read: {error.strerror}")
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise StorebootError(f"{report} is no report of nixos-facter", _AGAIN) from None
-    if not found:
-        raise StorebootError(f"{report} names no device", _AGAIN)
-    return tuple(sorted(found))
+        return _ignored(report, "it is no report of nixos-facter")
+    return tuple(sorted(found)) if found else _ignored(report, "it names no device")
+
+
+def _ignored(report: Path, reason: str) -> tuple[str, ...]:
+    log.warning("hardware.report_ignored", file=str(report), reason=reason, hint=_AGAIN)
+    return ()
 
 
 def _words(value: Any) -> list[str]:

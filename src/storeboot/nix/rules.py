@@ -124,15 +124,15 @@ def client_auto_optimise(toplevel: Toplevel) -> Iterator[Finding]:
 def client_gc_timer(toplevel: Toplevel) -> Iterator[Finding]:
     """`nix.gc.automatic` (nixos/modules/services/misc/nix-gc.nix).
 
-    nix-collect-garbage deletes everything that Nix's database on the machine does not have as
-    alive (Nix, src/libstore/gc.cc). The database of the closure comes from the server and may come
-    late; what is deleted of the closure takes memory for its whiteouts, and frees nothing.
+    nix-collect-garbage deletes everything that is not valid in the machine's database, or not
+    rooted (Nix, src/libstore/gc.cc). If the server could not build the database of the closure,
+    the machine does it once it is up; until then nothing of the running system is valid.
     """
     if toplevel.place(f"{_TIMERS}/nix-gc.timer") is not None:
         yield Finding(
             "client-gc-timer", Level.WARNING, "nix.gc.automatic",
-            "nix-gc.timer would hide paths of the server's store from the running machine, and "
-            "free nothing",
+            "nix-gc.timer hides the running system from itself if Nix on the machine does not know "
+            "the server's paths yet, and frees nothing that the next boot would not free",
             "set nix.gc.automatic = false and build the system again; `storeboot gc` and Nix on "
             "the server collect garbage",
         )  # fmt: skip
