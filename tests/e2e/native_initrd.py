@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.systems import drivers
-from storeboot.initrd import cpio, modules
+from storeboot.initrd import cpio, module_tree, modules
 from storeboot.initrd.busybox import find_busybox
 from storeboot.nix.system import read_system
 from storeboot.vm.demo.build import DemoSystem
@@ -76,13 +76,10 @@ def busybox_members() -> list[cpio.Member]:
 def module_members(built: DemoSystem) -> list[cpio.Member]:
     """Kernel modules for the card, NFS and overlayfs, with their indexes."""
     system = read_system(built.store, built.toplevel)
-    tree = modules.read_tree(system.modules)
+    tree = module_tree.read_tree(system.modules)
     files = modules.needed(tree, modules.Needs(drivers(built)), built.toplevel.text)
     base = f"lib/modules/{system.kernel_version}"
-    loaded = [
-        cpio.regular(f"{base}/{modules.plain(file)}", modules.load(tree.directory / file))
-        for file in files
-    ]
+    loaded = [cpio.regular(f"{base}/{module_tree.plain(file)}", tree.load(file)) for file in files]
     index = modules.index_files(tree, files)
     return [
         *loaded,

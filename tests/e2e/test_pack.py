@@ -215,6 +215,13 @@ async def test_a_kernel_without_squashfs_boots_plainly(
         await goes_on_plainly(trial_spec, trial, "it cannot be mounted")
 
 
+async def test_a_kernel_that_does_not_find_the_data_of_stubs_boots_plainly(tmp_path: Path) -> None:
+    """The squashfs of this user-mode Linux has no extended attributes: each stub is empty."""
+    trial_spec = with_pack(system(suite="bookworm", uml=True), tmp_path / "trial")
+    async with started(trial_spec, print) as trial:
+        await goes_on_plainly(trial_spec, trial, "the kernel does not find the data of its files")
+
+
 async def goes_on_plainly(trial_spec: TrialSpec, trial: Trial, said: str) -> None:
     boot = await trial.reach("multi-user")
     notes = {event.stage: event.detail for event in trial.service.boots.events_of(boot.id)}

@@ -25,6 +25,7 @@ from storeboot.deploy.inventory import opened
 from storeboot.hosts.boots import Boot
 from storeboot.initrd import builder
 from storeboot.nfs.views import view_id
+from storeboot.nix.store import StorePath
 from storeboot.nix.system import System
 from storeboot.serve import server
 from storeboot.service.turns import STALLED
@@ -108,6 +109,25 @@ async def test_specialisations_are_choices(config: Config, path: Path, tmp_path:
         assert [row["runs"] for row in json.loads(listed)] == [True]
         await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
         assert running.service.state.views.is_rooted(view_id([special.text]).hex())
+
+
+async def test_a_broken_specialisation_harms_nothing_but_itself(
+    config: Config, path: Path, tmp_path: Path
+) -> None:
+    """The link of one host leads to a file inside another system, or to nothing."""
+    system = make_system(config, tmp_path, 1, lost=StorePath(f"/nix/store/{'0' * 32}-lost"))
+    inside = make_system(config, tmp_path, 2, gpu=StorePath(f"{system}/bin"), whole=system)
+    set_up(path, after='[hosts.lab2]\nmac = ["52:54:00:00:00:02"]\n')
+    for host, deployed in (("lab1", inside), ("lab2", system)):
+        await asyncio.to_thread(storeboot, path, "deploy", host, deployed)
+    async with serving(path) as (machine, _):
+        assert items(await machine.script("/menu")) == ["1", "1.whole", "leave."]
+        assert "has no generation 1.gpu" in await machine.script(choice="1.gpu")
+        await asyncio.to_thread(storeboot, path, "gc", "--keep", 0)
+        await machine.begin(inside)
+    set_up(path, after='specialisation = "gpu"\n')
+    said = await fails(tmp_path, "deploy", "lab2", inside.text, "--config", str(path))
+    assert "has no specialisation 'gpu', which host lab2 boots: its link is no link to the" in said
 
 
 async def test_a_room_that_chooses_the_same_builds_it_once(

@@ -19,6 +19,7 @@ from storeboot.nix.store import Store
 from storeboot.nix.system import System, read_system
 from storeboot.process import run
 from storeboot.protocol.units import UNITS
+from unit.kernel_modules import elf
 
 OWN = platform.machine()
 
@@ -75,17 +76,24 @@ def test_firmware_that_a_driver_asks_for_comes_along_and_missing_is_told(tmp_pat
     modules = tree / "kernel-modules/lib/modules/6.12.1"
     driver = modules / "kernel/drivers/net/ethernet/x.ko"
     driver.parent.mkdir(parents=True)
-    driver.write_bytes(b"\x7fELF\0firmware=x/have.fw\0firmware=x/have-not.fw\0")
+    wanted = ["firmware=x/have.fw", "firmware=x/have-not.fw", "firmware=x/of-kernel.fw"]
+    driver.write_bytes(elf(["alloc_etherdev_mqs"], wanted))
     (modules / "modules.dep").write_text("kernel/drivers/net/ethernet/x.ko:\n")
+    (modules / "modules.alias").write_text("alias pci:v0000BEEFd* x\n")
     (tree / "firmware/x").mkdir(parents=True)
     (tree / "firmware/x/have.fw.xz").write_text("bytes")
-    (tree / "etc").mkdir()
+    own = tree / "kernel-modules/lib/firmware/6.12.1/x"
+    own.mkdir(parents=True)
+    (own / "of-kernel.fw").write_text("bytes")
+    (tree / "etc/modprobe.d").mkdir(parents=True)
+    (tree / "etc/modprobe.d/nixos.conf").write_text("options x quietly=1\n")
     (tree / "etc/fstab").write_text("/dev/sda1 /data ext4\n")
     store = Store(tmp_path / "root")
     initrd = make(read_system(store, add(store, tree)), tmp_path / "cache")
-    assert (initrd.firmware, initrd.missing_firmware) == (1, ("x/have-not.fw",))
+    assert (initrd.firmware, initrd.missing_firmware) == (2, ("x/have-not.fw",))
     names = contents(initrd)
     assert "lib/firmware/x/have.fw.xz" in names
+    assert {"lib/firmware/x/of-kernel.fw", "etc/modprobe.d/system.conf"} <= names
     assert "storeboot/units/data.mount" in names
 
 

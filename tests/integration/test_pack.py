@@ -56,7 +56,11 @@ def members(pack: Pack, directory: Path) -> dict[str, tarfile.TarInfo]:
     archive = directory / "back.tar"
     run(["sh", "-c", 'sqfs2tar "$1" >"$2"', "sh", pack.path, archive])
     with tarfile.open(archive, errors="surrogateescape") as opened:
-        return {member.name.partition("/")[2]: member for member in opened}
+        every = {member.name: member for member in opened}
+    trial = every.pop(builder.TRIAL.decode())
+    assert trial.size == len(builder.TRIAL_DATA)
+    assert trial.pax_headers[REDIRECT] == builder.TRIAL_REDIRECT.decode()
+    return {name.partition("/")[2]: member for name, member in every.items()}
 
 
 def test_every_inode_is_there_as_the_store_has_it(

@@ -17,6 +17,7 @@ from unit.toplevels import BOOTSPEC, Toplevel
 
 Tree = dict[str, str]  # text by file
 WANTED = "etc/systemd/system/timers.target.wants/nix-optimise.timer"
+SWITCH = "bin/switch-to-configuration"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,25 @@ CASES = {
             {"boot.json": "{}", "kernel-params": "quiet loglevel=4\n"},
         ),
     ),
+    "client-auto-optimise": Case(
+        {"etc/nix/nix.conf": "auto-optimise-store=false\n auto-optimise-store = true # all\n"},
+        (
+            {"etc/nix/nix.conf": "auto-optimise-store = true\nauto-optimise-store = false\n"},
+            {"etc/nix/nix.conf": "# auto-optimise-store = true\nextra-auto-optimise-store = 1\n"},
+        ),
+    ),
+    "client-gc-timer": Case(
+        {"etc/systemd/system/timers.target.wants/nix-gc.timer": ""},
+        ({"etc/systemd/system/nix-gc.timer": ""},),
+    ),
+    "boot-loader": Case(
+        {SWITCH: f"export INSTALL_BOOTLOADER='/nix/store/{'0' * 32}-install-grub.sh'\n"},
+        (
+            {SWITCH: f"export INSTALL_BOOTLOADER='/nix/store/{'0' * 32}-coreutils-9.8/bin/true'"},
+            {SWITCH: f"export OTHER='/nix/store/{'0' * 32}-install-grub.sh'\n"},
+        ),
+    ),
+    "specialisation-broken": Case({"specialisation/gpu/init": ""}, ()),
 }
 
 

@@ -75,5 +75,73 @@ def test_nothing_leads_out_of_the_store(store: Store, relative: str) -> None:
     assert store.follow(StorePath(PATH), relative) is None
 
 
+@pytest.mark.parametrize(
+    ("relative", "fault"),
+    [
+        ("out", "leads out of /nix/store, to /etc"),
+        ("up", "leads out of /nix/etc"),
+        ("loop", f"goes round in a circle, through {PATH}/loop"),
+        ("nothing", "does not exist"),
+        ("lost", "leads to /nix/store/lost, which does not exist"),
+    ],
+)
+def test_what_leads_nowhere_says_why(store: Store, relative: str, fault: str) -> None:
+    (store.physical(StorePath(PATH)) / "lost").symlink_to("../lost")
+    found = store.trace(StorePath(PATH), relative)
+    assert found.place is None
+    assert found.fault.startswith(fault.replace("/nix/etc", "/nix/store, to /etc"))
+    assert found.missing is (relative == "nothing")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [PATH, PATH + "/", "prof", "./prof", "deep/../prof", "prof-1-link", "deep/up", "twice/self",
+     "root/nix/store/" + PATH.rpartition("/")[2]],
+)  # fmt: skip
+def test_links_on_this_machine_are_followed_until_the_store(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prof").symlink_to("prof-1-link")
+    (tmp_path / "prof-1-link").symlink_to(PATH)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/up").symlink_to("../prof")
+    (tmp_path / "twice").symlink_to(f"{PATH}/twice")
+    (tmp_path / "root").symlink_to(tmp_path)
+    (store.physical(StorePath(PATH)) / "twice").mkdir()
+    (store.physical(StorePath(PATH)) / "twice/self").symlink_to(PATH)
+    if typed.startswith("root/"):
+        typed = str(tmp_path / typed.removeprefix("root/"))
+    assert store.named(typed) == StorePath(PATH)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("./loop", "goes round in a circle, through"),
+        ("./lost", "leads to .*/nowhere, which does not exist"),
+        ("./nothing", "does not exist"),
+        ("./here", "leads to .*here, which is not in a store"),
+        ("./inside", "which is a file inside a store path"),
+        ("./out", "leads out of /nix/store, to /etc"),
+        ("hello", "'hello' is not a store path"),
+        ("/nix/store/hello", "is not a store path"),
+        (f"{PATH}/bin/no", "does not exist"),
+    ],
+)
+def test_what_is_no_store_path_is_said(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "lost").symlink_to("nowhere")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "inside").symlink_to(f"{PATH}/bin/hello")
+    (tmp_path / "out").symlink_to(f"{PATH}/out")
+    with pytest.raises(StoreError, match=said) as caught:
+        store.named(typed)
+    assert caught.value.hint
+
+
 def test_dot_dot_stops_at_the_store(store: Store) -> None:
     assert store.follow(StorePath(PATH), "up") is None

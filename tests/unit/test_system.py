@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from storeboot.boot.plan import make_plan
 from storeboot.errors import UnbootableError
 from storeboot.hosts.host import Host
 from storeboot.initrd.builder import own
+from storeboot.initrd.module_tree import read_tree
+from storeboot.initrd.modules import Needs, needed
 from storeboot.nix.store import StorePath
-from storeboot.nix.system import kernel_machine
+from storeboot.nix.system import broken_specialisations, kernel_machine, specialisations
 from storeboot.nix.toplevel import Stage1
+from unit.kernel_modules import Kernel, Module
 from unit.toplevels import BOOTSPEC, TOP, Toplevel
 
 
@@ -79,6 +83,80 @@ def test_what_cannot_boot_without_a_disk_is_refused_by_name(
     with pytest.raises(UnbootableError, match=said) as caught:
         toplevel.read()
     assert caught.value.hint
+
+
+OTHER = "/nix/store/" + "1" * 32 + "-linux-6.12.1-modules"
+
+
+@pytest.mark.parametrize("linked", ["", "lib", "lib/modules/6.12.1"])
+def test_modules_are_followed_into_another_store_path_at_every_step(
+    toplevel: Toplevel, linked: str
+) -> None:
+    """As kmod's aggregator of nixpkgs makes them; the store is below another root."""
+    own, other = toplevel.path / "kernel-modules", toplevel.store.physical(StorePath(OTHER))
+    driver = Module("net/e1000e.ko", ("alloc_etherdev_mqs",), ("pci:v00008086d*",))
+    Kernel(other / "lib/modules/6.12.1", [driver]).write()
+    shutil.rmtree(own)
+    (own / linked).parent.mkdir(parents=True, exist_ok=True)
+    (own / linked).symlink_to(f"{OTHER}/{linked}")
+    system = toplevel.read()
+    assert system.kernel_version == "6.12.1"
+    tree = read_tree(system.modules)
+    assert needed(tree, Needs(), "x") == ("kernel/net/e1000e.ko",)
+    assert tree.load("kernel/net/e1000e.ko")[:4] == b"\x7fELF"
+
+
+def test_lists_and_modules_may_be_links_too(toplevel: Toplevel) -> None:
+    other = toplevel.store.physical(StorePath(OTHER)) / "lib/modules/6.12.1"
+    driver = Module("net/e1000e.ko", ("alloc_etherdev_mqs",), ("pci:v00008086d*",))
+    Kernel(other, [driver]).write()
+    own = toplevel.path / "kernel-modules/lib/modules/6.12.1"
+    (own / "modules.dep").unlink()
+    for name in ("modules.dep", "modules.alias", "modules.builtin", "kernel"):
+        (own / name).symlink_to(f"{OTHER}/lib/modules/6.12.1/{name}")
+    tree = read_tree(toplevel.read().modules)
+    assert needed(tree, Needs(), "x") == ("kernel/net/e1000e.ko",)
+    assert tree.load("kernel/net/e1000e.ko")[:4] == b"\x7fELF"
+
+
+def test_firmware_is_followed_into_other_store_paths(toplevel: Toplevel) -> None:
+    other = toplevel.store.physical(StorePath(OTHER))
+    (other / "lib/firmware/rtl_nic").mkdir(parents=True)
+    (other / "lib/firmware/rtl_nic/a.fw.zst").write_text("bytes")
+    (toplevel.path / "firmware").mkdir()
+    (toplevel.path / "firmware/rtl_nic").symlink_to(f"{OTHER}/lib/firmware/rtl_nic")
+    (directory,) = toplevel.read().firmware
+    assert directory.file("rtl_nic/a.fw.zst") == other / "lib/firmware/rtl_nic/a.fw.zst"
+
+
+SPECIAL = "/nix/store/" + "2" * 32 + "-nixos-system-lab1-gpu"
+
+
+def test_only_specialisations_that_lead_to_a_system_are_there(toplevel: Toplevel) -> None:
+    store, special = toplevel.store, toplevel.path / "specialisation"
+    gpu, agent = store.physical(StorePath(SPECIAL)), store.physical(StorePath(OTHER))
+    gpu.mkdir()
+    (agent / "specialisation").mkdir(parents=True)
+    (agent / "specialisation/gpu").symlink_to(SPECIAL)
+    special.mkdir()
+    links = {
+        "plain": SPECIAL,
+        "beyond": f"{OTHER}/specialisation/gpu",
+        "inside": f"{OTHER}/specialisation",
+        "lost": f"/nix/store/{'3' * 32}-nixos-system-lost",
+        "out": "/srv/gpu",
+        "round": "round",
+    }
+    for name, target in links.items():
+        (special / name).symlink_to(target)
+    (special / "word").write_text("no link")
+    found = specialisations(store, StorePath(TOP))
+    assert found == {"beyond": StorePath(SPECIAL), "plain": StorePath(SPECIAL)}
+    broken = broken_specialisations(store, StorePath(TOP))
+    assert set(broken) == {"inside", "lost", "out", "round", "word"}
+    assert broken["out"] == "leads out of /nix/store, to /srv"
+    assert "round in a circle" in broken["round"]
+    assert "which does not exist" in broken["lost"]
 
 
 @pytest.mark.parametrize(

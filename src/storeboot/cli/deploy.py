@@ -15,14 +15,12 @@ from storeboot.cli.names import complete_hosts, complete_targets
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import clock, print_table
 from storeboot.deploy import actions, overview
-from storeboot.deploy.actions import DeployRequest, ProbationRequest, RolloutRequest
+from storeboot.deploy.actions import DeployRequest, ProbationRequest, Request, RolloutRequest
 from storeboot.deploy.following import follow
-from storeboot.deploy.inventory import Inventory, opened
+from storeboot.deploy.inventory import Inventory, looked_into, opened
 from storeboot.deploy.overview import GenerationOverview
 from storeboot.nix.store import StorePath
 from storeboot.protocol.orders import Order
-
-Request = DeployRequest | ProbationRequest | RolloutRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,9 @@ class _Options:
               )  # fmt: skip
 @click.option("--no-wait", is_flag=True,
               help="Do not watch the rollout (see `storeboot rollout`).")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True,
+              help="Judge the system as a deployment does, show what would be done, and do "
+                   "nothing.")  # fmt: skip
 def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options: Any) -> None:
     """Deploy SYSTEM to HOST, or to every host of GROUP, as a new generation that boots next.
 
@@ -111,7 +111,8 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
     """
     chosen = _Options(**options)
     chosen.check()
-    with opened(config.load(config_path)) as inventory:
+    open_it = looked_into if dry_run else opened
+    with open_it(config.load(config_path)) as inventory:
         request = chosen.request(target, inventory.systems.toplevel(system))
         if dry_run:
             _say_changes(inventory, request)
@@ -130,7 +131,7 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
 
 
 def _say_changes(inventory: Inventory, request: Request) -> None:
-    for change in actions.changes(inventory, request.target):
+    for change in actions.judge(inventory, request):
         before = change.before or "nothing"
         if change.is_held:
             say(f"{change.host} is held and would still boot {before}")

@@ -53,6 +53,9 @@ class RolloutRequest:
     seconds: float = TEST_SECONDS
 
 
+Request = DeployRequest | ProbationRequest | RolloutRequest
+
+
 @dataclass(frozen=True, slots=True)
 class Deployed:
     """What hosts were given."""
@@ -84,6 +87,22 @@ def changes(inventory: Inventory, target: str) -> list[Change]:
     hosts, held = inventory.registry.of(target), inventory.holds.all()
     current = inventory.deployments.all_current(host.name for host in hosts)
     return [Change(host.name, current[host.name], host.name in held) for host in hosts]
+
+
+def judge(inventory: Inventory, request: Request) -> list[Change]:
+    """Return what a request would change; raise the error with which it would end. Write nothing.
+
+    The judgement takes no locks, so what happens at the same time is not part of it.
+    """
+    found = changes(inventory, request.target)
+    hosts = inventory.registry.of(request.target)
+    for host in hosts:
+        if isinstance(request, ProbationRequest):
+            inventory.tests.fallback(host, request.system)
+        inventory.deployments.judge(host, request.system, inventory.url)
+    if len(hosts) == 1 and not isinstance(request, RolloutRequest):
+        inventory.holds.refuse(hosts[0].name)
+    return found
 
 
 def deploy(inventory: Inventory, request: DeployRequest, progress: Progress) -> Deployed:

@@ -105,6 +105,10 @@ class Deployments:
         self.systems.plan(host, assignment).command_line(url)  # an error if the line is too long
         faults.reach("deploy.prepared")
 
+    def judge(self, host: Host, system: StorePath, url: str) -> None:
+        """Raise the error with which `prepare` would end; write nothing."""
+        self.systems.judge(self.systems.booted(host, system), host).command_line(url)
+
     def deploy(
         self, host: Host, system: StorePath, url: str, progress: Callable[[str], None]
     ) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from storeboot import files
 from storeboot.config import Config
@@ -138,6 +140,23 @@ def boot_url(config: Config, local: str = "") -> str:
     A machine that asked at `local` gets the address on its own network, if it is on one.
     """
     return f"http://{config.address_towards(local)}:{config.http.port}"
+
+
+@contextmanager
+def looked_into(config: Config) -> Iterator[Inventory]:
+    """Open the inventory for a command that changes nothing.
+
+    If no command has used the state directory yet, an empty temporary one stands in for it, so that
+    nothing is created there.
+    """
+    if StateDirectory(config.server.state_directory).server_key.file.exists():
+        with opened(config) as inventory:
+            yield inventory
+        return
+    with TemporaryDirectory(prefix="storeboot-") as place:
+        server = config.server.model_copy(update={"state_directory": Path(place)})
+        with opened(config.model_copy(update={"server": server})) as inventory:
+            yield inventory
 
 
 @contextmanager

@@ -16,6 +16,7 @@ hot/VIEW.json       which files of a view boots have read
 databases/ID.gz     Nix's own database of a view's paths, for the machines
 roots/ID            garbage collection roots of the views
 dhcp/               configuration and files of dnsmasq, if the server runs it
+hardware/HOST.json  what nixos-facter reports about the host's machine; put there by the operator
 reports/BOOT/       what machines reported about themselves
 ssh/HOST.ed25519    the hosts' ssh keys
 
@@ -66,6 +67,10 @@ class StateDirectory:
         self.garbage = Garbage(path / "garbage.json")
         self.initrds = path / "initrds"
         self.packs = path / "packs"
+
+    def hardware_report(self, host: str) -> Path:
+        """Return the path of the host's hardware report, which need not exist."""
+        return self.path / "hardware" / f"{host}.json"
 
     def host_key(self, host: str) -> Path:
         """Return the path of the host's private ssh key, which is created at the host's first

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
@@ -19,12 +18,13 @@ from storeboot.deploy.tidying import tidy
 from storeboot.errors import StorebootError
 from storeboot.findings import Level
 from storeboot.hosts.host import Host
-from storeboot.initrd.builder import Initrd, build, own
+from storeboot.initrd.builder import Initrd, build, check, own
 from storeboot.initrd.busybox import find_busybox
+from storeboot.initrd.facter import devices
 from storeboot.initrd.modules import Needs
 from storeboot.nfs.views import view_id
 from storeboot.nix.store import Store, StorePath
-from storeboot.nix.system import System, read_system, specialisations
+from storeboot.nix.system import System, broken_specialisations, read_system, specialisations
 
 log = structlog.get_logger()
 PATIENCE = 600.0  # seconds; an initrd and a pack of a large system take a minute or two
@@ -64,7 +64,9 @@ class Systems:
             return None
         if host is None:
             return Needs(drivers)
-        return Needs(host.drivers or drivers, **dict.fromkeys(host.modules(), True))
+        named = host.drivers or drivers
+        known = () if named else devices(self.state.hardware_report(host.name))
+        return Needs(named, devices=known, **dict.fromkeys(host.modules(), True))
 
     def prepare(
         self,
@@ -110,6 +112,23 @@ class Systems:
         self._database_for(view)
         self.ready[toplevel, needs] = Assignment(system, view, initrd)
         return self.ready[toplevel, needs]
+
+    def judge(self, toplevel: StorePath, host: Host) -> Plan:
+        """Return how the host would boot the system, or raise the error of `prepare`.
+
+        Nothing is written: the view has no root yet, so a garbage collection may overtake this.
+        """
+        system = read_system(self.store, toplevel)
+        _log_findings(system)
+        self.store.closure(toplevel)  # an error if Nix does not know all of it
+        needs = self.needs(host)
+        if needs is None:
+            own(system)
+        else:
+            initrds = self.config.initrd
+            find_busybox(system.machine, initrds.busybox, initrds.busyboxes)
+            check(system, needs)
+        return make_plan(host, system, view_id([toplevel.text]).hex(), self.key)
 
     def rooted(self, toplevel: StorePath) -> ViewRecord:
         """Return the view of a system; if there is none yet, root it and record it. Blocking."""
@@ -162,10 +181,9 @@ class Systems:
         return None
 
     def toplevel(self, text: str) -> StorePath:
-        """Return the system for what was typed: a store path, or a link to one, such as
-        ./result."""
-        path = Path(text)
-        return StorePath.from_arg(str(path.readlink()) if path.is_symlink() else text)
+        """Return the system for what was typed: a store path, or a link to one, such as ./result or
+        a profile."""
+        return self.store.named(text)
 
     def of_view(self, view: str) -> StorePath | None:
         """Return the system of a rooted view, or None, whoever rooted it."""
@@ -207,9 +225,10 @@ class Systems:
             return toplevel
         special = specialisations(self.store, toplevel)
         if host.specialisation not in special:
+            fault = broken_specialisations(self.store, toplevel).get(host.specialisation)
             raise StorebootError(
                 f"{toplevel} has no specialisation {host.specialisation!r}, which host "
-                f"{host.name} boots",
+                f"{host.name} boots{f': its link {fault}' if fault else ''}",
                 f"it has {', '.join(special) or 'none'}",
             )
         return special[host.specialisation]

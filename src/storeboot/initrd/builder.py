@@ -17,13 +17,15 @@ import zstandard
 from storeboot import files
 from storeboot.errors import UnbootableError
 from storeboot.initrd import cpio, modules
+from storeboot.initrd.modprobe import Modprobe, parse
+from storeboot.initrd.module_tree import ModuleTree, plain, read_tree
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.system import System
 from storeboot.protocol.units import DIRECTORY, UNITS
 
 log = structlog.get_logger()
 
-FORMAT = 2  # part of every cache key; increase it when the layout below changes
+FORMAT = 3  # part of every cache key; increase it when the layout below changes
 _SCRIPTS = ("init", "common.sh", "begin.sh", "network.sh", "local.sh", "pack.sh", "store.sh",
             "resident.sh", "stage2.sh", "native.sh", "units.sh", "agent.sh", "report.sh", "dhcp.sh",
             "shutdown.sh", "watchdog.sh")  # fmt: skip
@@ -67,10 +69,8 @@ def build(
     known = _described(image)
     if known is not None and known.is_whole():
         return known
-    tree = modules.read_tree(system.modules)
-    wanted = modules.needed(tree, needs, system.toplevel.text)
-    progress(f"initrd of {system.toplevel.name}: {len(wanted)} modules")
-    contents = _Contents(system, tree, wanted)
+    contents = _contents(system, needs)
+    progress(f"initrd of {system.toplevel.name}: {len(contents.files)} modules")
     members = cpio.with_parents(
         [
             *_base(busybox),
@@ -87,7 +87,7 @@ def build(
             "system": system.toplevel.text,
             "size": partial.stat().st_size,
             "sha256": files.sha256(partial),
-            "modules": len(wanted),
+            "modules": len(contents.files),
             "firmware": contents.firmware,
             "missing_firmware": sorted(contents.missing),
         }
@@ -96,6 +96,12 @@ def build(
         files.write(facts, json.dumps(found))
     log.info("initrd.built", **found)
     return _from_facts(image, found)
+
+
+def check(system: System, needs: modules.Needs) -> None:
+    """Raise the error with which `build` would fail for this system; write nothing."""
+    for _member in _contents(system, needs).members():
+        pass
 
 
 def own(system: System) -> Initrd:
@@ -220,38 +226,52 @@ def _mask(entry: FstabEntry) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-class _Contents:
-    """Modules, their index, and the firmware that they ask for."""
+def _contents(system: System, needs: modules.Needs) -> _Contents:
+    tree = read_tree(system.modules)
+    configuration = parse(system.modprobe, system.kernel_params)
+    wanted = modules.needed(tree, needs, system.toplevel.text, configuration)
+    return _Contents(system, tree, wanted, configuration)
 
-    def __init__(self, system: System, tree: modules.ModuleTree, names: tuple[str, ...]) -> None:
+
+class _Contents:
+    """Modules, their index and configuration, and the firmware that they ask for."""
+
+    def __init__(
+        self, system: System, tree: ModuleTree, wanted: tuple[str, ...], configuration: Modprobe
+    ) -> None:
         self._system = system
         self._tree = tree
-        self._names = names
+        self._configuration = configuration
+        self.files = wanted
         self.firmware = 0
         self.missing: set[str] = set()
 
     def members(self) -> Iterator[cpio.Member]:
         base = f"lib/modules/{self._system.kernel_version}"
-        wanted: set[str] = set()
-        for file in self._names:
-            data = modules.load(self._tree.directory / file)
+        wanted = set(self._tree.built_in_firmware)
+        for file in self.files:
+            data = self._tree.load(file)
             wanted.update(modules.firmware_of(data))
-            yield cpio.regular(f"{base}/{modules.plain(file)}", data)
-        for name, text in modules.index_files(self._tree, self._names).items():
+            yield cpio.regular(f"{base}/{plain(file)}", data)
+        index = modules.index_files(self._tree, self.files, self._configuration)
+        for name, text in index.items():
             yield cpio.regular(f"{base}/{name}", text.encode())
+        options = modules.options_file(self.files, self._configuration)
+        if options:
+            yield cpio.regular("etc/modprobe.d/system.conf", options.encode())
         for name in sorted(wanted):
             yield from self._firmware(name)
 
     def _firmware(self, name: str) -> Iterator[cpio.Member]:
-        """Yield a firmware file; the kernel looks for its name as it is, then with .zst and .xz."""
-        base = self._system.firmware
+        """Yield a firmware file; the kernel looks everywhere for its name as it is, then with .zst,
+        then with .xz (drivers/base/firmware_loader/main.c)."""
         for suffix in ("", ".zst", ".xz"):
-            if base is not None and (base / (name + suffix)).is_file():
-                self.firmware += 1
-                yield cpio.regular(
-                    f"lib/firmware/{name}{suffix}", (base / (name + suffix)).read_bytes()
-                )
-                return
+            for directory in self._system.firmware:
+                place = directory.file(name + suffix)
+                if place is not None:
+                    self.firmware += 1
+                    yield cpio.regular(f"lib/firmware/{name}{suffix}", place.read_bytes())
+                    return
         self.missing.add(name)
 
 

@@ -17,7 +17,7 @@ _MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
 APPLETS = (
     "acpid", "awk", "cat", "chroot", "cut", "date", "df", "dmesg", "env", "find", "findfs",
     "gunzip", "head",
-    "hostname", "ip", "mkfifo", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
+    "hostname", "ip", "mkfifo", "mknod", "mkswap", "modprobe", "mount", "nc", "pidof", "poweroff",
     "readlink", "reboot", "sed", "setsid", "sh", "sha256sum", "sleep", "sort", "stat", "swapon",
     "switch_root", "tail", "timeout", "tr",
     "udhcpc", "umount", "unshare", "wget", "xxd",

@@ -19,9 +19,11 @@ from typing_extensions import override
 
 from storeboot import files
 from storeboot.errors import CommandError, StoreError
+from storeboot.nix.links import STORE_DIR, Traced, reach_store, trace
 from storeboot.process import run
 
-STORE_DIR = "/nix/store"
+__all__ = ["STORE_DIR", "PathInfo", "Registered", "Store", "StorePath", "StoreTree"]
+
 _PATH = re.compile(r"/nix/store/([0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9A-Za-z+\-._?=]{1,211})")
 # Time limits for Nix, which waits for its own locks, such as those of a garbage collection.
 SECONDS = 300.0
@@ -94,13 +96,16 @@ class Store:
         try:
             output = run(argv, hint=_INSTALL_NIX, seconds=SECONDS)
         except CommandError:
-            if self.is_valid(path):
-                raise
+            self._require_valid(path)
+            raise
+        return tuple(sorted(parse_path_info(output), key=lambda info: info.path))
+
+    def _require_valid(self, path: StorePath) -> None:
+        if not self.is_valid(path):
             raise StoreError(
                 f"{path} is not valid in Nix's database",
                 f"copy it properly: nix copy --to {self.root} {path}",
             ) from None
-        return tuple(sorted(parse_path_info(output), key=lambda info: info.path))
 
     def is_valid(self, path: StorePath) -> bool:
         """Return whether Nix's database has the path."""
@@ -120,18 +125,12 @@ class Store:
         On return both link and root are on disk.
         """
         files.make_directory(link.parent)
-        run(
-            [
-                "nix-store",
-                *self.options(),
-                "--realise",
-                path.text,
-                "--indirect",
-                "--add-root",
-                link,
-            ],
-            seconds=SECONDS,
-        )
+        words = ["--realise", path.text, "--indirect", "--add-root", str(link)]
+        try:
+            run(["nix-store", *self.options(), *words], seconds=SECONDS)
+        except CommandError:
+            self._require_valid(path)
+            raise
         files.sync_directory(link.parent)
         self.sync_roots()
 
@@ -183,35 +182,92 @@ class Store:
             found |= set(run(argv, seconds=SECONDS).split())
         return found
 
-    def follow(self, path: StorePath, relative: str = "") -> Path | None:
-        """Return where `relative` inside `path` really is, with every symlink followed.
+    def trace(self, path: StorePath, relative: str = "") -> Traced:
+        """Return where `relative` inside `path` really is, with every link followed, or why it is
+        nowhere."""
+        return trace(self.directory, f"{path.text}/{relative}")
 
-        None if it does not exist, or leads out of the store.
+    def follow(self, path: StorePath, relative: str = "") -> Path | None:
+        """Return the same place, or None if there is none in the store."""
+        return self.trace(path, relative).place
+
+    def trace_from(self, place: Path, relative: str = "") -> Traced:
+        """Do the same from a place that was found."""
+        return trace(self.directory, f"{STORE_DIR}/{place.relative_to(self.directory)}/{relative}")
+
+    def path_at(self, place: Path) -> StorePath | None:
+        """Return the store path whose top is at a place, or None for a place inside one."""
+        if place.parent != self.directory:
+            return None
+        match = _PATH.fullmatch(f"{STORE_DIR}/{place.name}")
+        return StorePath(match[0]) if match else None
+
+    def named(self, text: str) -> StorePath:
+        """Return the store path for what was typed: its name, or a file that leads to it by links.
+
+        A profile (`/nix/var/nix/profiles/system`), `./result`, `./result/specialisation/gpu`, and
+        the place of a path in a store below another root are such files. Raises StoreError.
         """
-        pending = [path.base_name, *relative.split("/")]
-        done: list[str] = []
-        for _ in range(4096):
-            while pending and pending[0] in ("", "."):
-                pending.pop(0)
-            if not pending:
-                return self.directory.joinpath(*done)
-            step = pending.pop(0)
-            if step == "..":
-                done = done[:-1]
-                continue
-            place = self.directory.joinpath(*done, step)
-            if place.is_symlink():
-                target = str(place.readlink())
-                if target.startswith("/"):
-                    if not target.startswith(STORE_DIR + "/"):
-                        return None
-                    done, target = [], target[len(STORE_DIR) + 1 :]
-                pending = [*target.split("/"), *pending]
-            elif place.exists():
-                done.append(step)
-            else:
-                return None
+        reached = reach_store(text, self._logical)
+        fault = reached.fault if isinstance(reached, Traced) else ""
+        if isinstance(reached, str):
+            base, _, inside = reached.removeprefix(f"{STORE_DIR}/").partition("/")
+            path = StorePath.from_arg(f"{STORE_DIR}/{base}")
+            if not inside.strip("/"):
+                return path
+            found = self.trace(path, inside)
+            top = self.path_at(found.place) if found.place is not None else None
+            if top is not None:
+                return top
+            fault = found.fault or f"leads to {reached}, which is a file inside a store path"
+        if "/" not in text and not Path(text).is_symlink():
+            fault = ""  # rather a word than a file
+        raise StoreError(
+            f"{text!r} {fault or 'is not a store path'}",
+            "give the path of a built system: /nix/store/<hash>-nixos-system-…, or a link to it",
+        )
+
+    def _logical(self, path: str) -> str | None:
+        """Return a path of this store as Nix and the machines name it, or None for other paths."""
+        for directory in {str(self.directory), STORE_DIR}:
+            if path.startswith(f"{directory}/"):
+                return STORE_DIR + path.removeprefix(directory)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTree:
+    """A directory whose files are found through the links that lead to them.
+
+    In a store below another root, the kernel here would follow them to somewhere else.
+    """
+
+    store: Store | None  # None: a directory outside of any store, whose links are as they should be
+    place: Path  # physical, and no link
+    name: str
+
+    @classmethod
+    def plain(cls, place: Path) -> StoreTree:
+        """Return a directory outside of any store."""
+        return cls(None, place, place.name)
+
+    def file(self, relative: str) -> Path | None:
+        """Return where a file of the directory really is, or None if there is none."""
+        found = self._traced(relative).place
+        return found if found is not None and found.is_file() else None
+
+    def fault(self, relative: str) -> str:
+        """Return why there is no such file."""
+        return self._traced(relative).fault or "is no file"
+
+    def names(self) -> list[str]:
+        return sorted(child.name for child in self.place.iterdir())
+
+    def _traced(self, relative: str) -> Traced:
+        if self.store is not None:
+            return self.store.trace_from(self.place, relative)
+        there = self.place / relative
+        return Traced(there) if there.exists() else Traced(None, "does not exist", missing=True)
 
 
 def parse_path_info(output: str) -> list[PathInfo]:

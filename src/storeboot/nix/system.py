@@ -10,8 +10,8 @@ from storeboot.errors import UnbootableError
 from storeboot.findings import Finding, Level, find
 from storeboot.nix.fstab import FstabEntry
 from storeboot.nix.rules import RULES
-from storeboot.nix.store import Store, StorePath
-from storeboot.nix.toplevel import Stage1, Toplevel
+from storeboot.nix.store import Store, StorePath, StoreTree
+from storeboot.nix.toplevel import Stage1, Toplevel, traced_specialisations
 
 _PE_MACHINES = {b"\x64\x86": "x86_64", b"\x64\xaa": "aarch64"}  # little-endian
 
@@ -26,8 +26,9 @@ class System:
     label: str
     kernel: Path  # physical
     kernel_params: tuple[str, ...]
-    modules: Path  # physical; the directory lib/modules/<version>
-    firmware: Path | None  # physical
+    modules: StoreTree  # lib/modules/<version>
+    modprobe: tuple[str, ...]  # the texts of etc/modprobe.d, in the order of their names
+    firmware: tuple[StoreTree, ...]  # where firmware files may be, in the kernel's order
     device_trees: Path | None  # physical; hardware.deviceTree
     initrd: Path | None  # physical; of the system's own stage 1
     masked: tuple[FstabEntry, ...]
@@ -50,20 +51,26 @@ def read_system(store: Store, toplevel: StorePath) -> System:
     bootspec, stage1, kernel = files.bootspec, files.stage1(), files.kernel()
     findings = find(RULES, files)
     _refuse(toplevel, [each for each in findings if each.level is Level.ERROR])
+    modules = files.modules()
     return System(
         toplevel=toplevel,
         stage1=stage1,
-        machine=str(bootspec.get("system", "")).partition("-")[0] or kernel_machine(kernel),
-        label=bootspec.get("label") or (files.text("nixos-version") or toplevel.name).strip(),
+        machine=str(bootspec.get("system") or "").partition("-")[0] or kernel_machine(kernel),
+        label=bootspec.get("label") or _label(files.text("nixos-version"), toplevel),
         kernel=kernel,
         kernel_params=files.kernel_params,
-        modules=files.modules(),
-        firmware=files.place("firmware"),
+        modules=modules,
+        modprobe=tuple(files.modprobe()),
+        firmware=tuple(files.firmware(modules.name)),
         device_trees=files.place("dtbs"),
         initrd=files.place("initrd"),
         masked=tuple(each.entry for each in files.masked),
         findings=findings,
     )
+
+
+def _label(text: str, toplevel: StorePath) -> str:
+    return text.encode(errors="replace").decode().strip() or toplevel.name
 
 
 def _refuse(toplevel: StorePath, errors: list[Finding]) -> None:
@@ -91,9 +98,22 @@ def kernel_machine(kernel: Path) -> str:
 
 
 def specialisations(store: Store, toplevel: StorePath) -> dict[str, StorePath]:
-    """Return the specialisations in a toplevel, by name (`specialisation.<name>`)."""
-    place = store.follow(toplevel, "specialisation")
-    if place is None or not place.is_dir():
-        return {}
-    links = sorted(child for child in place.iterdir() if child.is_symlink())
-    return {link.name: StorePath.from_arg(str(link.readlink())) for link in links}
+    """Return the specialisations in a toplevel, by name (`specialisation.<name>`).
+
+    A link that leads to no system is left out: it must not harm anything but itself. The rule
+    `specialisation_broken` tells of it.
+    """
+    return {
+        name: found
+        for name, found in traced_specialisations(store, toplevel).items()
+        if isinstance(found, StorePath)
+    }
+
+
+def broken_specialisations(store: Store, toplevel: StorePath) -> dict[str, str]:
+    """Return why the other links in a toplevel's `specialisation` lead to no system, by name."""
+    return {
+        name: found
+        for name, found in traced_specialisations(store, toplevel).items()
+        if isinstance(found, str)
+    }

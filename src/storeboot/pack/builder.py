@@ -27,10 +27,14 @@ from storeboot.process import feed
 log = structlog.get_logger()
 
 KEPT = 2  # packs of one view
-FORMAT = 3  # part of every name; increase it when the same inputs give another pack
+FORMAT = 4  # part of every name; increase it when the same inputs give another pack
 # Files up to this many bytes are never stubs: a stub's inode, redirect included, is hardly smaller,
 # and Linux before 6.5 looks up a stub's data together with its name.
 INLINE = 2048
+# A stub whose data the initrd has itself: with it a machine tries whether its kernel finds the data
+# of stubs, without asking the server. It is hidden in the machine's store.
+TRIAL, TRIAL_DATA = b".storeboot-trial", b"storeboot\n"
+TRIAL_REDIRECT = b"/.storeboot-trial-data"
 _TAR2SQFS = (
     "tar2sqfs", "--quiet", "--force", "--no-skip", "--compressor", "zstd",
 )  # fmt: skip
@@ -222,6 +226,8 @@ class _Writer:
         self.hot_bytes = 0
 
     def stream(self, paths: Iterator[StorePath]) -> Iterator[bytes]:
+        trial = Inode(TRIAL, stat.S_IFREG | 0o444, len(TRIAL_DATA), mtime=1)
+        yield tar.stub(trial, TRIAL_REDIRECT)
         for inode in inodes(self._store, paths):
             self.inodes += 1
             if inode.is_directory:

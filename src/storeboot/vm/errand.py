@@ -17,8 +17,9 @@ from pathlib import Path
 from aiohttp import web
 
 from storeboot.errors import BootError
-from storeboot.initrd import cpio, modules
+from storeboot.initrd import cpio, module_tree, modules
 from storeboot.initrd.busybox import find_busybox
+from storeboot.nix.store import StoreTree
 from storeboot.protocol.stages import Stage
 from storeboot.vm import uml
 from storeboot.vm.demo.uml_kernel import UmlKernel
@@ -80,7 +81,7 @@ def errand_initrd(kernel: UmlKernel, path: Path, script: str = "") -> Path:
 
     If a script is given, the machine runs it and does not ask for one.
     """
-    tree = modules.read_tree(kernel.modules)
+    tree = module_tree.read_tree(StoreTree.plain(kernel.modules))
     files = modules.needed(tree, modules.Needs(drivers=("loop",)), kernel.version)
     base = f"lib/modules/{kernel.version}"
     busybox = find_busybox(platform.machine())
@@ -90,10 +91,7 @@ def errand_initrd(kernel: UmlKernel, path: Path, script: str = "") -> Path:
         cpio.regular("init", Path(__file__).with_name("errand.init").read_bytes(), 0o755),
         *([cpio.regular("errand", script.encode())] if script else []),
         cpio.character_device("dev/console", 0o600, 5, 1),
-        *(
-            cpio.regular(f"{base}/{modules.plain(file)}", modules.load(tree.directory / file))
-            for file in files
-        ),
+        *(cpio.regular(f"{base}/{module_tree.plain(file)}", tree.load(file)) for file in files),
         *(
             cpio.regular(f"{base}/{name}", text.encode())
             for name, text in modules.index_files(tree, files).items()

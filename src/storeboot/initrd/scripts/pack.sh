@@ -64,19 +64,42 @@ mount_pack() {
     return 1
 }
 
-# lay_overlay UPPER-AND-WORK: with the pack in the way that the kernel takes: its files' data found
-# when it is needed (Linux 6.5), or looked up with the name.
+# Whether this kernel finds the data of a stub in the layer below. Where its squashfs knows no
+# extended attributes, or its overlayfs is given to do something else with them, each stub would be
+# a file of zeros. The pack has a stub for which the data is here.
+try_pack() {
+    trial="$PACK.trial"
+    mkdir -p "$trial/lower" "$trial/overlay"
+    echo storeboot >"$trial/lower/.storeboot-trial-data"
+    mount -t overlay -o "ro,$(pack_layers "$1" "$trial/lower")" overlay "$trial/overlay" \
+        2>/dev/null || return 1
+    found=$(tr -d '\0' <"$trial/overlay/.storeboot-trial" 2>/dev/null)
+    umount "$trial/overlay"
+    [ "$found" = storeboot ] || refused="the kernel does not find the data of its files (Linux options \
+SQUASHFS_XATTR and OVERLAY_FS_METACOPY)"
+    [ "$found" = storeboot ]
+}
+
+# pack_layers SEPARATOR LOWER: with "::" its files' data is found when it is needed (Linux 6.5), with
+# ":" it is looked up with the name.
+pack_layers() {
+    echo "lowerdir=$PACK$1$2,metacopy=on,redirect_dir=on"
+}
+
+# lay_overlay UPPER-AND-WORK: with the pack in the way that the kernel takes and that works.
 lay_overlay() {
     lower="$SYSROOT/nix/.ro-store"
     if mount_pack; then
-        for layers in "$PACK::$lower" "$PACK:$lower"; do
-            if mount -t overlay -o "lowerdir=$layers,metacopy=on,redirect_dir=on,$1" \
-                overlay "$SYSROOT/nix/store" 2>/dev/null; then
+        refused=''
+        for separator in :: :; do
+            if try_pack "$separator" &&
+                mount -t overlay -o "$(pack_layers "$separator" "$lower"),$1" \
+                    overlay "$SYSROOT/nix/store" 2>/dev/null; then
                 report pack
                 return 0
             fi
         done
-        plainly "the kernel takes no overlay with it: $(dmesg | tail -n 1)"
+        plainly "${refused:-the kernel takes no overlay with it: $(dmesg | tail -n 1)}"
         umount "$PACK"
     fi
     mount -t overlay -o "lowerdir=$lower,$1" overlay "$SYSROOT/nix/store"

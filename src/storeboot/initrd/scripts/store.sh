@@ -82,6 +82,8 @@ mount_overlay() {
     fi
     mkdir -p "$writable/store" "$writable/work" ||
         fail "cannot write to the file system of the overlay"
+    # A whiteout: what the pack has for its trial is no part of the store.
+    [ -z "$(fact pack)" ] || mknod "$writable/store/.storeboot-trial" c 0 0
     lay_overlay "upperdir=$writable/store,workdir=$writable/work" ||
         fail "cannot lay the overlay above NFS: $(dmesg | tail -n 1)"
     mount_etc_overlay
