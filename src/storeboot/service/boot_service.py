@@ -35,7 +35,8 @@ from storeboot.service.learning import Learning
 from storeboot.service.native import NativeWatch
 from storeboot.service.proofs import is_agent
 from storeboot.service.questions import order_of
-from storeboot.service.refusals import BusyError
+from storeboot.service.refusals import BusyError, RefusedError
+from storeboot.service.refusing import Refusing
 from storeboot.service.reporting import Reporting, Upload
 from storeboot.service.scripts import Scripts
 from storeboot.service.turns import Turns
@@ -71,6 +72,7 @@ class BootService:
     native: NativeWatch
     learning: Learning
     reporting: Reporting
+    refusing: Refusing
     upkeep: Upkeep
 
     # The parts that every request is about.
@@ -127,7 +129,12 @@ class BootService:
         Raises RefusedError with the reason if the machine may not boot, or cannot.
         """
         now = self.clock()
-        answer = await self.scripts.answer(asked, now)
+        try:
+            answer = await self.scripts.answer(asked, now)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, now)
+            raise
+        self.refusing.settle(asked.machine)
         # Nothing is recorded of a guest host before it boots: a stranger could have made it up.
         if answer.host is not None and answer.host.like is None:
             await self.happenings.tell(Event(answer.host.name, Source.SERVER, Stage.SCRIPT, now))
@@ -135,7 +142,12 @@ class BootService:
 
     async def menu(self, asked: Asked) -> str:
         """Return the menu of a machine's host; raise RefusedError as `boot_script` does."""
-        return await self.scripts.menu(asked, self.clock())
+        now = self.clock()
+        try:
+            return await self.scripts.menu(asked, now)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, now)
+            raise
 
     def program(self, name: str) -> Path | None:
         """Return the iPXE program that firmware knows by this name, or None."""
@@ -186,7 +198,12 @@ class BootService:
 
         Raises RefusedError with the reason, or BusyError if the machine may ask again.
         """
-        boot, host = await self.beginnings.begin(asked, self.clock)
+        try:
+            boot, host = await self.beginnings.begin(asked, self.clock)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, self.clock())
+            raise
+        self.refusing.settle(asked.machine)
         return await self.answers.first(boot, host, asked.local, self.clock())
 
     def is_agent(self, boot: str, key: str) -> bool:
