@@ -91,18 +91,25 @@ async def test_a_machine_that_boots_at_last_is_refused_no_more(
         body = f"host=lab1\nview={view_id([system.text]).hex()}\nmac={MAC}\nnonce={'0' * 32}\n"
         async with http.post("/boots", data=body) as response:
             assert response.status == 403
-        (refused,) = running.service.refusing.all()
+        async with http.get(f"/views/{'0' * 32}/initrd", params={"host": "lab1"}) as response:
+            assert response.status == 404
+        gone, refused = running.service.refusing.all()
         assert (refused.host, refused.count) == ("lab1", 2)
+        # Who asks for a file does not prove to be anybody.
+        assert (gone.asker, gone.host, gone.reason) == (
+            "127.0.0.1", "", f"view {'0' * 32} is not kept"
+        )  # fmt: skip
         await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
         boot = await machine.begin(system)
         await machine.reach(boot, "multi-user")
         shown = await status(path)
-        assert shown["_server"]["refusals"] == []
+        assert [each["address"] for each in shown["_server"]["refusals"]] == ["127.0.0.1"]
+        assert [each["mac"] for each in shown["_server"]["refusals"]] == [""]
         assert (shown["lab1"]["state"], shown["lab1"]["meaning"]) == ("up", "the machine is up")
         assert (shown["lab1"]["runs"], shown["lab1"]["booted"]) == (system.text, system.text)
         # Somebody else asks for a neighbour's number: its owner was seen, so it is not meant.
         await Machine(http, mac=MISTYPED).script()
-        assert [each.like for each in running.service.refusing.all()] == [""]
+        assert [each.like for each in running.service.refusing.all()] == ["", ""]
     said = await asyncio.to_thread(_stderr_of, path)
     assert "no server is running; this is what was known until" in said
 

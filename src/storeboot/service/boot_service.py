@@ -5,7 +5,7 @@ The service does not know whether a request came over HTTP, from dnsmasq or from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,19 +153,32 @@ class BootService:
         """Return the iPXE program that firmware knows by this name, or None."""
         return self.programs.file(name)
 
-    async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+    async def kernel(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
         """Return a view's kernel for the named host, or None if the view is not kept."""
-        file = await self.files.kernel(view)
+        file = await self._kept(self.files.kernel(view), view, address)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.KERNEL, self.clock)
         return file
 
-    async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+    async def initrd(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
         """Return a view's initrd for the named host, or None if the view is not kept."""
-        file = await self.files.initrd(view, host)
+        file = await self._kept(self.files.initrd(view, host), view, address)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.INITRD, self.clock)
         return file
+
+    async def _kept(self, file: Awaitable[Path | None], view: str, address: str) -> Path | None:
+        """Return a file of a view, or None; note that a machine does not get it."""
+        machine, now = Machine(), self.clock()  # it does not say who it is
+        try:
+            found = await file
+        except RefusedError as error:
+            await self.refusing.note(machine, address, error, now)
+            raise
+        if found is None:
+            gone = RefusedError(f"view {view} is not kept")
+            await self.refusing.note(machine, address, gone, now)
+        return found
 
     async def pack(self, view: str, name: str) -> Path | None:
         return await self.files.pack(view, name)
