@@ -100,6 +100,8 @@ async def test_a_machine_that_boots_at_last_is_refused_no_more(
             "127.0.0.1", "", f"view {'0' * 32} is not kept"
         )  # fmt: skip
         await asyncio.to_thread(storeboot, path, "deploy", "lab1", system)
+        assert f"init={system}/init" in await machine.script()
+        assert MAC not in [each.mac for each in running.service.refusing.all()]
         boot = await machine.begin(system)
         await machine.reach(boot, "multi-user")
         shown = await status(path)

@@ -107,6 +107,11 @@ def test_a_failure_has_the_machines_words_and_runs_nothing() -> None:
     assert at(99_000, evidence).condition is Condition.FAILED
 
 
+def test_only_an_agent_can_tell_of_emergency_mode() -> None:
+    evidence = Evidence((event("failed", 1100, "emergency: the disk is gone"),), BOOT)
+    assert at(1101, evidence).condition is Condition.FAILED
+
+
 def test_what_ends_a_boot_in_mode_native_is_a_stall_with_its_reason() -> None:
     evidence = Evidence((event("silent", 1100, "initrd: nothing has mounted", boot=None),))
     found = at(1160, evidence)

@@ -239,8 +239,6 @@ def _condition(
     by_agent = last.source == Source.AGENT
     boot = evidence.boot
     match last.stage:
-        case Stage.FAILED if not by_agent:
-            return Condition.FAILED, reason
         case Stage.SILENT:  # the server's own watch of boots that report nothing
             return Condition.STALLED, reason
         case Stage.STAGE_2:
@@ -252,7 +250,7 @@ def _condition(
         case _ if by_agent and listening.quiet(seen_at or last.at) >= listening.patience:
             return Condition.SILENT, reason
         case Stage.FAILED:
-            is_shell = reason.startswith(_SHELLS)
+            is_shell = by_agent and reason.startswith(_SHELLS)
             return (Condition.EMERGENCY if is_shell else Condition.FAILED), reason
         case Stage.MULTI_USER:
             return Condition.UP, ""
