@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from e2e.systems import spec, system
-from storeboot.boot.timeline import State, state
+from storeboot.boot.state import Condition, MachineState
+from storeboot.deploy import overview
 from storeboot.hosts.probations import Probation, Standing
 from storeboot.serve import server
 from storeboot.vm.trial import HOST, Trial, started
@@ -123,10 +124,11 @@ async def test_a_machine_with_failed_units_is_up_and_names_them(tmp_path: Path) 
     async with started(trial_spec, print) as trial:
         boot = await trial.reach("degraded")
         shown = status_of(trial)
-        assert (shown.stage, shown.units) == ("degraded", "exam.service (exit-code)")
+        assert (shown.condition, shown.units) == (Condition.DEGRADED, ("exam.service",))
+        assert shown.reason == "exam.service (exit-code)"
         assert "multi-user" in {step.stage for step in trial.stages()}
         await trial.power_off(boot)
 
 
-def status_of(trial: Trial) -> State:
-    return state(trial.service.boots.events_since(HOST, trial.power_on))
+def status_of(trial: Trial) -> MachineState:
+    return overview.machine(trial.service.inventory, HOST, trial.service.boots.latest(HOST))

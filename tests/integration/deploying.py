@@ -20,6 +20,7 @@ from storeboot.nix.store import Store, StorePath
 from storeboot.process import Child, run
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
+WAIT = "--wait-for-server"  # for a test that is deployed before its server starts
 
 
 def make_system(

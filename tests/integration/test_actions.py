@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
 from integration.deploying import lease, make_system
+from storeboot.boot.state import Condition
 from storeboot.config import Config, HostSection, SettingsSection
 from storeboot.deploy import actions, following, overview
 from storeboot.deploy.actions import (
@@ -20,7 +23,9 @@ from storeboot.deploy.actions import (
 )
 from storeboot.deploy.collection import collect
 from storeboot.deploy.inventory import Inventory, opened
+from storeboot.deploy.overview import Live
 from storeboot.errors import StorebootError
+from storeboot.hosts.boot import Event
 from storeboot.hosts.rollouts import RolloutStanding
 from storeboot.nix.store import StorePath
 from storeboot.protocol.orders import Order
@@ -114,14 +119,85 @@ def test_a_rollout_begins_for_all_hosts_of_a_group(
         1,
         Order.KEXEC,
     )
-    with pytest.raises(StorebootError, match="no server is running to carry the rollout on"):
+    with pytest.raises(StorebootError, match=f"no server is running: rollout {begun.id} waits"):
         following.follow(inventory, begun.id, quiet)
-    inventory.state.serving.note()
     following.stop(inventory, begun.id)
     said: list[str] = []
     with pytest.raises(StorebootError, match=f"rollout {begun.id} was stopped: by hand"):
         following.follow(inventory, begun.id, said.append)
     assert said == [f"{host}: left the rollout was stopped" for host in begun.hosts]
+
+
+def test_a_rollout_that_cannot_move_says_why_until_its_server_is_gone(
+    inventory: Inventory, systems: list[StorePath], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(following, "STILL_SECONDS", 0.05)
+    monkeypatch.setattr(following, "RESTART_SECONDS", 0.2)
+    one, two = systems
+    actions.deploy(inventory, DeployRequest("lab", one), quiet)
+    for host in MACS:
+        inventory.rollouts.hold(host, "an exam", 1.0)
+    begun = actions.roll_out(inventory, RolloutRequest("lab", two), quiet, 1.0)
+    said: list[str] = []
+    serving = ExitStack()
+    serving.enter_context(inventory.state.serving.held())
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            serving.close()  # as the kernel does when the server is killed
+
+    with pytest.raises(StorebootError, match="no server is running: rollout 1 waits for it"):
+        following.follow(inventory, begun.id, hear)
+    assert said[:3] == ["rollout 1 waits: lab1, lab2: held (an exam)"] * 3
+    assert set(said[3:]) == {"rollout 1 waits: no server is running"}
+    assert [each.standing for each in inventory.rollouts.table.members(1)] == ["waiting"] * 2
+
+
+def test_who_waits_for_a_server_goes_on_without_one(
+    inventory: Inventory, systems: list[StorePath], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(following, "STILL_SECONDS", 0.05)
+    monkeypatch.setattr(following, "RESTART_SECONDS", 0.0)
+    one, two = systems
+    actions.deploy(inventory, DeployRequest("lab", one), quiet)
+    begun = actions.roll_out(inventory, RolloutRequest("lab", two), quiet, 1.0)
+    said: list[str] = []
+
+    def hear(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            following.stop(inventory, begun.id)
+
+    with pytest.raises(StorebootError, match="was stopped: by hand"):
+        following.follow(inventory, begun.id, hear, server_needed=False)
+    assert said[:3] == ["rollout 1 waits: no server is running"] * 3
+
+
+def test_a_rollout_of_hosts_that_all_leave_has_given_nothing(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    one, two = systems
+    actions.deploy(inventory, DeployRequest("lab", one), quiet)
+    begun = actions.roll_out(inventory, RolloutRequest("lab", two), quiet, 1.0)
+    for host in MACS:
+        inventory.rollouts.take_over(host)
+    inventory.rollouts.advance(2.0)
+    with pytest.raises(StorebootError, match="has given the system to no host: lab1: something"):
+        following.follow(inventory, begun.id, quiet)
+
+
+def test_a_group_whose_hosts_are_all_held_is_an_error(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    for host in MACS:
+        inventory.rollouts.hold(host, "an exam", 1.0)
+    said: list[str] = []
+    with pytest.raises(StorebootError, match="no host got the system: all 2 of them are held"):
+        actions.deploy(inventory, DeployRequest("lab", systems[0]), said.append)
+    assert said[-2:] == [f"host '{host}' is held: an exam: skipped" for host in MACS]
 
 
 def test_a_host_goes_back_and_keeps_what_it_has_tried(
@@ -152,6 +228,43 @@ def test_what_a_host_runs_and_boots_next(inventory: Inventory, systems: list[Sto
     for look in (overview.generations, overview.timeline):
         with pytest.raises(StorebootError, match="no host 'lab9'"):
             look(inventory, "lab9")
+
+
+def test_a_machine_without_power_is_silent_although_its_connection_is_open(
+    inventory: Inventory, systems: list[StorePath]
+) -> None:
+    actions.deploy(inventory, DeployRequest("lab1", systems[0]), quiet)
+    boot = lease(inventory, systems[0], 1, began_at=1000.0, seen_at=1000.0)
+    for at, stage in ((1001.0, "agent"), (1002.0, "multi-user")):
+        inventory.boots.record(Event("lab1", "agent", stage, at, boot.id))
+    # TCP needs minutes to notice; until then the server renews the boot lease.
+    inventory.boots.touch_addresses([boot.address], 1290.0)
+
+    def look(now: float, **live: Any) -> overview.HostOverview:
+        return overview.overview(inventory, Live(now, 0.0, **live)).hosts[0]
+
+    heard = {boot.id: 1100.0}
+    assert look(1219.0, heard=heard).state.condition is Condition.UP
+    found = look(1300.0, heard=heard)
+    assert found.state.condition is Condition.SILENT
+    assert found.state.words.startswith("no sign of life for 3 min (last seen 1970-01-01 00:18:20")
+    assert (found.is_running, found.runs) == (False, None)
+    (row,) = overview.generations(inventory, "lab1", Live(1300.0, 0.0, heard))
+    assert not row.runs
+    # Without a server nobody could hear it: it is what it was then.
+    assert overview.overview(inventory).hosts[0].state.condition is Condition.UP
+
+
+def test_a_boot_that_failed_runs_nothing(inventory: Inventory, systems: list[StorePath]) -> None:
+    actions.deploy(inventory, DeployRequest("lab1", systems[0]), quiet)
+    boot = lease(inventory, systems[0], 1)
+    assert overview.generations(inventory, "lab1")[0].runs
+    event = Event("lab1", "initrd", "failed", boot.began_at + 1, boot.id, detail="no route\nlog")
+    inventory.boots.record(event)
+    found = overview.overview(inventory).hosts[0]
+    assert (found.state.condition, found.state.words) == (Condition.FAILED, "no route")
+    assert (found.is_running, found.runs) == (False, None)
+    assert not overview.generations(inventory, "lab1")[0].runs
 
 
 def test_a_collection_is_planned_and_carried_out(

@@ -15,7 +15,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from integration.deploying import Machine, collect_garbage, exists, make_system, storeboot
+from integration.deploying import (
+    WAIT,
+    Machine,
+    collect_garbage,
+    exists,
+    make_system,
+    storeboot,
+)
 from integration.servers import MAC
 from integration.test_cli import fails
 from storeboot import config as configuration
@@ -76,10 +83,11 @@ async def test_the_menu_boots_an_older_generation_once(
         chosen = await machine.script(choice="1")
         assert f"init={one}/init" in chosen
         assert "prompt" not in chosen
-        await machine.begin(one)
+        boot = await machine.begin(one)
         assert f"init={two}/init" in await machine.script()
         assert "has no generation 3" in await machine.script(choice="3")
         assert "has no generation 1.x" in await machine.script(choice="1.x")
+        await machine.heartbeat(boot)  # so it was somebody else who asked in its name
         status = json.loads(await asyncio.to_thread(storeboot, path, "status", "--json"))
         assert (status["lab1"]["runs"], status["lab1"]["generation"]) == (one.text, 2)
 
@@ -180,7 +188,7 @@ async def test_an_unknown_machine_boots_like_the_default(
     one, two = (make_system(config, tmp_path, number) for number in (1, 2))
     set_up(path, '[machines]\nunknown = "default"\ndefault = "lab1"\n')
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", one)
-    await asyncio.to_thread(storeboot, path, "deploy", "--test", "lab1", two)
+    await asyncio.to_thread(storeboot, path, "deploy", "--test", "lab1", two, WAIT)
     async with serving(path) as (machine, running):
         machine.mac, machine.host = STRANGER, "lab1-525400000099"
         script = await machine.script()

@@ -11,6 +11,7 @@ import pytest
 
 from integration.deploying import (
     STOREBOOT,
+    WAIT,
     collect_garbage,
     exists,
     generations,
@@ -87,7 +88,7 @@ def test_rollback_passes_over_what_has_failed_its_test(
 ) -> None:
     one, two, three = (make_system(config, tmp_path, number) for number in (1, 2, 3))
     storeboot(path, "deploy", "lab1", one)
-    storeboot(path, "deploy", "--test", "lab1", two)
+    storeboot(path, "deploy", "--test", "lab1", two, WAIT)
     storeboot(path, "deploy", "lab1", three)
     storeboot(path, "rollback", "lab1")
     assert generations(path)[0] == (1, one.text, True)

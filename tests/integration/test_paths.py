@@ -13,7 +13,7 @@ from types import FrameType
 import aiohttp
 
 import storeboot
-from integration.deploying import Machine, make_system
+from integration.deploying import WAIT, Machine, make_system
 from integration.deploying import storeboot as command
 from storeboot.config import Config
 from storeboot.nfs.views import view_id
@@ -74,7 +74,7 @@ def watched() -> Iterator[Ways]:
 async def test_no_question_enters_a_file_twice(config: Config, path: Path, tmp_path: Path) -> None:
     one, two = (make_system(config, tmp_path, number) for number in (1, 2))
     await asyncio.to_thread(command, path, "deploy", "lab1", one)
-    await asyncio.to_thread(command, path, "deploy", "--test", "lab1", two)
+    await asyncio.to_thread(command, path, "deploy", "--test", "lab1", two, WAIT)
     view = view_id([two.text]).hex()
     with watched() as ways:
         async with (

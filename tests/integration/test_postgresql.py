@@ -13,8 +13,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from integration.deploying import WAIT, make_system, storeboot
 from integration.deploying import Machine as BootingMachine
-from integration.deploying import make_system, storeboot
 from integration.postgresql import postgresql
 from integration.servers import MAC, as_toml, make_config
 from storeboot.config import Config, DatabaseSection, HostSection, MachinesSection
@@ -71,7 +71,7 @@ def test_one_that_cannot_be_reached_is_an_error_with_its_cure() -> None:
 async def test_a_life_of_a_host(config: Config, path: Path, tmp_path: Path) -> None:
     one, two = (make_system(config, tmp_path, number) for number in (1, 2))
     storeboot(path, "deploy", "lab1", one)
-    storeboot(path, "deploy", "--test", "--auto-confirm", "lab1", two)
+    storeboot(path, "deploy", "--test", "--auto-confirm", "lab1", two, WAIT)
     async with (
         server.running(config) as running,
         aiohttp.ClientSession(running.service.url) as http,

@@ -15,6 +15,7 @@ import pytest
 
 from integration.deploying import (
     STOREBOOT,
+    WAIT,
     Machine,
     generations,
     killed_at,
@@ -41,7 +42,7 @@ async def under_test(
     """A machine whose second generation is on probation."""
     one, two = (make_system(config, directory, number) for number in (1, 2))
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", one)
-    await asyncio.to_thread(storeboot, path, "deploy", "--test", "lab1", two, *options)
+    await asyncio.to_thread(storeboot, path, "deploy", "--test", "lab1", two, WAIT, *options)
     async with (
         server.running(config) as running,
         aiohttp.ClientSession(running.service.url) as http,
@@ -206,7 +207,9 @@ async def test_a_server_killed_before_it_confirms_does_so_when_it_is_back(
 ) -> None:
     one, two = (make_system(config, tmp_path, number) for number in (1, 2))
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", one)
-    await asyncio.to_thread(storeboot, path, "deploy", "--test", "--auto-confirm", "lab1", two)
+    await asyncio.to_thread(
+        storeboot, path, "deploy", "--test", "--auto-confirm", "lab1", two, WAIT
+    )
     child = await Child.start(
         ["/usr/bin/env", "STOREBOOT_DIE_AT=test.passed", STOREBOOT, "serve", "-c", path],
         output=tmp_path / "output",
@@ -250,7 +253,7 @@ async def test_a_test_needs_something_to_fall_back_to(
     config: Config, path: Path, tmp_path: Path
 ) -> None:
     system = make_system(config, tmp_path, 1)
-    said = await fails(tmp_path, "deploy", "--test", "lab1", system, "--config", path)
+    said = await fails(tmp_path, "deploy", "--test", "lab1", system, WAIT, "--config", path)
     assert "no generation to fall back to" in said
 
 
@@ -260,7 +263,7 @@ async def test_a_test_killed_at_any_point_is_pending_or_not_there(
 ) -> None:
     one, two = (make_system(config, tmp_path, number) for number in (1, 2))
     await asyncio.to_thread(storeboot, path, "deploy", "lab1", one)
-    await killed_at(point, path, "deploy", "--test", "lab1", two)
+    await killed_at(point, path, "deploy", "--test", "lab1", two, WAIT)
     made = generations(path)
     assert [system for _, system, is_next in made if is_next] == [
         two.text if point == "test.added" else one.text

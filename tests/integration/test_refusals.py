@@ -15,7 +15,7 @@ from integration.servers import make_config
 from integration.test_nfs_workers import mount_path, serving, with_alias
 from integration.views import write_view
 from nfs_codec import opaque
-from storeboot.boot.timeline import state
+from storeboot.boot.state import Condition, Evidence, Listening, derive
 from storeboot.config import Config, HostSection
 from storeboot.deploy.state import make_state_directory
 from storeboot.nfs.handle import HandleCodec, MountToken
@@ -66,7 +66,8 @@ async def test_each_refusal_has_its_status_its_line_and_its_place_in_a_timeline(
         await running.service.look_at_native()
         events = running.service.boots.events_since("lab7", 0)
         assert [(each.stage, each.detail) for each in events] == [("no-store", said[1][1])]
-        assert state(events).failure == said[1][1]
+        shown = derive(Evidence(tuple(events)), Listening(events[0].at + 1, 20))
+        assert (shown.condition, shown.reason) == (Condition.FAILED, said[1][1])
         events = running.service.boots.events_since("lab1", 0)
         assert [each.detail for each in events if each.stage == "no-store"] == [
             said[2][1],

@@ -15,6 +15,7 @@ import pytest
 
 from integration.deploying import (
     STOREBOOT,
+    WAIT,
     Machine,
     collect_garbage,
     exists,
@@ -264,7 +265,7 @@ async def test_a_server_killed_while_it_gives_goes_on_where_it_was(
 ) -> None:
     async with opened(room, tmp_path) as lab:
         pass
-    await lab.roll_out("--batch", 1)
+    await lab.roll_out("--batch", 1, WAIT)
     output = tmp_path / "output"
     child = await Child.start(
         ["/usr/bin/env", "STOREBOOT_DIE_AT=rollout.given", STOREBOOT, "serve", "-c", room],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.deploying import Machine
+from integration.deploying import WAIT, Machine
 from reliability.disks import Disk, Loss
 from reliability.rooms import MACS, Room
 from storeboot.nix.store import StorePath
@@ -148,10 +148,10 @@ async def try_system(cut: Cut) -> None:
     """A test is given, begun, passed and confirmed; the cut comes at one of these."""
     system = cut.room.new_system(11)
     if cut.chance(0.3):
-        cut.given("lab1", system, await cut.during("deploy", "--test", "lab1", system))
+        cut.given("lab1", system, await cut.during("deploy", "--test", "lab1", system, WAIT))
         return
     (before,) = cut.known.next["lab1"]
-    await cut.room.succeed("deploy", "--test", "lab1", system)
+    await cut.room.succeed("deploy", "--test", "lab1", system, WAIT)
     async with cut.room.serving() as http:
         machine = Machine(http, "lab1", MACS["lab1"])
         begun = await machine.begin(system)

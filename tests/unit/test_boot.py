@@ -9,7 +9,7 @@ import pytest
 from storeboot.boot.commandline import BOOTIF_ROOM, MAX_BYTES, command_line
 from storeboot.boot.plan import machine_id
 from storeboot.boot.script import boot_script, entry_script, refusal_script
-from storeboot.boot.timeline import last_boot, state, steps
+from storeboot.boot.timeline import last_boot, steps
 from storeboot.errors import BootError
 from storeboot.hosts.boots import Boot, Event
 
@@ -92,15 +92,6 @@ def test_steps_are_in_order_and_each_once() -> None:
     assert passed == [("script", 2), ("network", 7), ("begin", 12)]
 
 
-def test_state_of_a_failure_has_the_machines_words() -> None:
-    now = state([event("begin", 1), event("failed", 2, "mount: no route\n--- log")])
-    assert (now.stage, now.since, now.failure) == ("failed", 2, "mount: no route")
-
-
-def test_state_of_a_machine_that_was_never_seen() -> None:
-    assert state([]).stage == "never"
-
-
 EVENTS = [
     event("script", 1),
     event("kernel", 2),
@@ -113,11 +104,15 @@ def boot(seen_at: float, ended_at: float | None = None) -> Boot:
     return Boot("b", "lab1", "v", "s", "n", "m", "a", 2.5, seen_at, ended_at)
 
 
+def latest(own: Boot | None) -> str:
+    return last_boot(EVENTS, own)[-1].stage
+
+
 def test_a_stray_script_does_not_hide_the_boot_that_runs() -> None:
-    assert state(last_boot(EVENTS, boot(seen_at=20))).stage == "multi-user"
+    assert latest(boot(seen_at=20)) == "multi-user"
 
 
 def test_a_machine_that_was_not_heard_since_is_booting_again() -> None:
-    assert state(last_boot(EVENTS, boot(seen_at=8))).stage == "script"
-    assert state(last_boot(EVENTS, boot(seen_at=20, ended_at=19))).stage == "script"
-    assert state(last_boot(EVENTS, None)).stage == "script"
+    assert latest(boot(seen_at=8)) == "script"
+    assert latest(boot(seen_at=20, ended_at=19)) == "script"
+    assert latest(None) == "script"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from storeboot.boot.timeline import last_boot, state
+from storeboot.boot.state import Evidence, Listening, derive
+from storeboot.boot.timeline import last_boot
 from storeboot.config import Config, DhcpSection, NetworkSection
 from storeboot.dhcp.dnsmasq import Places, Reservation, configuration, reservations, reserved
 from storeboot.dhcp.firmware import find_programs
@@ -110,7 +111,8 @@ def test_what_firmware_does_belongs_to_the_boot_that_follows() -> None:
         return [Event("lab1", "dhcp", stage, float(at)) for at, stage in enumerate(stages)]
 
     before = ("script", "kernel", "address", "firmware", "address")
-    assert state(last_boot(events(*before), None)).stage == "address"
+    found = derive(Evidence(tuple(last_boot(events(*before), None))), Listening(100.0, 20.0))
+    assert found.stage == "address"
     boot = last_boot(events(*before, "script", "kernel"), None)
     assert [event.stage for event in boot] == [*before[2:], "script", "kernel"]
 

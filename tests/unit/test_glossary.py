@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from storeboot.boot.state import Condition
 from storeboot.config import Mode
 from storeboot.protocol.orders import Order
 from storeboot.protocol.stages import Stage
@@ -29,7 +30,7 @@ def test_each_term_is_explained_once_and_in_order() -> None:
     assert terms == sorted(set(terms), key=str.lower)
 
 
-@pytest.mark.parametrize("word", [*Stage, *Order, *get_args(Mode)])
+@pytest.mark.parametrize("word", [*Stage, *Order, *get_args(Mode), *Condition])
 def test_it_has_every_word_of_the_protocol(word: str) -> None:
     assert f"`{word}`" in GLOSSARY.read_text()
 

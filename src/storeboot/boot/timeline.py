@@ -1,4 +1,4 @@
-"""A boot as stages with times: which stage a machine is in, since when, and why it failed."""
+"""A boot as stages with times, and which of a host's events belong to its latest boot."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storeboot.hosts.boot import Boot, Event
-from storeboot.protocol.stages import NOTES, OF_FIRMWARE, OF_UNITS, Stage
-
-_FAILURES = frozenset({Stage.FAILED, Stage.SILENT, Stage.NO_STORE})
-_MEANINGS: dict[str, str] = {stage: stage.meaning for stage in Stage}
+from storeboot.protocol.stages import OF_FIRMWARE, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +19,6 @@ class Step:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """The stage that a machine is in."""
-
-    stage: str
-    since: float | None
-    failure: str = ""
-    units: str = ""  # of systemd, with commas between, that the machine has named with the stage
-
-    @property
-    def meaning(self) -> str:
-        unknown = self.stage if self.since else "it has not been heard of"
-        meaning = _MEANINGS.get(self.stage, unknown)
-        return f"{meaning}: {self.units}" if self.units else meaning
-
-
 def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Return the stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
@@ -47,21 +28,6 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
     return sorted(seen.values(), key=lambda step: step.at)
-
-
-def state(events: Iterable[Event]) -> State:
-    """Return the last stage; for a failure with the machine's own message."""
-    passed = (event for event in events if event.stage not in NOTES)
-    last = max(passed, key=lambda event: event.at, default=None)
-    if last is None:
-        return State("never", None)
-    words = last.detail.partition("\n")[0]
-    return State(
-        last.stage,
-        last.at,
-        failure=words if last.stage in _FAILURES else "",
-        units=words if last.stage in OF_UNITS else "",
-    )
 
 
 def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:

@@ -11,12 +11,14 @@ from typing import Any
 import click
 
 from storeboot import config
+from storeboot.boot.times import clock
+from storeboot.cli.health import live_of, server_health
 from storeboot.cli.names import complete_hosts, complete_targets
-from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import clock, print_table
+from storeboot.cli.options import config_option, json_option, say, wait_for_server_option
+from storeboot.cli.tables import print_table
 from storeboot.deploy import actions, overview
 from storeboot.deploy.actions import DeployRequest, ProbationRequest, Request, RolloutRequest
-from storeboot.deploy.following import follow
+from storeboot.deploy.following import follow, require_server
 from storeboot.deploy.inventory import Inventory, looked_into, opened
 from storeboot.deploy.overview import GenerationOverview
 from storeboot.nix.store import StorePath
@@ -35,6 +37,7 @@ class _Options:
     reboot: bool
     kexec: bool
     no_wait: bool
+    wait_for_server: bool
 
     @property
     def rolls(self) -> bool:
@@ -50,6 +53,10 @@ class _Options:
         if self.no_wait and not self.rolls:
             raise click.UsageError(
                 "--no-wait needs a rollout: --batch, --max-failures, --reboot or --kexec"
+            )
+        if self.wait_for_server and not (self.rolls or self.testing):
+            raise click.UsageError(
+                "--wait-for-server needs --test or a rollout: what is only deployed needs no server"
             )
         if self.reboot and self.kexec:
             raise click.UsageError("--reboot and --kexec exclude each other")
@@ -96,6 +103,7 @@ class _Options:
               )  # fmt: skip
 @click.option("--no-wait", is_flag=True,
               help="Do not watch the rollout (see `storeboot rollout`).")  # fmt: skip
+@wait_for_server_option
 @click.option("--dry-run", is_flag=True,
               help="Judge the system as a deployment does, show what would be done, and do "
                    "nothing.")  # fmt: skip
@@ -108,6 +116,9 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
     A rollout (--batch, --max-failures, --reboot, --kexec) deploys to a few machines at a time. Each
     tests the system as with --test --auto-confirm. When too many have failed, the rollout stops and
     no other host gets the system.
+
+    A server carries out tests and rollouts. If none is running, they are an error, unless
+    --wait-for-server is given.
     """
     chosen = _Options(**options)
     chosen.check()
@@ -117,13 +128,15 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
         if dry_run:
             _say_changes(inventory, request)
             return
+        if not (isinstance(request, DeployRequest) or chosen.wait_for_server):
+            require_server(inventory)
         match request:
             case RolloutRequest():
                 begun = actions.roll_out(inventory, request, say, time.time())
                 hosts = len(begun.hosts)
                 say(f"rollout {begun.id} started: {hosts} hosts, {begun.batch} at a time")
                 if not chosen.no_wait:
-                    follow(inventory, begun.id, say)
+                    follow(inventory, begun.id, say, server_needed=not chosen.wait_for_server)
             case ProbationRequest():
                 actions.test(inventory, request, say)
             case DeployRequest():
@@ -170,8 +183,10 @@ def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) ->
 @json_option
 def generations(host: str, config_path: Path, as_json: bool) -> None:
     """List the generations of HOST, and show which one boots next and which one runs."""
-    with opened(config.load(config_path)) as inventory:
-        rows = overview.generations(inventory, host)
+    loaded = config.load(config_path)
+    live = live_of(server_health(loaded), time.time())
+    with opened(loaded) as inventory:
+        rows = overview.generations(inventory, host, live)
     if as_json:
         click.echo(json.dumps([_document(row) for row in rows], indent=2))
         return

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from storeboot import config
+from storeboot.boot.times import duration
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import duration, mebibytes
+from storeboot.cli.tables import mebibytes
 from storeboot.deploy.collection import Collection, collect
 from storeboot.deploy.inventory import opened
 

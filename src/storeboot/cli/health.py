@@ -6,9 +6,13 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 
+from pydantic import TypeAdapter, ValidationError
+
 from storeboot.cli.tables import plain
 from storeboot.config import Config
 from storeboot.deploy.disk import shortage
+from storeboot.deploy.overview import Live
+from storeboot.hosts.refusals import Refusal
 
 SECONDS = 2.0  # time limit for the server's answer
 _ANY = "0.0.0.0"
@@ -28,6 +32,28 @@ def server_health(loaded: Config) -> dict[str, object] | None:
     finally:
         connection.close()
     return found if isinstance(found, dict) else None
+
+
+_HEARD = TypeAdapter(dict[str, float])
+_REFUSALS = TypeAdapter(tuple[Refusal, ...])
+
+
+def live_of(health: Mapping[str, object] | None, now: float) -> Live | None:
+    """Return what a running server knows of machines, or None if none answers.
+
+    An older server, which is still running after an update, does not say it either.
+    """
+    if health is None:
+        return None
+    try:
+        return Live(
+            now,
+            TypeAdapter(float).validate_python(health.get("serving_since")),
+            _HEARD.validate_python(health.get("heard")),
+            _REFUSALS.validate_python(health.get("refusals")),
+        )
+    except ValidationError:
+        return None
 
 
 def health_warnings(loaded: Config, health: Mapping[str, object] | None) -> list[str]:

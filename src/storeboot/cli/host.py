@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from storeboot import config
+from storeboot.boot.times import clock
 from storeboot.cli.names import complete_hosts
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.settings import complete_settings, given, read_csv, setting_options
-from storeboot.cli.tables import clock, plain, print_table
+from storeboot.cli.tables import plain, print_table
 from storeboot.config import BootSettings, settings_of
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError

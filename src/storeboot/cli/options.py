@@ -25,6 +25,13 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+wait_for_server_option = click.option(
+    "--wait-for-server",
+    is_flag=True,
+    help="Go on although no server is running: what was asked for waits until one is.",
+)
+
+
 network_option = click.option(
     "--network", help="Use the server's address on this network of the configuration."
 )

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from storeboot import config
-from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.tables import clock, duration, plain, print_table
+from storeboot.boot.times import clock, duration
+from storeboot.cli.options import config_option, json_option, say, wait_for_server_option
+from storeboot.cli.tables import plain, print_table
 from storeboot.deploy import following
 from storeboot.deploy.inventory import opened
 from storeboot.hosts.rollouts import Member, MemberStanding, Rollout
@@ -86,13 +87,18 @@ def stop(number: int, config_path: Path) -> None:
 @rollout.command("follow", short_help="Watch a rollout until it ends.")
 @click.argument("number", metavar="ID", type=int)
 @config_option
-def follow_(number: int, config_path: Path) -> None:
+@wait_for_server_option
+def follow_(number: int, config_path: Path, wait_for_server: bool) -> None:
     """Watch the hosts of the rollout ID until it ends. Ctrl-C stops watching; the rollout goes
     on.
+
+    While nothing happens, a line every 30 seconds says which hosts the rollout waits for, and why.
+    Watching ends with an error if no server is running, if the rollout was stopped, or if no host
+    got the system.
     """
     with opened(config.load(config_path)) as inventory:
         following.require(inventory, number)
-        following.follow(inventory, number, say)
+        following.follow(inventory, number, say, server_needed=not wait_for_server)
 
 
 def _standing(each: Rollout) -> str:

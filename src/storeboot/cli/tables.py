@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
 
@@ -43,18 +42,6 @@ def _columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):  # drawn over the previous one
         return 0
     return 2 if unicodedata.east_asian_width(character) in "FW" else 1
-
-
-def duration(seconds: float) -> str:
-    """Return a rounded duration: 4 s, 3 min, 2 h, 5 d."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def mebibytes(size: int) -> str:

@@ -186,8 +186,8 @@ def _give(
 ) -> Deployed:
     """Give each host a generation with `give`; return the generations and the hosts left out.
 
-    A host that is held is an error if it is the only one, and is otherwise left out. `words` say
-    what was done, with `{}` for the number of the generation.
+    A host that is held is left out; it is an error if no other host is left. `words` say what was
+    done, with `{}` for the number of the generation.
     """
     generations: dict[str, int] = {}
     left_out: dict[str, str] = {}
@@ -202,4 +202,8 @@ def _give(
             continue
         generations[host.name] = give(host)
         progress(f"{host.name}: {words.format(generations[host.name])}")
+    if not generations:
+        raise StorebootError(
+            f"no host got the system: all {len(hosts)} of them are held", "see storeboot release"
+        )
     return Deployed(generations, left_out)

@@ -130,7 +130,9 @@ def make_inventory(config: Config, database: Database) -> Inventory:
         holds=holds,
         deployments=deployments,
         tests=tests,
-        rollouts=Rollouts(table, tests, registry, boots, orders, holds, url),
+        rollouts=Rollouts(
+            table, tests, registry, boots, orders, holds, url, float(config.agent.heartbeat)
+        ),
     )
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from storeboot.boot.timeline import State, Step, last_boot, state, steps
+from storeboot.boot.state import Evidence, Listening, MachineState, derive, latest_of
+from storeboot.boot.timeline import Step, last_boot, steps
 from storeboot.deploy.damage import damages
 from storeboot.deploy.inventory import Inventory
 from storeboot.hosts.boot import Boot
 from storeboot.hosts.host import Host
 from storeboot.hosts.probations import Probation
+from storeboot.hosts.refusals import Refusal
 from storeboot.nix.profiles import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only a running server knows. Times in seconds since 1970."""
+
+    now: float
+    since: float  # when the server started
+    heard: Mapping[str, float] = field(default_factory=dict)  # by boot, when it has spoken last
+    refusals: tuple[Refusal, ...] = ()  # the last ones, the latest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +31,7 @@ class HostOverview:
     """A host, or a guest host whose unknown machine has booted."""
 
     name: str
-    state: State
+    state: MachineState
     boot: Boot | None  # the latest one
     next: Generation | None
     runs: Generation | None  # None also if the generation is gone
@@ -28,8 +40,8 @@ class HostOverview:
 
     @property
     def is_running(self) -> bool:
-        """Return whether a boot of the host has begun and not ended."""
-        return self.boot is not None and self.boot.ended_at is None
+        """Return whether the host's machine runs the system of its latest boot."""
+        return self.boot is not None and self.state.is_running
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +61,61 @@ class Overview:
     damages: tuple[str, ...]
 
 
-def overview(inventory: Inventory) -> Overview:
-    """Return what is known of every host. Blocking."""
+def overview(inventory: Inventory, live: Live | None = None) -> Overview:
+    """Return what is known of every host. Blocking.
+
+    `live` is None if no server answers. Then the states are those of when one was last up.
+    """
     known, held = inventory.known(), inventory.holds.all()
     damaged = damages(inventory, known)
     reasons = {name: hold.reason for name, hold in held.items()}
     return Overview(
         tuple(
-            _host(inventory, host, reasons.get(host.name), damaged.get(host.name, ()))
+            _host(inventory, host, live, reasons.get(host.name), damaged.get(host.name, ()))
             for host in known
         ),
         tuple(sorted({words for some in damaged.values() for words in some})),
     )
 
 
-def generations(inventory: Inventory, host: str) -> list[GenerationOverview]:
+def machine(
+    inventory: Inventory, host: str, boot: Boot | None, live: Live | None = None
+) -> MachineState:
+    """Return what the machine of a host is doing; `boot` is its latest one. Blocking."""
+    if boot is not None and live is not None:
+        # What is recorded counts an open NFS connection as a sign of life, for the boot lease. Such
+        # a connection outlives a machine that has lost its power by minutes.
+        boot = replace(boot, seen_at=live.heard.get(boot.id, boot.seen_at))
+    events = last_boot(inventory.boots.lately(host, boot.id if boot else None), boot)
+    refusal = latest_of(live.refusals, host) if live is not None else None
+    evidence = Evidence(tuple(events), boot, refusal)
+    return derive(evidence, _listening(inventory, evidence, live))
+
+
+def _listening(inventory: Inventory, evidence: Evidence, live: Live | None) -> Listening:
+    """Return when a server has listened.
+
+    Without one, time stands still at the last thing that was heard of the machine or the server: a
+    machine is not silent because nobody listens.
+    """
+    heartbeat = float(inventory.config.agent.heartbeat)
+    if live is not None:
+        return Listening(live.now, heartbeat, live.since)
+    marks = [inventory.state.serving.until() or 0.0, *(each.at for each in evidence.events)]
+    if evidence.boot is not None:
+        marks.append(evidence.boot.seen_at)
+    return Listening(max(marks), heartbeat)
+
+
+def generations(
+    inventory: Inventory, host: str, live: Live | None = None
+) -> list[GenerationOverview]:
     """Return every generation of a host; raise StorebootError if there is no such host."""
     inventory.registry.require(host)
     made = inventory.deployments.generations(host)
     tests = inventory.deployments.probations.of(host)
-    runs = _running(inventory, made, inventory.boots.latest(host))
+    boot = inventory.boots.latest(host)
+    runs = _running(inventory, made, boot, machine(inventory, host, boot, live))
     return [GenerationOverview(each, tests.get(each.number), each == runs) for each in made]
 
 
@@ -80,30 +127,34 @@ def timeline(inventory: Inventory, host: str) -> list[Step]:
 
 
 def _host(
-    inventory: Inventory, host: Host, held: str | None, damaged: Iterable[str]
+    inventory: Inventory,
+    host: Host,
+    live: Live | None,
+    held: str | None,
+    damaged: Iterable[str],
 ) -> HostOverview:
     boot = inventory.boots.latest(host.name)
-    events = last_boot(inventory.boots.lately(host.name, boot.id if boot else None), boot)
     made = inventory.deployments.generations(host.profile)
+    state = machine(inventory, host.name, boot, live)
     return HostOverview(
         name=host.name,
-        state=state(events),
+        state=state,
         boot=boot,
         next=next((each for each in made if each.current), None),
-        runs=_running(inventory, made, boot),
+        runs=_running(inventory, made, boot, state),
         held=held,
         damaged=tuple(damaged),
     )
 
 
 def _running(
-    inventory: Inventory, made: Iterable[Generation], boot: Boot | None
+    inventory: Inventory, made: Iterable[Generation], boot: Boot | None, state: MachineState
 ) -> Generation | None:
     """Return the generation that a boot runs, itself or as a specialisation, or None.
 
     If there are several, prefer the one that boots next.
     """
-    if boot is None or boot.ended_at is not None:
+    if boot is None or not state.is_running:
         return None
     for each in sorted(made, key=lambda each: not each.current):
         if boot.view in inventory.systems.views(each.system):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from storeboot import faults
+from storeboot.boot.state import SILENT_HEARTBEATS, is_speaking
 from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.testing import GenerationTests
 from storeboot.errors import StorebootError
@@ -27,7 +28,6 @@ from storeboot.nix.store import StorePath
 
 log = structlog.get_logger()
 OFFER_SECONDS = 300.0  # from the script to the beginning of the boot
-ALIVE_SECONDS = 120.0  # a machine heard of since then is running, and can be asked
 BETWEEN = "something else was deployed"
 Progress = Callable[[str], None]
 
@@ -43,6 +43,7 @@ class Rollouts:
     orders: Orders
     holds: Holds
     url: str
+    heartbeat: float  # seconds between two heartbeats of an agent
 
     @property
     def deployments(self) -> Deployments:
@@ -160,9 +161,7 @@ class Rollouts:
 
     def _running(self, host: str, now: float) -> Boot | None:
         boot = self.boots.latest(host)
-        if boot is None or boot.ended_at is not None or boot.seen_at < now - ALIVE_SECONDS:
-            return None
-        return boot
+        return boot if boot is not None and is_speaking(boot, now, self.heartbeat) else None
 
     def _try(self, rollout: Rollout, member: Member, now: float, asked: str | None = None) -> bool:
         host = self.registry.get(member.host)
@@ -220,7 +219,8 @@ class Rollouts:
 
     def _spoke(self, boot: Boot, member: Member) -> bool:
         """Return whether the machine was heard of since it was asked, and some time after that."""
-        return boot.seen_at > (member.since or 0.0) + ALIVE_SECONDS
+        patience = SILENT_HEARTBEATS * self.heartbeat
+        return boot.seen_at > (member.since or 0.0) + patience
 
     def _take_back(self, member: Member, standing: MemberStanding, reason: str) -> None:
         # A machine that has not received the order may be asked again.

@@ -5,6 +5,7 @@ lock                held while roots are made, and exclusively while they are re
 locks/HOST          held exclusively while it is decided what the host boots
 rollouts            held exclusively while rollouts are carried on
 serving             its modification time is when the server was last up
+running             held as long as a server is up
 garbage.json        store paths that a collection has given up but not deleted yet
 storeboot.sqlite    added hosts, boots and events
 memory.json         what the server has to know while its database is unreachable

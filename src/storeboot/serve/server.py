@@ -89,6 +89,7 @@ async def running(
     gate = Gate(most_connections())
     runner = GatedRunner(make_app(service, gate), gate, shutdown_timeout=2)
     async with AsyncExitStack() as stack:  # each part is ended, even if another one fails to end
+        stack.enter_context(service.state.serving.held())
         stack.callback(database.dispose)
         stack.push_async_callback(_to_the_end, service.books.stop)
         stack.push_async_callback(nfs.stop)

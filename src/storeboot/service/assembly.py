@@ -21,6 +21,7 @@ from storeboot.service.learning import Learning
 from storeboot.service.leasing import Leasing
 from storeboot.service.native import NativeBoots, NativeWatch
 from storeboot.service.reading import StoreReads
+from storeboot.service.refusing import Refusing
 from storeboot.service.reporting import Reporting
 from storeboot.service.scripts import Scripts
 from storeboot.service.settling import Settling
@@ -67,6 +68,7 @@ def make_service(
     assignments = Assignments(current, work)
     settling = Settling(recorder, late, decisions)
     leasing = Leasing(current, known)
+    refusing = Refusing(current, work)
     return BootService(
         clock=clock,
         current=current,
@@ -84,5 +86,6 @@ def make_service(
         native=watch,
         learning=Learning(current, work, known, store_reads),
         reporting=Reporting(current, work, state.reports),
-        upkeep=Upkeep(current, work, books, settling, changed),
+        refusing=refusing,
+        upkeep=Upkeep(current, work, books, settling, changed, known, refusing, clock()),
     )

@@ -66,7 +66,7 @@ class Bookkeeping:
         """Record an event, and decide what follows from it."""
         event = happening.event
         if event.is_machines and event.boot is not None:
-            self._boots.spoke(event.boot)
+            self._boots.spoke(event.boot, event.at)
         await self._settle(self._recorder.record(event), event, happening.patience)
         return ()
 
@@ -77,7 +77,7 @@ class Bookkeeping:
 
     async def sign(self, boot: str, at: float) -> None:
         """Record that the boot's machine has sent something."""
-        self._boots.spoke(boot)
+        self._boots.spoke(boot, at)
         await is_written(self._recorder.sign(boot, at), BOOT_SECONDS)
 
     async def _settle(self, told: Future[bool], record: Boot | Event, seconds: float) -> None:

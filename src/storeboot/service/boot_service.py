@@ -5,7 +5,7 @@ The service does not know whether a request came over HTTP, from dnsmasq or from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ from storeboot.service.learning import Learning
 from storeboot.service.native import NativeWatch
 from storeboot.service.proofs import is_agent
 from storeboot.service.questions import order_of
-from storeboot.service.refusals import BusyError
+from storeboot.service.refusals import BusyError, RefusedError
+from storeboot.service.refusing import Refusing
 from storeboot.service.reporting import Reporting, Upload
 from storeboot.service.scripts import Scripts
 from storeboot.service.turns import Turns
@@ -71,6 +72,7 @@ class BootService:
     native: NativeWatch
     learning: Learning
     reporting: Reporting
+    refusing: Refusing
     upkeep: Upkeep
 
     # The parts that every request is about.
@@ -127,7 +129,12 @@ class BootService:
         Raises RefusedError with the reason if the machine may not boot, or cannot.
         """
         now = self.clock()
-        answer = await self.scripts.answer(asked, now)
+        try:
+            answer = await self.scripts.answer(asked, now)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, now)
+            raise
+        self.refusing.settle(asked.machine)
         # Nothing is recorded of a guest host before it boots: a stranger could have made it up.
         if answer.host is not None and answer.host.like is None:
             await self.happenings.tell(Event(answer.host.name, Source.SERVER, Stage.SCRIPT, now))
@@ -135,25 +142,43 @@ class BootService:
 
     async def menu(self, asked: Asked) -> str:
         """Return the menu of a machine's host; raise RefusedError as `boot_script` does."""
-        return await self.scripts.menu(asked, self.clock())
+        now = self.clock()
+        try:
+            return await self.scripts.menu(asked, now)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, now)
+            raise
 
     def program(self, name: str) -> Path | None:
         """Return the iPXE program that firmware knows by this name, or None."""
         return self.programs.file(name)
 
-    async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+    async def kernel(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
         """Return a view's kernel for the named host, or None if the view is not kept."""
-        file = await self.files.kernel(view)
+        file = await self._kept(self.files.kernel(view), view, address)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.KERNEL, self.clock)
         return file
 
-    async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+    async def initrd(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
         """Return a view's initrd for the named host, or None if the view is not kept."""
-        file = await self.files.initrd(view, host)
+        file = await self._kept(self.files.initrd(view, host), view, address)
         if file is not None and is_fetched:
             await self.files.fetched(view, host, Stage.INITRD, self.clock)
         return file
+
+    async def _kept(self, file: Awaitable[Path | None], view: str, address: str) -> Path | None:
+        """Return a file of a view, or None; note that a machine does not get it."""
+        machine, now = Machine(), self.clock()  # it does not say who it is
+        try:
+            found = await file
+        except RefusedError as error:
+            await self.refusing.note(machine, address, error, now)
+            raise
+        if found is None:
+            gone = RefusedError(f"view {view} is not kept")
+            await self.refusing.note(machine, address, gone, now)
+        return found
 
     async def pack(self, view: str, name: str) -> Path | None:
         return await self.files.pack(view, name)
@@ -186,7 +211,12 @@ class BootService:
 
         Raises RefusedError with the reason, or BusyError if the machine may ask again.
         """
-        boot, host = await self.beginnings.begin(asked, self.clock)
+        try:
+            boot, host = await self.beginnings.begin(asked, self.clock)
+        except RefusedError as error:
+            await self.refusing.note(asked.machine, asked.address, error, self.clock())
+            raise
+        self.refusing.settle(asked.machine)
         return await self.answers.first(boot, host, asked.local, self.clock())
 
     def is_agent(self, boot: str, key: str) -> bool:

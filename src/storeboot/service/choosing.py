@@ -98,7 +98,7 @@ def generations_menu(inventory: Inventory, host: Host, asked: Asked) -> str:
             if _CHOICE.fullmatch(key):
                 items.append(script.Item(key, "  ".join(word for word in words if word)))
     if not items:
-        raise RefusedError(f"host {host.name} has no generation")
+        raise RefusedError(f"host {host.name} has no generation", "" if host.like else host.name)
     return script.menu_script(
         url=inventory.url_towards(asked.local), query=asked.query, title=host.name, items=items,
         parameter="choice", default=own or items[0].key, seconds=script.MENU_SECONDS,

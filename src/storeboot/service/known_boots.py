@@ -1,6 +1,6 @@
 """Finds boots: recorded, waiting to be recorded, or remembered while the database is unreachable.
 
-All methods block, except `spoke` and `is_replay`.
+All methods block, except `spoke`, `heard` and `is_replay`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KnownBoots:
         self._guard = threading.Lock()
         self._known: OrderedDict[str, Boot] = OrderedDict()
         self._nonces: OrderedDict[str, str] = OrderedDict()  # boots by nonce
-        self._spoken: OrderedDict[str, None] = OrderedDict()
+        self._spoken: OrderedDict[str, float] = OrderedDict()  # by boot, when it was last
 
     def boot(self, identity: str) -> Boot | None:
         """Return the boot with that id, or None; from memory while the database is unreachable.
@@ -116,10 +116,20 @@ class KnownBoots:
         _keep(self._known, boot.id, boot)
         _keep(self._nonces, boot.nonce, boot.id)
 
-    def spoke(self, identity: str) -> None:
-        """Note that the boot's machine has carried on. Call this and `is_replay` in the event loop
-        only."""
-        _keep(self._spoken, identity, None)
+    def spoke(self, identity: str, at: float) -> None:
+        """Note that the boot's machine has carried on, and when, in seconds since 1970.
+
+        Call this, `heard` and `is_replay` in the event loop only.
+        """
+        _keep(self._spoken, identity, at)
+
+    def heard(self) -> dict[str, float]:
+        """Return when the machine of each boot has spoken last, since the server started.
+
+        Unlike `Boot.seen_at`, this does not count an open NFS connection, which outlives a machine
+        without power by minutes.
+        """
+        return dict(self._spoken)
 
     def is_replay(self, boot: Boot) -> bool:
         """Return whether the machine has carried on, so that its first answer must not be repeated.

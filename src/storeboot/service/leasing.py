@@ -53,7 +53,8 @@ class Leasing:
             raise RefusedError(f"too many machines have booted like {host.like}")
         system = inventory.systems.of_view(view) if is_view(view) else None
         if system is None or not inventory.deployments.has_view(host.profile, view):
-            raise RefusedError(f"host {asked.host} has no generation with view {view}")
+            reason = f"host {asked.host} has no generation with view {view}"
+            raise RefusedError(reason, "" if host.like else host.name)
         machine = asked.machine
         boot = Boot(
             id=secrets.token_hex(8),
@@ -70,7 +71,8 @@ class Leasing:
         with ExitStack() as stack:
             _hold_roots(inventory, stack, host, view)
             if not inventory.state.views.is_rooted(view):
-                raise RefusedError(f"view {view} is no longer kept; boot again")
+                reason = f"view {view} is no longer kept; boot again"
+                raise RefusedError(reason, "" if host.like else host.name)
             begun, told = self._boots.begin(boot)
         return begun, host, told
 

@@ -6,6 +6,11 @@ from __future__ import annotations
 class RefusedError(Exception):
     """The machine may not have what it asked for."""
 
+    def __init__(self, reason: str, host: str = "") -> None:
+        """`host` is the host that the machine is, if it is one."""
+        super().__init__(reason)
+        self.host = host
+
 
 class ReplayError(Exception):
     """The request was answered before, and the machine has carried on since."""

@@ -77,9 +77,9 @@ class Scripts:
             return Answer(self._wait(asked, f"{count} machines are starting"))
         try:
             return await self._answer(host, asked, now)
-        except RefusedError:
+        except RefusedError as error:
             places.leaves(host.name)
-            raise
+            raise RefusedError(str(error), "" if host.like else host.name) from None
         except BusyError as error:
             places.leaves(host.name)
             return Answer(self._wait(asked, str(error)))

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import structlog
 
 from storeboot.deploy.disk import shortage
+from storeboot.hosts.refusals import Refusal
 from storeboot.service.assigning import Progress, assign
 from storeboot.service.bookkeeping import Bookkeeping
 from storeboot.service.current import Current
+from storeboot.service.known_boots import KnownBoots
+from storeboot.service.refusing import Refusing
 from storeboot.service.settling import Settling, remember, renew
 from storeboot.service.waits import Changes
 from storeboot.service.work import CHORE_SECONDS, Work
@@ -21,13 +24,16 @@ MAKE_SECONDS = 3600.0  # preparing systems may take minutes
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What could not be recorded, and why, for the operator."""
+    """What could not be recorded, and what is known only in memory, for the operator."""
 
     database: str | None  # why it is unreachable, or None
     since: float | None  # in seconds since 1970
     waiting: dict[str, int]  # records that still have to be written, by kind
     lost: dict[str, int]  # records that will never be written
     disk: str | None  # what is running out on the disk, or None
+    serving_since: float  # in seconds since 1970
+    heard: dict[str, float]  # by boot, when its machine itself has spoken last
+    refusals: list[Refusal]  # the last ones, the latest first
 
 
 class Upkeep:
@@ -40,12 +46,19 @@ class Upkeep:
         books: Bookkeeping,
         settling: Settling,
         changed: Changes,
+        known: KnownBoots,
+        refusing: Refusing,
+        since: float,
     ) -> None:
+        """`since` is when the server started, in seconds since 1970."""
         self._current = current
         self._work = work
         self._books = books
         self._settling = settling
         self._changed = changed
+        self._known = known
+        self._refusing = refusing
+        self._since = since
         self._resumed = False
         self._shortage: str | None = None
 
@@ -123,4 +136,7 @@ class Upkeep:
             waiting=missing.waiting,
             lost=missing.lost,
             disk=await self._work.ask(shortage, self._current.inventory.state.path),
+            serving_since=self._since,
+            heard=self._known.heard(),
+            refusals=self._refusing.all(),
         )

@@ -129,14 +129,16 @@ async def firmware(request: web.Request) -> web.StreamResponse:
 @routes.get("/views/{view}/kernel")
 async def kernel(request: web.Request) -> web.StreamResponse:
     view, host, is_fetched = request.match_info["view"], _named_host(request), _is_fetch(request)
-    file = await request.app[SERVICE].kernel(view, host, is_fetched=is_fetched)
+    service, address = request.app[SERVICE], request.remote or ""
+    file = await service.kernel(view, host, address, is_fetched=is_fetched)
     return _file(file, NOT_KEPT)
 
 
 @routes.get("/views/{view}/initrd")
 async def initrd(request: web.Request) -> web.StreamResponse:
     view, host, is_fetched = request.match_info["view"], _named_host(request), _is_fetch(request)
-    file = await request.app[SERVICE].initrd(view, host, is_fetched=is_fetched)
+    service, address = request.app[SERVICE], request.remote or ""
+    file = await service.initrd(view, host, address, is_fetched=is_fetched)
     return _file(file, NOT_KEPT)
 
 
