@@ -261,12 +261,14 @@ def _is_due(table: OrderedDict[_Key, float], key: _Key, seconds: float) -> bool:
     The table forgets what was not heard of for longest.
     """
     now = time.monotonic()
-    last = table.pop(key, now - seconds)
-    is_due = now - last >= seconds
-    table[key] = now if is_due else last
+    last = table.pop(key, None)
+    if last is not None and now - last < seconds:
+        table[key] = last
+        return False
+    table[key] = now
     while len(table) > MAX_HEARD:
         table.popitem(last=False)
-    return is_due
+    return True
 
 
 def end_orphan(state: Path, file: Path) -> None:
