@@ -15,6 +15,7 @@ from storeboot.dhcp.firmware import ARCHITECTURES, FIRMWARE, find_programs
 from storeboot.dhcp.journal import Journal, Seen
 from storeboot.errors import ConfigError
 from storeboot.hosts.boots import Boot, Event
+from storeboot.service.ipxe import IpxePrograms
 
 MAC = "52:54:00:00:00:01"
 LAB = NetworkSection(interface="eth1", address="10.1.0.1/24", range=("10.1.0.100", "10.1.0.199"))
@@ -86,6 +87,15 @@ def test_programs_that_are_given_go_before_the_distribution_s(tmp_path: Path) ->
         find_programs({"x64": tmp_path / "nothing"})
     with pytest.raises(ConfigError, match="no firmware 'mips'"):
         find_programs({"mips": own})
+
+
+def test_a_program_is_found_over_http_where_its_name_is_clear(tmp_path: Path) -> None:
+    own = tmp_path / "own.efi"
+    own.touch()
+    programs = IpxePrograms({"x64": own})
+    programs.find()
+    assert [programs.file(name) for name in ("x64.efi", "X64.EFI", "x64.efi ")] == [own] * 3
+    assert programs.file("x64") is None
 
 
 LOG = f"""\
