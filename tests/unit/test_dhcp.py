@@ -189,6 +189,12 @@ def test_a_machine_that_gets_no_program_is_named() -> None:
     }  # fmt: skip
 
 
+def test_a_board_without_its_firmware_is_named() -> None:
+    fault = Faults(ROOT, ("x64.efi",)).line("dnsmasq-dhcp[9]: 78 tags: unserved, bios, raspberry")
+    assert fault is not None
+    assert "dhcp.raspberry_firmware" in fault.hint
+
+
 def test_every_number_of_a_firmware_is_a_registered_one() -> None:
     numbers = [number for firmware in FIRMWARE for number in firmware.architectures]
     assert set(numbers) <= set(ARCHITECTURES)

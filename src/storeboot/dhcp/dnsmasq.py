@@ -16,7 +16,7 @@ IPXE_OPTION = 175  # encapsulated options that only iPXE sends
 _FILE_NAME, _VENDOR_CLASS, _GUID = 67, 60, 97
 _MENU = "storeboot"
 # Tags that the log shows (`storeboot.dhcp.faults`): firmware that gets no file, and its number.
-UNSERVED, ARCHITECTURE = "unserved", "arch-"
+UNSERVED, ARCHITECTURE, RASPBERRY_TAG = "unserved", "arch-", "raspberry"
 _BOARD = "maker"  # a tag: the sender is a Raspberry Pi, whatever runs on it
 
 
@@ -61,7 +61,7 @@ def configuration(
         # Never send iPXE to iPXE: it would load itself forever.
         lines += _boot(f"tag:{name},tag:ipxe", f"{url}/boot.ipxe", network.own)
         if section.raspberry_firmware is not None:
-            lines += _board(f"tag:{name},tag:!ipxe,tag:raspberry", network)
+            lines += _board(f"tag:{name},tag:!ipxe,tag:{RASPBERRY_TAG}", network)
         for firmware in FIRMWARE:
             if firmware.program in have:
                 lines += _program(section, name, network, firmware, url)
@@ -154,7 +154,9 @@ def _recognised(section: DhcpSection, programs: frozenset[str]) -> Iterator[str]
     yield from _boards(section)
     served = (firmware.name for firmware in FIRMWARE if _is_served(section, firmware, programs))
     without = "".join(f",tag:!{name}" for name in served)
-    yield f"tag-if=set:{UNSERVED},tag:says,tag:!ipxe,tag:!raspberry{without}"
+    yield f"tag-if=set:{UNSERVED},tag:says,tag:!ipxe,tag:!{RASPBERRY_TAG}{without}"
+    if section.raspberry_firmware is None:
+        yield f"tag-if=set:{UNSERVED},tag:says,tag:!ipxe,tag:{RASPBERRY_TAG}"
 
 
 def _boards(section: DhcpSection) -> Iterator[str]:
@@ -164,8 +166,8 @@ def _boards(section: DhcpSection) -> Iterator[str]:
     for guid in raspberry.GUIDS:
         yield f"dhcp-match=set:{_BOARD},{_GUID},00:{guid.hex(':')}"
     # A board with UEFI in its flash says so, and is treated like any other machine.
-    yield f"tag-if=set:raspberry,tag:{_BOARD},tag:bios"
-    yield f"tag-if=set:raspberry,tag:{ARCHITECTURE}{RASPBERRY}"
+    yield f"tag-if=set:{RASPBERRY_TAG},tag:{_BOARD},tag:bios"
+    yield f"tag-if=set:{RASPBERRY_TAG},tag:{ARCHITECTURE}{RASPBERRY}"
 
 
 def _is_served(section: DhcpSection, firmware: Firmware, programs: frozenset[str]) -> bool:
@@ -188,7 +190,7 @@ def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iter
 def _program(
     section: DhcpSection, name: str, network: NetworkSection, firmware: Firmware, url: str
 ) -> Iterator[str]:
-    tags = f"tag:{name},tag:!ipxe,tag:!raspberry,tag:{firmware.name}"
+    tags = f"tag:{name},tag:!ipxe,tag:!{RASPBERRY_TAG},tag:{firmware.name}"
     if firmware.http:
         if section.mode == "full":  # as a proxy, dnsmasq answers only PXE clients
             yield f"dhcp-option-force={tags},{_VENDOR_CLASS},HTTPClient"
@@ -205,7 +207,8 @@ def _board(tags: str, network: NetworkSection) -> Iterator[str]:
     """Yield lines for a board, which claims to be a BIOS and accepts only a server, no file
     name."""
     yield f"dhcp-boot={tags},bootcode.bin,{network.own},{network.own}"
-    yield f"pxe-service={tags},0,{raspberry.MENU}"
+    for number in (0, RASPBERRY):
+        yield f"pxe-service={tags},{number},{raspberry.MENU}"
 
 
 def _boot(tags: str, file: str, server: str) -> Iterator[str]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import PurePath
 
-from storeboot.dhcp.dnsmasq import ARCHITECTURE, UNSERVED
-from storeboot.dhcp.firmware import ARCHITECTURES, FIRMWARE
+from storeboot.dhcp.dnsmasq import ARCHITECTURE, RASPBERRY_TAG, UNSERVED
+from storeboot.dhcp.firmware import ARCHITECTURES, FIRMWARE, RASPBERRY
 from storeboot.dhcp.journal import LINE, VENDOR, remember
 from storeboot.dhcp.raspberry import OPTIONAL
 
@@ -71,11 +71,13 @@ class Faults:
                    if re.fullmatch(rf"{ARCHITECTURE}\d+", tag)]  # fmt: skip
         kind = self._kinds.get(transaction, "")
         number = numbers[0] if numbers else _number(kind)
+        if RASPBERRY_TAG in tags:
+            number = RASPBERRY
         name = ARCHITECTURES.get(number, kind or "unknown") if number is not None else kind
         about = (
             ("mac", self._senders.get(transaction, "")),
             ("architecture", name),
-            ("option_93", "" if number is None else str(number)),
+            ("option_93", str(numbers[0]) if numbers else ""),
         )
         return Fault("dhcp.no_program", about, _cure(number))
 
@@ -121,6 +123,8 @@ def _number(kind: str) -> int | None:
 
 def _cure(number: int | None) -> str:
     """Return what to do for firmware of this architecture."""
+    if number == RASPBERRY:
+        return "name the directory with the firmware of Raspberry Pis: dhcp.raspberry_firmware"
     firmware = next((each for each in FIRMWARE if number in each.architectures), None)
     if firmware is None:
         return "storeboot starts no machine of this kind: choose another way to boot in its setup"

@@ -26,7 +26,7 @@ ARCHITECTURES = {
     0x22: "64-bit MIPS UEFI", 0x23: "32-bit Sunway UEFI", 0x24: "64-bit Sunway UEFI",
     0x25: "32-bit LoongArch UEFI", 0x26: "32-bit LoongArch UEFI HTTP",
     0x27: "64-bit LoongArch UEFI", 0x28: "64-bit LoongArch UEFI HTTP",
-    0x29: "Raspberry Pi (rpiboot)",
+    0x29: "Raspberry Pi",
 }  # fmt: skip
 RASPBERRY = 0x29  # of firmware that knows its own number
 _RESTS = ("\udcff", "\udcff\udcff", " ", "\r")  # a byte 255, as file names have it in Python
