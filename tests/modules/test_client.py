@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from modules.worlds import SEED, World, complaints
@@ -17,10 +19,10 @@ NATIVE = (
 DATA = """
   fileSystems."/data" = { device = "/dev/sda1"; fsType = "ext4"; neededForBoot = true; };
 """
-BOOT_NIC = {
+BOOT_NIC: dict[str, dict[str, Any]] = {
     "matchConfig": {"Type": "ether", "Kind": "!*"},
     "networkConfig": {"DHCP": "ipv4", "KeepConfiguration": "yes"},
-    "dhcpV4Config": {"ClientIdentifier": "mac"},
+    "dhcpV4Config": {"ClientIdentifier": "mac", "UseMTU": True, "UseDomains": True},
 }
 
 
@@ -100,7 +102,9 @@ def test_native_boot_nic_by_mac(world: World) -> None:
         "networking.useNetworkd = true; networking.networkmanager.enable = true;"
     )
     assert found["failed"] == []
-    assert found["networks"]["10-storeboot"]["matchConfig"] == {"Type": "ether", "MACAddress": mac}
+    assert found["networks"]["10-storeboot"]["matchConfig"] == {
+        "Type": "ether", "Kind": "!*", "MACAddress": mac,
+    }  # fmt: skip
     assert f"mac:{mac}" in found["unmanaged"]
 
 
@@ -115,6 +119,22 @@ def test_native_agent_lives_in_memory(world: World) -> None:
     # Also to say that somebody has asked for rescue mode, which isolates a target.
     assert agent["unitConfig"]["IgnoreOnIsolate"] is True
     assert {f"storeboot-{each}" for each in ("poweroff", "reboot", "halt", "kexec")} < set(services)
+
+
+@pytest.mark.parametrize(
+    ("manager", "owner"),
+    [
+        ("", "system"),
+        ("networking.useNetworkd = true;", "system"),
+        ("networking.networkmanager.enable = true;", "agent"),
+        ("networking.networkmanager.enable = true; networking.useNetworkd = true;", "system"),
+    ],
+)
+def test_native_lease_is_renewed_by_somebody(world: World, manager: str, owner: str) -> None:
+    """NetworkManager leaves the boot NIC alone."""
+    mac = 'storeboot.client.interface.macAddress = "52:54:00:12:34:56";'
+    services = world(NATIVE + mac + manager)["services"]
+    assert services["storeboot-prepare"]["serviceConfig"]["ExecStart"].endswith(f" {owner}")
 
 
 def test_local_overlay_store(world: World) -> None:

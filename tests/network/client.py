@@ -1,8 +1,9 @@
 """A DHCP and TFTP client as firmware is one; runs by itself in a network namespace.
 
 `client.py JSON`: prints what it was told, as JSON. Keys: interface; for DHCP mac, options (code to
-hexadecimal), requested (codes), kind (1 DISCOVER, 3 REQUEST), port, server; for TFTP get, options,
-content.
+hexadecimal), requested (codes), kind (1 DISCOVER, 3 REQUEST), port, server, giaddr (of the relay
+that it pretends to be); for TFTP get (each character a byte), options, content, stop (an error is
+sent in the place of this acknowledgement).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def dhcp(said: dict[str, Any]) -> dict[str, Any] | None:
     """The first answer, or None if there is none in some seconds."""
     mac = bytes.fromhex(said.get("mac", "52:54:00:12:34:56").replace(":", ""))
     transaction = os.urandom(4)
-    packet = struct.pack(">BBBB4sHH", 1, 1, 6, 0, transaction, 0, 0x8000) + bytes(16)
+    packet = struct.pack(">BBBB4sHH", 1, 1, 6, 0, transaction, 0, 0x8000) + bytes(12)
+    packet += socket.inet_aton(said.get("giaddr", "0.0.0.0"))
     packet += mac.ljust(16, b"\0") + bytes(192) + COOKIE + bytes((53, 1, said.get("kind", 1)))
     for code, value in said.get("options", {}).items():
         data = bytes.fromhex(value)
@@ -78,7 +80,7 @@ def _read(data: bytes, sender: str) -> dict[str, Any]:
 
 def tftp(said: dict[str, Any]) -> dict[str, Any]:
     """A file in octet mode, by RFC 1350 with the options of RFC 2347, 2348, 2349 and 7440."""
-    request = b"\0\1" + said["get"].encode() + b"\0octet\0"
+    request = b"\0\1" + said["get"].encode("latin-1") + b"\0octet\0"
     for name, value in said.get("options", {}).items():
         request += f"{name}\0{value}\0".encode()
     accepted: dict[str, str] = {}
@@ -95,8 +97,12 @@ def tftp(said: dict[str, Any]) -> dict[str, Any]:
                 words = data[2:].rstrip(b"\0").decode().split("\0")
                 accepted = dict(zip(words[::2], words[1::2], strict=True))
                 size = int(accepted.get("blksize", size))
+                if said.get("stop") == 0:
+                    return _stop(link, sender)
                 link.sendto(b"\0\4\0\0", sender)
             elif kind == 3 and number == expected & 0xFFFF:
+                if said.get("stop") == number:
+                    return _stop(link, sender)
                 content += data[4:]
                 expected += 1
                 link.sendto(struct.pack(">HH", 4, number), sender)
@@ -104,6 +110,12 @@ def tftp(said: dict[str, Any]) -> dict[str, Any]:
                     digest = hashlib.sha256(content).hexdigest()
                     told = {"sha256": digest, "size": len(content), "accepted": accepted}
                     return told | ({"content": content.hex()} if said.get("content") else {})
+
+
+def _stop(link: socket.socket, sender: Any) -> dict[str, Any]:
+    """Give up, as firmware does that has seen enough or has no memory left."""
+    link.sendto(b"\0\5\0\0stop\0", sender)
+    return {"stopped": True}
 
 
 if __name__ == "__main__":

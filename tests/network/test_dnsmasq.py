@@ -97,10 +97,24 @@ def test_each_firmware_is_given_its_program(
         assert answer["vendor"] == "HTTPClient"
 
 
-def test_an_architecture_without_a_program_is_given_none(client: Namespace) -> None:
+def test_an_architecture_without_a_program_is_given_none(full: Served, client: Namespace) -> None:
     answer = client.ask("eth0", options={60: text(PXE(27)), 93: arch(27)})  # RISC-V
     assert (answer["file"], answer["option_file"]) == ("", "")
     assert answer["address"].startswith("10.77.0.1")
+    full.until(lambda: "64-bit RISC-V UEFI" in full.log.read_text(), 30)
+
+
+def test_a_machine_has_one_address_whatever_it_calls_itself(client: Namespace) -> None:
+    mac = "52:54:00:00:00:98"
+    names = ("00" + "4c4c4544004e3110805ac0c04f445332", "01" + mac.replace(":", ""),
+             "ff00000098000200000ab11f2e3d4c5b6a7988")  # fmt: skip
+    given = set()
+    for name in names:
+        offer = client.ask("eth0", mac=mac, options={61: name})
+        wanted = bytes(map(int, offer["address"].split("."))).hex()
+        chosen = {61: name, 50: wanted, 54: offer["options"]["54"]}
+        given.add(client.ask("eth0", mac=mac, kind=3, options=chosen)["address"])
+    assert len(given) == 1
 
 
 def test_a_host_has_its_address_and_others_have_one_of_the_range(client: Namespace) -> None:
@@ -130,6 +144,24 @@ def test_programs_come_whole_by_tftp(full: Served, client: Namespace, name: str)
     program = full.state / "dhcp" / "tftp" / "arm64.efi"
     answer = client.ask("eth0", server="10.77.0.1", get=program.name, options=TRANSFERS[name])
     assert answer["sha256"] == hashlib.sha256(program.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["X64.EFI", "/x64.efi ", "x64.efi\xff", "BIOS.0\xff"])
+def test_a_program_comes_where_its_name_is_clear(client: Namespace, name: str) -> None:
+    client.ip("addr add 10.77.0.93/24 dev eth0")
+    assert "sha256" in client.ask("eth0", server="10.77.0.1", get=name)
+
+
+def test_a_network_that_is_not_configured_is_said_once(full: Served, client: Namespace) -> None:
+    client.ip("addr add 10.77.0.94/24 dev eth0")
+    for giaddr in ("10.99.0.1", "10.99.0.1", "10.99.0.1", "10.98.0.1"):
+        relayed = {"giaddr": giaddr, "server": "10.77.0.1", "seconds": 0.5}
+        assert client.ask("eth0", options=TABLE["UEFI x64"][0], **relayed) is None
+    full.until(lambda: "10.98.0.1" in full.log.read_text(), 30)
+    said = [line for line in full.log.read_text().splitlines() if "10.99.0.1" in line]
+    assert len(said) == 1
+    assert "dhcp.network_unknown" in said[0]
+    assert "a section for it" in said[0]
 
 
 @pytest.mark.parametrize("name", ["../dnsmasq.conf", "/etc/passwd", "nothing"])

@@ -10,6 +10,8 @@ let
   };
   events = "/run/storeboot/events";
   tell = words: "/run/storeboot/bin/sh -c 'echo ${words} >${events}'";
+  # NetworkManager leaves the boot NIC alone (network.nix), so nobody else would renew its lease.
+  owner = if config.networking.networkmanager.enable && !config.networking.useNetworkd then "agent" else "system";
   early.DefaultDependencies = false;
 in
 {
@@ -27,7 +29,7 @@ in
         serviceConfig = {
           Type = "oneshot";
           RemainAfterExit = true;
-          ExecStart = "${busybox} sh ${scripts}/native.sh prepare ${busybox} ${scripts}";
+          ExecStart = "${busybox} sh ${scripts}/native.sh prepare ${busybox} ${scripts} ${owner}";
         };
       };
 

@@ -5,13 +5,17 @@ let
   cfg = config.storeboot.client;
   mac = cfg.interface.macAddress;
   network = {
-    matchConfig = if mac != null then { MACAddress = mac; Type = "ether"; } else { Type = "ether"; Kind = "!*"; };
+    # Without a kind: VLANs, macvlans and bridges may have the NIC's address.
+    matchConfig = { Type = "ether"; Kind = "!*"; } // lib.optionalAttrs (mac != null) { MACAddress = mac; };
     networkConfig = {
       DHCP = "ipv4";
       KeepConfiguration = "yes";
     };
     # The same client to the DHCP server in both stages, and so the same address.
     dhcpV4Config.ClientIdentifier = "mac";
+    # What the network offers, as in the other modes; networkd takes these two only if told to.
+    dhcpV4Config.UseMTU = true;
+    dhcpV4Config.UseDomains = true;
   };
 in
 {

@@ -186,10 +186,15 @@ in
       default = null;
       description = ''Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so on, and a config.txt whose lines come before storeboot's. If set, each host whose serial is that of a board gets a TFTP directory.'';
     };
+    raspberry_prefixes = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      description = ''First three bytes of the MAC addresses of Raspberry Pis, in addition to those that storeboot knows. Boards are also recognised by option 97, and by the serial and MAC address of their host.'';
+    };
     ipxe = mkOption {
       type = types.attrsOf types.path;
       default = { };
-      description = ''iPXE programs by kind of firmware (bios, x64, ia32, arm64), to use instead of the distribution's.'';
+      description = ''iPXE programs by kind of firmware (bios, x64, ia32, arm64, riscv64), to use instead of the distribution's.'';
     };
   };
   networks = mkOption {

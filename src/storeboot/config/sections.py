@@ -14,6 +14,7 @@ from storeboot.config.section import Section, ipv4
 from storeboot.config.settings import NfsVersion
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
+_PREFIX = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}")
 _LISTEN = (
     "Address to listen on. If unset and there are [networks]: the addresses of these networks plus "
     "server.address, and no others."
@@ -116,12 +117,28 @@ class DhcpSection(Section):
         "on, and a config.txt whose lines come before storeboot's. If set, each host "
         "whose serial is that of a board gets a TFTP directory.",
     )
+    raspberry_prefixes: tuple[str, ...] = Field(
+        default=(),
+        examples=[["aa:bb:cc"]],
+        description="First three bytes of the MAC addresses of Raspberry Pis, in addition to those "
+        "that storeboot knows. Boards are also recognised by option 97, and by the serial and MAC "
+        "address of their host.",
+    )
     ipxe: dict[str, Path] = Field(
         default={},
         examples=[{"ia32": "/srv/ipxe/ipxe32.efi", "arm64": "/srv/ipxe/ipxe-arm64.efi"}],
-        description="iPXE programs by kind of firmware (bios, x64, ia32, arm64), to use instead of "
-        "the distribution's.",
+        description="iPXE programs by kind of firmware (bios, x64, ia32, arm64, riscv64), to use "
+        "instead of the distribution's.",
     )
+
+    @field_validator("raspberry_prefixes")
+    @classmethod
+    def _are_prefixes(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(value.lower().replace("-", ":") for value in values)
+        for value, prefix in zip(values, found, strict=True):
+            if _PREFIX.fullmatch(prefix) is None:
+                raise ValueError(f"{value!r} is not the beginning of a MAC address, as 2c:cf:67 is")
+        return found
 
 
 class NetworkSection(Section):

@@ -9,20 +9,24 @@ from pathlib import Path
 
 from storeboot.config import DhcpSection, NetworkSection
 from storeboot.dhcp import raspberry
-from storeboot.dhcp.firmware import FIRMWARE, Firmware
+from storeboot.dhcp.firmware import ARCHITECTURES, FIRMWARE, RASPBERRY, Firmware
 
 MAX_LEASES, MAX_TRANSFERS = 65536, 1024  # dnsmasq's own limits are 1000 and 50
 IPXE_OPTION = 175  # encapsulated options that only iPXE sends
-_FILE_NAME, _VENDOR_CLASS = 67, 60
+_FILE_NAME, _VENDOR_CLASS, _GUID = 67, 60, 97
 _MENU = "storeboot"
+# Tags that the log shows (`storeboot.dhcp.faults`): firmware that gets no file, and its number.
+UNSERVED, ARCHITECTURE, RASPBERRY_TAG = "unserved", "arch-", "raspberry"
+_BOARD = "maker"  # a tag: the sender is a Raspberry Pi, whatever runs on it
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An address that only one NIC gets."""
+    """What is reserved for one NIC: an address that no other gets, if there is one."""
 
     mac: str
-    address: str
+    address: str | None
+    board: bool = False  # it belongs to a Raspberry Pi
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def configuration(
     BOOTP field and as an option: some ROMs read one, some the other.
     """
     have = frozenset(programs)
-    lines = [*_common(section, places), *_recognised()]
+    lines = [*_common(section, places), *_recognised(section, have)]
     for name, network in networks.items():
         url = f"http://{network.own}:{http_port}"
         lines += [f"interface={network.interface}", f"enable-tftp={network.interface}"]
@@ -57,7 +61,7 @@ def configuration(
         # Never send iPXE to iPXE: it would load itself forever.
         lines += _boot(f"tag:{name},tag:ipxe", f"{url}/boot.ipxe", network.own)
         if section.raspberry_firmware is not None:
-            lines += _board(f"tag:{name},tag:!ipxe,tag:raspberry", network)
+            lines += _board(f"tag:{name},tag:!ipxe,tag:{RASPBERRY_TAG}", network)
         for firmware in FIRMWARE:
             if firmware.program in have:
                 lines += _program(section, name, network, firmware, url)
@@ -67,26 +71,35 @@ def configuration(
 def reservations(hosts: Iterable[Reservation]) -> str:
     """Return the file for `dhcp-hostsfile`, without names: some, such as 7d, would be read as
     times."""
-    return "".join(f"{host.mac},{host.address}\n" for host in hosts)
+    return "".join(
+        f"{host.mac}{f',set:{_BOARD}' if host.board else ''}"
+        f"{f',{host.address}' if host.address is not None else ''}\n"
+        for host in hosts
+    )
 
 
 def reserved(
-    hosts: Iterable[tuple[tuple[str, ...], tuple[str, ...]]],
+    hosts: Iterable[tuple[tuple[str, ...], tuple[str, ...], bool]],
     networks: Iterable[NetworkSection],
 ) -> Iterator[Reservation]:
     """Return reservations: of each host's addresses, the first one inside each network.
 
-    It is for the host's first NIC only: if it were for any, a second NIC that asks while the first
-    one holds the store would get the same address. If two hosts have one address, the first host
-    gets it, because dnsmasq would then accept nothing in the file.
+    Each host is its MAC addresses, its addresses, and whether it is a Raspberry Pi, which is then
+    said of all its NICs. The address is for the host's first NIC only: if it were for any, a second
+    NIC that asks while the first one holds the store would get the same address. If two hosts have
+    one address, the first host gets it, because dnsmasq would then accept nothing in the file.
     """
     subnets, taken = [network.subnet for network in networks], set[str]()
-    for macs, addresses in hosts:
+    for macs, addresses, board in hosts:
+        found = list[str]()
         for subnet in subnets:
             own = next((each for each in addresses if IPv4Address(each) in subnet), None)
             if own is not None and macs and own not in taken:
                 taken.add(own)
-                yield Reservation(macs[0], own)
+                found.append(own)
+                yield Reservation(macs[0], own, board)
+        if board:
+            yield from (Reservation(mac, None, board) for mac in macs[1 if found else 0 :])
 
 
 def _common(section: DhcpSection, places: Places) -> Iterator[str]:
@@ -104,29 +117,62 @@ def _common(section: DhcpSection, places: Places) -> Iterator[str]:
         yield f"dhcp-alternate-port={section.port},{section.port + 1}"
     if section.mode == "full":
         yield "dhcp-authoritative"
+        # Firmware, iPXE and each system name themselves in another way (option 61: the UUID, the
+        # MAC address, a DUID). The MAC address is what they share, so a machine has one address.
+        yield "dhcp-ignore-clid"
         yield f"dhcp-lease-max={MAX_LEASES}"
         yield f"dhcp-leasefile={places.leases}"
-        yield f"dhcp-hostsfile={places.reservations}"
     elif section.mode == "proxy":
         yield "leasefile-ro"
         yield "dhcp-leasefile=/dev/null"
+    if section.mode != "tftp":
+        yield f"dhcp-hostsfile={places.reservations}"
 
 
-def _recognised() -> Iterator[str]:
-    """Yield tags for what a request says about its sender."""
+def _recognised(section: DhcpSection, programs: frozenset[str]) -> Iterator[str]:
+    """Yield tags for what a request says about its sender.
+
+    Option 93 counts; without it, what option 60 says of the architecture. BIOS is who says neither:
+    before RFC 4578 there was nothing else.
+    """
     yield f"dhcp-match=set:ipxe,{IPXE_OPTION}"
     # Compared anywhere in the option: with and without the length bytes of RFC 3004.
     yield "dhcp-userclass=set:ipxe,iPXE"
-    for firmware in FIRMWARE:
-        for architecture in firmware.architectures:
-            yield f"dhcp-match=set:{firmware.name},option:client-arch,{architecture}"
-    # Before RFC 4578 there was only BIOS, and it sends no such option.
     yield "dhcp-match=set:arch,93"
-    yield "tag-if=set:bios,tag:!arch"
-    for prefix in raspberry.MAC_PREFIXES:
-        yield f"dhcp-mac=set:maker,{prefix}:*:*:*"
+    yield "dhcp-vendorclass=set:class,Client:Arch:"
+    yield "tag-if=set:says,tag:arch"
+    yield "tag-if=set:says,tag:class"
+    for number in ARCHITECTURES:
+        yield f"dhcp-match=set:{ARCHITECTURE}{number},option:client-arch,{number}"
+    for firmware in FIRMWARE:
+        for number in firmware.architectures:
+            yield f"tag-if=set:{firmware.name},tag:{ARCHITECTURE}{number}"
+        for words in firmware.vendor_classes:
+            yield f"dhcp-vendorclass=set:class-{firmware.name},{words}"
+        yield f"tag-if=set:{firmware.name},tag:!arch,tag:class-{firmware.name}"
+    yield "tag-if=set:bios,tag:!says"
+    yield from _boards(section)
+    served = (firmware.name for firmware in FIRMWARE if _is_served(section, firmware, programs))
+    without = "".join(f",tag:!{name}" for name in served)
+    yield f"tag-if=set:{UNSERVED},tag:says,tag:!ipxe,tag:!{RASPBERRY_TAG}{without}"
+    if section.raspberry_firmware is None:
+        yield f"tag-if=set:{UNSERVED},tag:says,tag:!ipxe,tag:{RASPBERRY_TAG}"
+
+
+def _boards(section: DhcpSection) -> Iterator[str]:
+    """Yield tags for Raspberry Pis: by their MAC address, their GUID, or their own number."""
+    for prefix in (*raspberry.MAC_PREFIXES, *section.raspberry_prefixes):
+        yield f"dhcp-mac=set:{_BOARD},{prefix}:*:*:*"
+    for guid in raspberry.GUIDS:
+        yield f"dhcp-match=set:{_BOARD},{_GUID},00:{guid.hex(':')}"
     # A board with UEFI in its flash says so, and is treated like any other machine.
-    yield "tag-if=set:raspberry,tag:maker,tag:bios"
+    yield f"tag-if=set:{RASPBERRY_TAG},tag:{_BOARD},tag:bios"
+    yield f"tag-if=set:{RASPBERRY_TAG},tag:{ARCHITECTURE}{RASPBERRY}"
+
+
+def _is_served(section: DhcpSection, firmware: Firmware, programs: frozenset[str]) -> bool:
+    """Return whether this firmware is given a file; HTTP boot takes none from a proxy."""
+    return firmware.program in programs and not (firmware.http and section.mode == "proxy")
 
 
 def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iterator[str]:
@@ -144,7 +190,7 @@ def _addresses(section: DhcpSection, name: str, network: NetworkSection) -> Iter
 def _program(
     section: DhcpSection, name: str, network: NetworkSection, firmware: Firmware, url: str
 ) -> Iterator[str]:
-    tags = f"tag:{name},tag:!ipxe,tag:!raspberry,tag:{firmware.name}"
+    tags = f"tag:{name},tag:!ipxe,tag:!{RASPBERRY_TAG},tag:{firmware.name}"
     if firmware.http:
         if section.mode == "full":  # as a proxy, dnsmasq answers only PXE clients
             yield f"dhcp-option-force={tags},{_VENDOR_CLASS},HTTPClient"
@@ -152,14 +198,17 @@ def _program(
         return
     yield from _boot(tags, firmware.program, network.own)
     if section.mode == "proxy":
-        yield f"pxe-service={tags},{firmware.service},{_MENU},{firmware.program},{network.own}"
+        # A service is for one number; dnsmasq gives none to who sends no option 93.
+        for number in firmware.architectures:
+            yield f"pxe-service={tags},{number},{_MENU},{firmware.program},{network.own}"
 
 
 def _board(tags: str, network: NetworkSection) -> Iterator[str]:
     """Yield lines for a board, which claims to be a BIOS and accepts only a server, no file
     name."""
     yield f"dhcp-boot={tags},bootcode.bin,{network.own},{network.own}"
-    yield f"pxe-service={tags},0,{raspberry.MENU}"
+    for number in (0, RASPBERRY):
+        yield f"pxe-service={tags},{number},{raspberry.MENU}"
 
 
 def _boot(tags: str, file: str, server: str) -> Iterator[str]:

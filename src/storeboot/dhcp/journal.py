@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from storeboot.protocol.stages import Stage
 
 _REMEMBERED = 4096  # requests, and addresses
-_LINE = re.compile(r"dnsmasq(?:-dhcp|-tftp)?(?:\[\d+\])?: (.*)")
-_VENDOR = re.compile(r"(\d+) vendor class: (.*)")
+LINE = re.compile(r"dnsmasq(?:-dhcp|-tftp)?(?:\[\d+\])?: (.*)")
+VENDOR = re.compile(r"(\d+) vendor class: (.*)")
 _USER = re.compile(r"(\d+) user class: (.*)")
 _GIVEN = re.compile(r"(\d+) DHCPACK\(\S+\) ([0-9.]+) ([0-9a-f:]{17})")
-_PROXIED = re.compile(r"(\d+) PXE\(\S+\) (?:([0-9.]+) )?([0-9a-f:]{17}) proxy")
-_SENT = re.compile(r"sent (\S+) to ([0-9.]+)")
+_PROXIED = re.compile(r"(\d+) PXE\(\S+\) (?:([0-9.]+) )?([0-9a-f:]{17}) proxy$")
+_SENT = re.compile(r"sent (.+) to ([0-9.]+)$")
+_CUT = re.compile(r"failed sending .+ to ([0-9.]+)$")
+_ENDED = re.compile(r"error \d+ .*received from ([0-9.]+)$")
 _FIRMWARE = ("PXEClient", "HTTPClient")
 STARTED = re.compile(r"started, version (\S+)")
 
@@ -34,23 +36,38 @@ class Journal:
 
     _kinds: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by transaction
     _macs: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by address
+    _ended: OrderedDict[str, str] = field(default_factory=OrderedDict)  # transfers, by address
 
     def line(self, text: str) -> Seen | None:
         """Return what a line tells about a machine whose firmware is running; otherwise None."""
-        match = _LINE.match(text.strip())
+        match = LINE.match(text.strip())
         said = match[1] if match else ""
-        if (vendor := _VENDOR.match(said)) is not None:
-            _remember(self._kinds, vendor[1], vendor[2])
+        if (vendor := VENDOR.match(said)) is not None:
+            remember(self._kinds, vendor[1], vendor[2])
         elif (user := _USER.match(said)) is not None and "iPXE" in user[2]:
-            _remember(self._kinds, user[1], "PXEClient, iPXE")
+            remember(self._kinds, user[1], "PXEClient, iPXE")
         elif (given := _GIVEN.match(said)) is not None:
-            _remember(self._macs, given[2], given[3])
+            remember(self._macs, given[2], given[3])
             return self._of_firmware(given[1], given[3], given[2])
         elif (proxied := _PROXIED.match(said)) is not None:
             return self._of_firmware(proxied[1], proxied[3], proxied[2] or "")
-        elif (sent := _SENT.match(said)) is not None and sent[2] in self._macs:
-            return Seen(self._macs[sent[2]], Stage.FIRMWARE, sent[1].rpartition("/")[2])
+        elif (ended := _ENDED.match(said)) is not None:
+            remember(self._ended, ended[1], said)
+        elif (cut := _CUT.match(said)) is not None:
+            self._ended.pop(cut[1], None)
+        elif (sent := _SENT.match(said)) is not None:
+            return self._of_transfer(sent[1], sent[2])
         return None
+
+    def _of_transfer(self, file: str, address: str) -> Seen | None:
+        """Leave out what the client has ended itself, as UEFI does once it knows the size.
+
+        dnsmasq logs the client's error first and then that it has sent the file, unless a whole
+        block was on its way.
+        """
+        if self._ended.pop(address, None) is not None or address not in self._macs:
+            return None
+        return Seen(self._macs[address], Stage.FIRMWARE, file.rpartition("/")[2].strip())
 
     def _of_firmware(self, transaction: str, mac: str, address: str) -> Seen | None:
         """Leave out systems, which also ask for addresses, and renew them as long as they run."""
@@ -60,7 +77,7 @@ class Journal:
         return Seen(mac, Stage.ADDRESS, f"{address} {kind}".strip())
 
 
-def _remember(table: OrderedDict[str, str], key: str, value: str) -> None:
+def remember(table: OrderedDict[str, str], key: str, value: str) -> None:
     """Remember a value; a sender of millions of requests makes us forget, not grow."""
     table[key] = value
     table.move_to_end(key)

@@ -13,7 +13,12 @@ from storeboot.errors import CommandError
 
 SCRIPT = "autoexec.ipxe"
 # Where UEFI looks on removable media (UEFI specification, section 3.5.1.1).
-_REMOVABLE = {"x64.efi": "BOOTX64.EFI", "ia32.efi": "BOOTIA32.EFI", "arm64.efi": "BOOTAA64.EFI"}
+_REMOVABLE = {
+    "x64.efi": "BOOTX64.EFI",
+    "ia32.efi": "BOOTIA32.EFI",
+    "arm64.efi": "BOOTAA64.EFI",
+    "riscv64.efi": "BOOTRISCV64.EFI",
+}
 _BIOS = "ipxe.lkrn"
 _SYSLINUX = f"""\
 DEFAULT storeboot

@@ -59,3 +59,7 @@ class LeaseField(StrEnum):
     ROUTER = "router"
     DNS = "dns"
     DOMAIN = "domain"
+    MTU = "mtu"
+    SEARCH = "search"
+    NTP = "ntp"
+    ROUTES = "routes"  # destinations and gateways, in turns

@@ -25,4 +25,5 @@ class IpxePrograms:
         return found
 
     def file(self, name: str) -> Path | None:
-        return self._found.get(name)
+        """Return the program of this name; in capitals or with blanks around it, it is the same."""
+        return self._found.get(name.strip().lower())

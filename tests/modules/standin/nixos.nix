@@ -53,6 +53,8 @@ let
       dhcpV4Config = option
         (types.submodule {
           options.ClientIdentifier = option (types.enum [ "mac" "duid" "duid-only" ]) "duid";
+          options.UseMTU = bool false;
+          options.UseDomains = bool false;
         })
         { };
     };

@@ -13,11 +13,11 @@ SYSTEM_BIN=/run/current-system/sw/bin
 LOOK=30 # seconds from one look at systemd's units to the next
 HEARTBEAT=$(fact heartbeat)
 
-# udhcpc ends when its interface is renamed or goes away: find it again by its MAC address.
+# udhcpc ends when its interface is renamed or goes away: find it again.
 keep_lease() {
     while :; do
-        udhcpc -f -i "$(nic_of_mac)" -r "$(fact ip)" -t 5 -T 3 -A 10 -s /run/storeboot/dhcp.sh \
-            -V storeboot >/dev/null 2>&1
+        ask_dhcp "$(boot_nic)" /run/storeboot/dhcp.sh -r "$(fact ip)" -t 5 -T 3 -A 10 \
+            >/dev/null 2>&1
         sleep 5
     done
 }
@@ -87,7 +87,7 @@ load_next() {
 
 lease_param() {
     printf 'storeboot.lease='
-    for name in ip prefix router dns domain; do
+    for name in ip prefix router dns domain mtu search ntp routes; do
         [ -z "$(fact "$name")" ] || printf '%s:%s,' "$name" "$(fact "$name" | tr ' ' '+')"
     done
 }
@@ -250,7 +250,7 @@ reached() {
 
 case "$1" in
 nic-env)
-    echo "STOREBOOT_NIC=$(nic_of_mac)" >"$SB/nic.env"
+    echo "STOREBOOT_NIC=$(boot_nic)" >"$SB/nic.env"
     exit 0
     ;;
 run) ;;
@@ -261,7 +261,7 @@ run) ;;
 esac
 
 report agent
-# In mode native it is the system's own.
+# In mode native the system's network manager renews it, if it may manage the NIC.
 [ "$(fact lease_owner)" = system ] || keep_lease &
 # Opened for reading and writing, so that nobody who writes ever waits for a reader.
 exec 3<>"$SB/events"

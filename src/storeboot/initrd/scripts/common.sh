@@ -68,17 +68,54 @@ refuse() {
     return 1
 }
 
-# nic_of_mac: the name of the NIC that booted. Names change between initrd and stage 2; the MAC
-# address does not.
-nic_of_mac() {
-    for address in /sys/class/net/*/address; do
-        if [ "$(cat "$address" 2>/dev/null)" = "$(fact mac)" ]; then
-            address=${address%/address}
-            echo "${address##*/}"
+# boot_nic: the name of the NIC that booted. Names change between initrd and stage 2, and addresses
+# are copied or changed where a NIC gets into a bond; its index stays as long as it is there.
+boot_nic() {
+    index=$(fact ifindex)
+    for nic in ${index:+/sys/class/net/*}; do
+        if [ "$(cat "$nic/ifindex" 2>/dev/null)" = "$index" ]; then
+            echo "${nic##*/}"
             return 0
         fi
     done
-    return 1
+    nic_of_mac
+}
+
+# nic_of_mac: the name of the NIC with the MAC address that booted. Only NICs have a device; VLANs,
+# macvlans, bridges and bonds may have the same address. Of two, it is the one that no other
+# interface holds, as a virtual function is held by the NIC that it speeds up.
+nic_of_mac() {
+    held=
+    for nic in /sys/class/net/*; do
+        if [ ! -e "$nic/device" ] || [ "$(cat "$nic/address" 2>/dev/null)" != "$(fact mac)" ]; then
+            continue
+        fi
+        if [ ! -e "$nic/master" ]; then
+            echo "${nic##*/}"
+            return 0
+        fi
+        held=${held:-${nic##*/}}
+    done
+    [ -n "$held" ] && echo "$held"
+}
+
+remember_nic() {
+    nic=$(nic_of_mac) && fact ifindex "$(cat "/sys/class/net/$nic/ifindex")"
+}
+
+# ask_dhcp NIC SCRIPT OPTION…: besides what busybox asks for by itself, for the MTU (26), time
+# servers (42), the search list (119) and routes (121, and 249 of old servers). By number: a busybox
+# that cannot decode them knows no names for them.
+ask_dhcp() {
+    nic=$1 script=$2
+    shift 2
+    udhcpc -f -i "$nic" -s "$script" -V storeboot -O 26 -O 42 -O 119 -O 121 -O 249 "$@"
+}
+
+# search_list: what short names are looked up below.
+search_list() {
+    search=$(fact search)
+    echo "${search:-$(fact domain)}"
 }
 
 # wait_for SECONDS COMMAND…: until it succeeds or the time is over.

@@ -27,7 +27,8 @@ find_nic() {
         fail "no network card with address '$(fact mac)' after 30 s; found: $(cat \
             /sys/class/net/*/address | tr '\n' ' ') (is its driver among the initrd's?)"
     fi
-    say "booting from $(nic_of_mac), $(fact mac)"
+    remember_nic
+    say "booting from $(boot_nic), $(fact mac)"
 }
 
 has_carrier() {
@@ -40,7 +41,7 @@ lease() {
 }
 
 configure_network() {
-    nic=$(nic_of_mac)
+    nic=$(boot_nic)
     ip link set lo up
     ip link set "$nic" up || fail "cannot bring up $nic"
     wait_for 60 has_carrier "$nic" || fail "$nic has no link after 60 s: check cable and switch port"
@@ -55,14 +56,15 @@ configure_network() {
 # As if DHCP had answered; the agent renews the lease as it did before.
 keep_address() {
     ip=$(lease ip) mask=$(lease prefix) router=$(lease router) dns=$(lease dns) \
-        domain=$(lease domain) interface=$1 sh /storeboot/dhcp.sh bound >>"$SB/log" 2>&1
+        domain=$(lease domain) mtu=$(lease mtu) search=$(lease search) ntpsrv=$(lease ntp) \
+        staticroutes=$(lease routes) interface=$1 sh /storeboot/dhcp.sh bound >>"$SB/log" 2>&1
     [ -n "$(fact ip)" ] || fail "cannot give $1 the address of before: $(param storeboot.lease)"
 }
 
 ask_for_address() {
     nic=$1
     say "$nic has a link, asking for an address (a switch with spanning tree may take a minute)"
-    udhcpc -q -n -f -i "$nic" -t 30 -T 3 -s /storeboot/dhcp.sh -V storeboot >>"$SB/log" 2>&1 ||
+    ask_dhcp "$nic" /storeboot/dhcp.sh -q -n -t 30 -T 3 >>"$SB/log" 2>&1 ||
         fail "$nic has a link, but no DHCP server answered in 90 s"
     [ -n "$(fact ip)" ] || fail "the DHCP server of $nic gave no address"
 }

@@ -10,6 +10,7 @@ prepare_stage2() {
     write_networkd
     keep_nic_name
     write_network_manager
+    write_timesyncd
     write_units
     keep_in_ram /bin/busybox /storeboot
     # From here on the initrd itself reaches these through the new root.
@@ -35,7 +36,7 @@ write_identity() {
     [ -e "$SYSROOT/etc/machine-id" ] || fact machine_id >"$SYSROOT/etc/machine-id"
     [ -e "$SYSROOT/etc/hostname" ] || fact hostname >"$SYSROOT/etc/hostname"
     {
-        [ -z "$(fact domain)" ] || echo "search $(fact domain)"
+        [ -z "$(search_list)" ] || echo "search $(search_list)"
         for address in $(fact dns); do echo "nameserver $address"; done
     } >"$SB/resolv.conf"
     [ -e "$SYSROOT/etc/resolv.conf" ] || cat "$SB/resolv.conf" >"$SYSROOT/etc/resolv.conf"
@@ -82,14 +83,19 @@ write_nix_database() {
     rm -f "$SB/database.gz"
 }
 
+# The NIC, and nothing that has only copied its address, such as a VLAN or macvlan: those have a kind.
+match_nic() {
+    printf '[Match]\nMACAddress=%s\nType=ether\nKind=!*\n\n' "$(fact mac)"
+}
+
 # The address stays ours: the store hangs on it, and the agent renews its lease.
 write_networkd() {
     mkdir -p /run/systemd/network
     {
-        printf '[Match]\nMACAddress=%s\nType=ether\n\n' "$(fact mac)"
+        match_nic
         printf '[Network]\nDHCP=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nKeepConfiguration=yes\n'
         for address in $(fact dns); do echo "DNS=$address"; done
-        [ -z "$(fact domain)" ] || echo "Domains=$(fact domain)"
+        [ -z "$(search_list)" ] || echo "Domains=$(search_list)"
     } >/run/systemd/network/00-storeboot.network
 }
 
@@ -99,19 +105,33 @@ keep_nic_name() {
     version=$(uname -r)
     minor=${version#*.}
     [ $((${version%%.*} * 1000 + ${minor%%[!0-9]*})) -lt 6002 ] || return 0
-    printf '[Match]\nMACAddress=%s\nType=ether\n\n[Link]\nNamePolicy=keep\n' "$(fact mac)" \
-        >/run/systemd/network/00-storeboot.link
+    {
+        match_nic
+        printf '[Link]\nNamePolicy=keep\n'
+    } >/run/systemd/network/00-storeboot.link
 }
 
 write_network_manager() {
     mkdir -p /run/NetworkManager/conf.d
     {
-        printf '[device-storeboot]\nmatch-device=mac:%s\nmanaged=0\n' "$(fact mac)"
+        printf '[device-storeboot]\nmatch-device=mac:%s' "$(fact mac)"
+        for kind in bond bridge macvlan team vlan; do
+            printf ';except:type:%s' "$kind"
+        done
+        printf '\nmanaged=0\n'
         if [ -n "$(fact dns)" ]; then
-            printf '\n[global-dns]\n\n[global-dns-domain-*]\nservers=%s\n' \
-                "$(fact dns | tr ' ' ',')"
+            printf '\n[global-dns]\n'
+            [ -z "$(search_list)" ] || printf 'searches=%s\n' "$(search_list | tr ' ' ',')"
+            printf '\n[global-dns-domain-*]\nservers=%s\n' "$(fact dns | tr ' ' ',')"
         fi
     } >/run/NetworkManager/conf.d/00-storeboot.conf
+}
+
+# Whatever manages the network: the network's time servers, besides those of the system.
+write_timesyncd() {
+    [ -n "$(fact ntp)" ] || return 0
+    mkdir -p /run/systemd/timesyncd.conf.d
+    printf '[Time]\nNTP=%s\n' "$(fact ntp)" >/run/systemd/timesyncd.conf.d/00-storeboot.conf
 }
 
 # The initrd's builder has made them, with the links that pull them in.

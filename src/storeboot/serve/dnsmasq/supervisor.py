@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from storeboot import files
 from storeboot.config import Config
 from storeboot.dhcp.dnsmasq import Reservation, configuration, reservations, reserved
+from storeboot.dhcp.faults import Fault, Faults
+from storeboot.dhcp.firmware import spellings
 from storeboot.dhcp.journal import STARTED, Journal, Seen
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.host import Host
@@ -36,12 +39,14 @@ log = structlog.get_logger()
 START_SECONDS = 10.0
 END_SECONDS = 3.0  # between asking dnsmasq to end and killing it, and again after that
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
+FAULT_SECONDS = 60.0  # in which one fault is logged once
 QUIET_SECONDS = 30.0  # in which a repeated message from one machine is not passed on again
 MAX_HEARD = 4096
 MAX_UNTOLD = 1024  # messages that wait for the witness, as while the database is away
 STEADY = 10.0  # seconds after which a start counts as successful
 _INSTALL_IPXE = "install iPXE (on Debian: apt-get install ipxe), or set dhcp.ipxe"
 
+_Key = TypeVar("_Key")
 Witness = Callable[[Seen], Awaitable[None]]
 
 
@@ -71,6 +76,8 @@ class Dnsmasq:
         self._tasks: list[asyncio.Task[None]] = []
         self._words: deque[str] = deque(maxlen=5)
         self._heard: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._faults: OrderedDict[Fault, float] = OrderedDict()  # when each was logged last
+        self._programs: tuple[str, ...] = ()
         self._news: asyncio.Queue[Seen] = asyncio.Queue(MAX_UNTOLD)
         self._probe = TftpProbe([network.own for network in config.networks.values()])
         self.starts = 0
@@ -108,7 +115,7 @@ class Dnsmasq:
             self._child.send(signal.SIGHUP)
 
     def _reserved(self, hosts: Iterable[Host]) -> Iterable[Reservation]:
-        said = ((host.macs, host.addresses) for host in hosts)
+        said = ((host.macs, host.addresses, bool(host.serials)) for host in hosts)
         return reserved(said, self._config.networks.values())
 
     def _prepare(self, hosts: list[Host]) -> None:
@@ -119,6 +126,10 @@ class Dnsmasq:
         self._quarters.prepare()
         for name, source in programs.items():
             files.copy(source, self.places.tftp / name)
+            for other in spellings(name):
+                files.remove(self.places.tftp / other, durable=False)
+                (self.places.tftp / other).symlink_to(name)
+        self._programs = tuple(programs)
         self._write(self.places.reservations, reservations(self._reserved(hosts)))
         text = configuration(
             self._config.dhcp,
@@ -199,6 +210,7 @@ class Dnsmasq:
 
     async def _listen(self, child: Runner) -> None:
         journal = Journal()
+        faults = Faults(self._quarters.places().tftp, self._programs)
         async for line in child.lines():
             if NAME in line:
                 continue
@@ -208,6 +220,9 @@ class Dnsmasq:
             if seen is not None and self._is_news(seen):
                 with suppress(asyncio.QueueFull):  # dnsmasq would hang at a full pipe
                     self._news.put_nowait(seen)
+            fault = faults.line(line)
+            if fault is not None and _is_due(self._faults, fault, FAULT_SECONDS):
+                log.warning(fault.event, **dict(fault.about), hint=fault.hint)
             # Lines that already wait are read without a pause, so let other tasks run.
             await asyncio.sleep(0)
 
@@ -217,12 +232,7 @@ class Dnsmasq:
         Each message that is passed on costs the database a row.
         """
         key = (seen.mac, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
-        now = time.monotonic()
-        last = self._heard.pop(key, -QUIET_SECONDS)
-        self._heard[key] = now if now - last >= QUIET_SECONDS else last
-        while len(self._heard) > MAX_HEARD:
-            self._heard.popitem(last=False)
-        return now - last >= QUIET_SECONDS
+        return _is_due(self._heard, key, QUIET_SECONDS)
 
     async def _tell_all(self) -> None:
         """Pass messages on to the witness. A separate task, because the witness may wait and
@@ -244,6 +254,22 @@ class Dnsmasq:
         said = [line for line in self._words if "FAILED to start up" not in line]
         words = said[-1] if said else "no word from it"
         return words.partition(": ")[2] or words
+
+
+def _is_due(table: OrderedDict[_Key, float], key: _Key, seconds: float) -> bool:
+    """Return whether the last time that this was due is `seconds` ago, and note that it is now.
+
+    The table forgets what was not heard of for longest.
+    """
+    now = time.monotonic()
+    last = table.pop(key, None)
+    if last is not None and now - last < seconds:
+        table[key] = last
+        return False
+    table[key] = now
+    while len(table) > MAX_HEARD:
+        table.popitem(last=False)
+    return True
 
 
 def end_orphan(state: Path, file: Path) -> None:
