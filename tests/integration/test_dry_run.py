@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.deploying import make_system, storeboot
+from integration.deploying import WAIT, make_system, storeboot
 from integration.stores import add, toplevel_tree
 from integration.test_cli import fails
 from storeboot.config import Config
@@ -95,11 +95,18 @@ async def test_it_writes_nothing_for_a_system_that_boots(
     assert not state.exists()
 
 
+async def test_a_test_needs_a_server(config: Config, path: Path, tmp_path: Path) -> None:
+    system = make_system(config, tmp_path, 1)
+    for dry in (["--dry-run"], []):
+        said = await fails(tmp_path, "deploy", "lab1", system.text, "--test", *dry, "-c", str(path))
+        assert "error: no server is running" in said
+
+
 async def test_it_knows_holds_and_missing_fallbacks(
     config: Config, path: Path, tmp_path: Path
 ) -> None:
     system = make_system(config, tmp_path, 1)
-    for words in (("--test",), ("--test", "--dry-run")):
+    for words in (("--test", WAIT), ("--test", WAIT, "--dry-run")):
         said = await fails(tmp_path, "deploy", "lab1", system.text, *words, "-c", str(path))
         assert "has no generation to fall back to" in said
     await asyncio.to_thread(storeboot, path, "hold", "lab1")

@@ -126,7 +126,8 @@ async def test_a_machine_whose_stage_2_gives_up_fails_its_test_and_is_told_to_re
         assert verdict(path) == ("failed", "emergency mode: data.mount (exit-code)")
         assert await machine.heartbeat(boot) == "reboot"
         (row,) = [each for each in rows_of(path) if each["host"] == "lab1"]
-        assert (row["stage"], row["words"]) == ("failed", "emergency mode: data.mount (exit-code)")
+        assert (row["state"], row["stage"]) == ("emergency", "failed")
+        assert row["words"] == "the machine is in emergency mode: data.mount (exit-code)"
         assert f"init={one}/init" in await machine.script()
 
 
@@ -179,9 +180,10 @@ async def test_a_machine_that_is_up_with_failed_units_passes_and_names_them(
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """The table of `status`: host, stage, and what it says of it."""
+    """The table of `status`: host, state, stage, and what it says of it."""
     lines = [re.split(r" {2,}", line) for line in storeboot(path, "status").splitlines()[1:]]
-    return [{"host": line[0], "stage": line[1], "words": line[-1]} for line in lines]
+    names = ("host", "state", "stage")
+    return [{**dict(zip(names, line, strict=False)), "words": line[-1]} for line in lines]
 
 
 @pytest.mark.parametrize("auto", [False, True])

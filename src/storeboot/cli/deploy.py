@@ -125,11 +125,11 @@ def deploy(target: str, system: str, config_path: Path, dry_run: bool, **options
     open_it = looked_into if dry_run else opened
     with open_it(config.load(config_path)) as inventory:
         request = chosen.request(target, inventory.systems.toplevel(system))
+        if not (isinstance(request, DeployRequest) or chosen.wait_for_server):
+            require_server(inventory)
         if dry_run:
             _say_changes(inventory, request)
             return
-        if not (isinstance(request, DeployRequest) or chosen.wait_for_server):
-            require_server(inventory)
         match request:
             case RolloutRequest():
                 begun = actions.roll_out(inventory, request, say, time.time())

@@ -64,7 +64,7 @@ def reach_store(path: str, is_store: Callable[[str], str | None]) -> Traced | st
 
     `is_store` returns the logical form of a path in a store, or None for any other path.
     """
-    pending = str(Path.cwd() / path).split("/")
+    pending = str(Path(path).absolute()).split("/")
     done: list[str] = []
     links = 0
     while True:
