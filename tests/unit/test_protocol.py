@@ -145,6 +145,12 @@ def test_lines_that_the_agent_reads() -> None:
     assert f"SB={DIRECTORY}\n" in code("common.sh")
 
 
+def test_a_machine_is_up_only_while_its_target_is_active() -> None:
+    """An order alone is kept by a target that was never reached (systemd.unit(5), BindsTo)."""
+    (unit,) = [each for each in UNITS if each.line == AgentEvent.MULTI_USER]
+    assert {unit.relations["BindsTo"], unit.relations["After"]} == {unit.target}
+
+
 def test_lines_that_are_written_for_the_agent() -> None:
     readers = [*SCRIPTS.iterdir(), *PAGES, *(PACKAGE / "vm/demo").rglob("*")]
     text = "".join(path.read_text() for path in readers if path.is_file() and path.suffix != ".c")
