@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from storeboot.boot.state import NEVER, Condition
 from storeboot.config import SettingsSection
 from storeboot.process import run
 from storeboot.protocol.fields import AnswerField, BeginField, NextField
@@ -168,7 +169,7 @@ def test_stages_that_documents_and_the_machine_test_name() -> None:
     page = (ROOT / "docs/how-to/diagnose.md").read_text()
     rows = re.findall(r"^\| (`.*?`)", page[page.index("| last stage |") :], re.M)
     named = {word for row in rows for word in re.findall(r"`([^`]+)`", row)}
-    assert {Stage.BEGIN, Stage.SILENT} <= named <= {*Stage, "never"}
+    assert {Stage.BEGIN, Stage.SILENT, *Condition} <= named <= {*Stage, *Condition, NEVER}
     awaited = re.findall(r'stage\\": \\"([^"\\]+)', (ROOT / "nix/tests/boot.nix").read_text())
     assert awaited
     assert set(awaited) <= set(Stage)
