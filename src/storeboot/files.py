@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import secrets
 import shutil
 import threading
@@ -34,6 +35,7 @@ FILE_MODE = 0o640
 DIRECTORY_MODE = 0o750
 SECRET_MODE = 0o600
 _SUFFIX = ".partial"
+_ROOM = 1 << 16  # bytes; SQLite needs 32 KiB beside its file to open it
 _REMEMBERED = 4096  # files that were found right
 _LIBC = ctypes.CDLL(None, use_errno=True)  # os has no syncfs
 
@@ -165,13 +167,76 @@ def sync_file_system(path: Path) -> None:
 
 @contextmanager
 def reported(what: str, hint: str | None = None) -> Iterator[None]:
-    """What a disk refuses becomes an error that an operator can act on."""
+    """Turn what a disk refuses into an error that an operator can act on.
+
+    `hint` is for errors whose cure does not follow from the error itself.
+    """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        place = f"{error.filename}: " if error.filename else ""
-        raise StorebootError(f"{what}: {place}{reason}", hint) from None
+        raise StorebootError(f"{what}: {described(error)}", cure(error) or hint) from None
+
+
+def described(error: OSError) -> str:
+    """Return which file an error is about, and the error."""
+    place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
+def refusal(path: Path) -> OSError | None:
+    """Return why a file and others beside it cannot be written, or None if they can.
+
+    This writes nothing that stays: a full disk shows by a small file that has no name. It does not
+    open the file, because closing it would end this process' locks on it (fcntl(2)).
+    """
+    place = path if os.access(path, os.F_OK) else path.parent
+    try:
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            return OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        if not os.access(place, os.W_OK):
+            return OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, SECRET_MODE)
+        try:
+            os.posix_fallocate(descriptor, 0, _ROOM)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):  # a file system without such files
+            return None
+        return OSError(error.errno, error.strerror, str(path))
+    return None
+
+
+def cure(error: OSError) -> str | None:
+    """Return what an operator can do about an error, or None if that depends on the case."""
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    where = f"the disk of {place.parent}" if place is not None else "the disk"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room on {where} and try again; what was not finished was not done"
+    if error.errno == errno.EROFS:
+        return f"mount {where} writable; dmesg says why if the kernel has made it read-only"
+    if isinstance(error, PermissionError) and place is not None:
+        return _who_may(place)
+    return None
+
+
+def _who_may(place: Path) -> str | None:
+    """Return which user has access to a file: the owner of what is closed to this one."""
+    for part in (place, *place.parents):
+        with suppress(OSError):
+            owner = part.lstat().st_uid
+            if owner == os.geteuid():
+                return f"look at the permissions of {part}: ls -ld {part}"
+            name = _user(owner)
+            return f"run the command as {name}, who owns {part}: sudo -u {name} storeboot …"
+    return None
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 def sweep(directory: Path) -> list[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from storeboot import config
-from storeboot.cli.options import config_option, json_option, say
+from storeboot.cli.names import complete_rollouts
+from storeboot.cli.options import ID, config_option, json_option, say
 from storeboot.cli.tables import clock, duration, plain, print_table
 from storeboot.deploy import following
 from storeboot.deploy.inventory import opened
@@ -48,7 +49,7 @@ def list_(config_path: Path, as_json: bool) -> None:
 
 
 @rollout.command(short_help="Show the hosts of a rollout.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 @json_option
 def show(number: int, config_path: Path, as_json: bool) -> None:
@@ -74,7 +75,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
 
 
 @rollout.command(short_help="Stop a rollout.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 def stop(number: int, config_path: Path) -> None:
     """Stop the rollout ID: no other host gets the system. Tests that have begun still finish."""
@@ -84,7 +85,7 @@ def stop(number: int, config_path: Path) -> None:
 
 
 @rollout.command("follow", short_help="Watch a rollout until it ends.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 def follow_(number: int, config_path: Path) -> None:
     """Watch the hosts of the rollout ID until it ends. Ctrl-C stops watching; the rollout goes

@@ -54,6 +54,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(at: float) -> str:
+    """Return a time in UTC, given in seconds since 1970."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

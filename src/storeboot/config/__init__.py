@@ -1,8 +1,9 @@
 """The configuration file and its schema."""
 
 from storeboot.config.fields import Setting, settings_of, told
-from storeboot.config.file import DEFAULT_PATH, Config, check_host, faults, load
+from storeboot.config.file import DEFAULT_PATH, Config, check_host, load
 from storeboot.config.matchers import LABEL, MAC, SERIAL, is_shared
+from storeboot.config.messages import faults, listed
 from storeboot.config.sections import (
     AgentSection,
     BootsSection,
@@ -25,6 +26,7 @@ from storeboot.config.settings import (
     SettingsSection,
     merged,
 )
+from storeboot.config.text import read_text
 
 __all__ = [
     "DEFAULT_PATH",
@@ -53,8 +55,10 @@ __all__ = [
     "check_host",
     "faults",
     "is_shared",
+    "listed",
     "load",
     "merged",
+    "read_text",
     "settings_of",
     "told",
 ]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from storeboot.config.fields import Use, settings_of
 from storeboot.config.matchers import LABEL, MAC, is_shared
-from storeboot.config.section import Section, ipv4
+from storeboot.config.section import Section, own_ipv4
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DIRECTORY = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+/?")
@@ -228,7 +228,7 @@ class HostSection(SettingsSection):
     @field_validator("address")
     @classmethod
     def _are_ipv4(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(ipv4, values))
+        return tuple(map(own_ipv4, values))
 
     @field_validator("uuid")
     @classmethod
