@@ -1,4 +1,4 @@
-"""The one place that writes files.
+"""Writes files: nothing else in the program does.
 
 A file appears under its name only when it is whole: it is written under another name in the same
 directory, `.NAME.UNIQUE.partial`, and renamed. Two kinds of files are told apart:
@@ -48,10 +48,10 @@ def write(path: Path, data: bytes | str, mode: int = FILE_MODE, *, durable: bool
 
 @contextmanager
 def publish(path: Path, mode: int = FILE_MODE, *, durable: bool = True) -> Iterator[Path]:
-    """A file that somebody else writes: a stream, or another program.
+    """Let somebody else, such as another program, write a file, and put it in its place.
 
-    Yields the name to write to, an empty file; it gets its own name when the block ends without an
-    exception, and is removed otherwise.
+    Yields the path of an empty file to write to. The file gets its own name when the block ends
+    without an exception, and is removed otherwise.
     """
     with _partial(path, mode) as place:
         yield place
@@ -63,7 +63,7 @@ def publish(path: Path, mode: int = FILE_MODE, *, durable: bool = True) -> Itera
 
 
 def link_new(path: Path, data: bytes | str, mode: int = SECRET_MODE) -> bool:
-    """Put a file in its place unless there is one already; whether this one was put there.
+    """Put a file in its place unless there is one already; return whether it was put there.
 
     It is durable. When this returns, the file under that name is on disk, whoever wrote it.
     """
@@ -106,7 +106,7 @@ def make_directory(path: Path, mode: int = DIRECTORY_MODE, *, durable: bool = Tr
 
 
 def remove(path: Path, *, durable: bool = True) -> bool:
-    """Remove a file or a symlink if it is there; whether it was."""
+    """Remove a file or a symlink if it is there; return whether it was."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -125,7 +125,7 @@ def remove_tree(path: Path, *, durable: bool = False) -> None:
 
 
 def touch(path: Path, mode: int = FILE_MODE) -> None:
-    """Set a file's times to now, without a sync. If it is not there it is made, durably."""
+    """Set a file's times to now, without a sync; make it, durably, if it is not there."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def touch(path: Path, mode: int = FILE_MODE) -> None:
 
 
 def restrict(path: Path, mode: int) -> None:
-    """Take those permissions away that `mode` does not have, where this user may do so."""
+    """Remove the permissions that `mode` does not have, if this user may do so."""
     with suppress(FileNotFoundError, PermissionError):
         has = path.stat().st_mode & 0o7777
         if has & ~mode:
@@ -240,7 +240,7 @@ def _user(number: int) -> str:
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove what killed processes have left half written in a directory; returns their names."""
+    """Remove what killed processes have left half-written in a directory; return those files."""
     swept = []
     for place in sorted(directory.glob(f".*{_SUFFIX}")) if directory.is_dir() else ():
         with suppress(OSError):
@@ -257,12 +257,12 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether this is a file that is being written, or was when its writer was killed."""
+    """Return whether a file is being written, or was when its writer was killed."""
     return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -279,7 +279,7 @@ class Checked:
         self._guard = threading.Lock()
 
     def match(self, path: Path, size: int, checksum: str) -> bool:
-        """Whether the file is there with this size and this SHA-256 in hexadecimal digits."""
+        """Return whether the file is there with this size and SHA-256 (in hexadecimal digits)."""
         try:
             if path.stat().st_size != size:
                 return False
@@ -288,13 +288,13 @@ class Checked:
         return self.holds(path, checksum, lambda file: sha256(file) == checksum)
 
     def same(self, copy: Path, source: Path) -> bool:
-        """Whether a copy is there, and is what its source is."""
+        """Return whether a copy is there, and has the same content as its source."""
         state = source.stat()
         what = f"{source} {state.st_ino} {state.st_size} {state.st_mtime_ns}"
         return self.holds(copy, what, lambda file: sha256(file) == sha256(source))
 
     def holds(self, path: Path, what: str, check: Callable[[Path], bool]) -> bool:
-        """Whether the file is there and `check`, which reads it, says yes. `what` is its name."""
+        """Return whether the file is there and passes `check`, which reads it and is called `what`."""
         try:
             state = path.stat()
             seen = (what, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
@@ -318,8 +318,9 @@ checked = Checked()  # by this process
 
 @contextmanager
 def _partial(path: Path, mode: int) -> Iterator[Path]:
-    """An empty file beside `path`, locked while it is written; it is gone when the block ends,
-    unless it was renamed."""
+    """Make an empty file beside `path`, and lock it while it is written.
+
+    Yields its path, and removes it when the block ends, unless it was renamed."""
     place, descriptor = _begin(path, mode)
     try:
         yield place

@@ -126,12 +126,12 @@ def test_a_database_that_keeps_nothing_is_refused(tmp_path: Path, url: str) -> N
 )
 def test_addresses_that_no_machine_can_have(tmp_path: Path, setting: str, value: object) -> None:
     place, _, name = setting.rpartition(".")
-    given = {
+    given: dict[str, dict[str, object]] = {
         "server": {"address": "192.168.1.1"},
         "networks.hall": {"interface": "eth1", "address": "10.1.0.1/24"},
         "hosts.lab1": {"mac": ["52:54:00:12:34:56"]},
     }
-    given[place][name] = value  # type: ignore[assignment]
+    given[place][name] = value
     text = "".join(
         f"[{section}]\n" + "".join(f"{key} = {json.dumps(each)}\n" for key, each in some.items())
         for section, some in given.items()

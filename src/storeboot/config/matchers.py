@@ -1,4 +1,4 @@
-"""What a machine can be known by: MAC address, SMBIOS UUID and serial number, label of iPXE."""
+"""Defines what a machine can be recognised by: MAC address, SMBIOS UUID and serial, iPXE label."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ _SHARED = frozenset(
 
 
 def is_shared(matcher: str) -> bool:
-    """Whether a UUID or serial number is one that boards of many kinds have."""
+    """Return whether a UUID or serial number is one that boards of many kinds have."""
     plain = matcher.strip().lower()
     return plain in _SHARED or len(set(plain.replace("-", ""))) < 2

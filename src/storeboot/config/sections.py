@@ -1,4 +1,4 @@
-"""The sections of the server: where it listens, what it keeps, how machines find it."""
+"""Defines the sections of the server: where it listens, what it keeps, how machines find it."""
 
 from __future__ import annotations
 
@@ -213,11 +213,11 @@ class NetworkSection(Section):
 
     @property
     def own(self) -> str:
-        """The server's address on it."""
+        """Return the server's address on this network."""
         return str(IPv4Interface(self.address).ip)
 
     def has(self, addresses: Iterable[str]) -> bool:
-        """Whether one of these is of this network."""
+        """Return whether one of the addresses is on this network."""
         return any(IPv4Address(address) in self.subnet for address in addresses)
 
     @property

@@ -1,4 +1,4 @@
-"""Host settings: how a machine boots, and which machine it is.
+"""Defines the host settings: how a machine boots, and which machine it is.
 
 A setting is one field here; CONTRIBUTING.md says how to add one.
 """
@@ -22,7 +22,7 @@ _NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tm
 
 
 def _matching(pattern: str, fault: str) -> AfterValidator:
-    """Text must match the whole pattern; `fault` continues the sentence that begins with it."""
+    """Return a check that text matches the whole pattern; `fault` says what the text is not."""
 
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
@@ -33,7 +33,7 @@ def _matching(pattern: str, fault: str) -> AfterValidator:
 
 
 def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Directories, each once."""
+    """Return directories, each once; raise ValueError for one that cannot be kept."""
     for value in values:
         top = "/" + value.lstrip("/").partition("/")[0]
         if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
@@ -156,7 +156,7 @@ class BootSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _null_sets_nothing(cls, values: Any) -> Any:
-        """Rows of the database may have it."""
+        """Drop settings that are null, as rows of the database may have them."""
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if value is not None}
@@ -263,7 +263,7 @@ class HostSection(SettingsSection):
 
 
 def merged(layers: Iterable[SettingsSection]) -> dict[str, Any]:
-    """What layers set together, the outermost one first; an empty list sets nothing."""
+    """Merge layers, the outermost one first; return what they set. An empty list sets nothing."""
     settings = settings_of(SettingsSection)
     found: dict[str, Any] = {}
     for layer in layers:
