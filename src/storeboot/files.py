@@ -294,7 +294,7 @@ class Checked:
         return self.holds(copy, what, lambda file: sha256(file) == sha256(source))
 
     def holds(self, path: Path, what: str, check: Callable[[Path], bool]) -> bool:
-        """Return whether the file is there and passes `check`, which reads it and is called `what`."""
+        """Return whether the file is there and passes `check`, which reads it and `what` names."""
         try:
             state = path.stat()
             seen = (what, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)

@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from integration import forker
-from integration.deploying import make_system, storeboot
+from integration.deploying import lease, make_system, storeboot
 from integration.servers import as_toml
 from integration.test_cli import complete
 from integration.test_full_disk import disk as disk  # a fixture
 from integration.test_full_disk import fill
 from storeboot.config import Config, ServerSection
+from storeboot.deploy.inventory import opened
+from storeboot.hosts.boot import Event
+from storeboot.hosts.host import Machine
+from storeboot.nix.store import StorePath
 
 STOREBOOT = Path(sys.executable).with_name("storeboot")
 SYSTEM = "/nix/store/" + "0" * 32 + "-none"
@@ -63,6 +67,7 @@ def path(config: Config, tmp_path: Path) -> Path:
         ("host", "add", "pc-8", "--mac", "52:54:00:00:00:01", "--group", ""),
         ("host", "add", "--csv", "none.csv"),
         ("host", "add", "--csv", "/"),
+        ("host", "add", "--csv", "\N{RIGHT-TO-LEFT OVERRIDE}none.csv"),
         ("host", "show", "\x1b[31mred"),
         ("host", "show", "\N{RIGHT-TO-LEFT OVERRIDE}1bal"),
         ("host", "remove", ""),
@@ -168,7 +173,7 @@ def test_output_that_nobody_reads(path: Path, words: tuple[str, ...]) -> None:
     assert (said.returncode, said.stderr) == (1, b"")
     with Path("/dev/full").open("wb") as full:
         said = subprocess.run(
-            [*forker.argv(), *words, "--config", path], stdout=full, stderr=subprocess.PIPE
+            [STOREBOOT, *words, "--config", path], stdout=full, stderr=subprocess.PIPE
         )
     assert said.returncode == 1
     assert said.stderr.startswith(b"error: No space left on device\nhint: ")
@@ -339,3 +344,34 @@ def test_interrupted(path: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=60)
     assert (child.returncode, said.splitlines()[-1]) == (130, "interrupted")
+
+
+EVIL = (
+    "mount: [/dev/sda1] [/x] \x1b]0;title\x07\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}cba\nline two\r"
+    "\x00\N{ZERO WIDTH SPACE}"
+)
+
+
+def test_what_machines_said_is_data_to_every_command(config: Config, path: Path) -> None:
+    """Rows of an older server, which took text as it came, are shown without harm as well."""
+    with opened(config) as inventory:
+        boot = lease(inventory, StorePath(SYSTEM), 1, machine=EVIL, address=EVIL)
+        for stage, detail in (("mount", EVIL), ("failed", EVIL), (EVIL, EVIL)):
+            inventory.boots.record(
+                Event("lab1", "initrd", stage, boot.began_at, boot.id, 5.0, detail)
+            )
+        inventory.holds.hold("lab1", EVIL, boot.began_at)
+        machine = Machine("52:54:00:aa:00:01", EVIL, EVIL)
+        inventory.unknown.see(machine, EVIL, boot.began_at)
+    for words in (
+        ("status",), ("timeline", "lab1"), ("generations", "lab1"), ("host", "list", "--unknown"),
+        ("host", "list"), ("host", "show", "lab1"), ("gc", "--dry-run"), ("rollout", "list"),
+    ):  # fmt: skip
+        for form in ((), ("--json",)):
+            said = tried(*forker.argv(), *words, *form, "--config", path)
+            assert said.returncode == 0, said.stderr
+            bad = {c for c in said.stdout + said.stderr if not (c.isprintable() or c == "\n")}
+            assert bad == set(), (words, form)
+            if form and said.stdout:
+                json.loads(said.stdout)
+    assert "[/dev/sda1] [/x]" in tried(*forker.argv(), "timeline", "lab1", "-c", path).stdout

@@ -82,13 +82,9 @@ def main() -> None:
         log.set_up(silent=True)  # a line of the log would be taken for a name
     try:
         cli(_arguments(), standalone_mode=False)
-        sys.stdout.flush()
     except StorebootError as error:
         _fail(error.message, error.hint)
-    except BrokenPipeError:  # `| head -1` has read enough
-        _drop_output()
-        sys.exit(1)
-    except OSError as error:  # a disk that is full, failing or read-only
+    except OSError as error:  # a disk that is full, failing or read-only; click ends at EPIPE
         _drop_output()
         _fail(files.described(error), files.cure(error) or _AGAIN)
     except click.ClickException as error:

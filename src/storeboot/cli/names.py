@@ -86,7 +86,7 @@ def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
 def _config(context: click.Context) -> config.Config | None:
     try:
         return config.load(Path(context.params.get("config_path") or config.DEFAULT_PATH))
-    except (StorebootError, OSError):
+    except StorebootError:
         return None
 
 
