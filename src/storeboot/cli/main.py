@@ -85,7 +85,6 @@ def main() -> None:
     except StorebootError as error:
         _fail(error.message, error.hint)
     except OSError as error:  # a disk that is full, failing or read-only; click ends at EPIPE
-        _drop_output()
         _fail(files.described(error), files.cure(error) or _AGAIN)
     except click.ClickException as error:
         error.show()
@@ -141,12 +140,6 @@ def _open_standard_streams() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
-
-
-def _drop_output() -> None:
-    """Forget what stdout could not take, so that Python does not try again when it ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
