@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -327,22 +328,26 @@ def test_a_disk_without_a_byte_is_called_full(
     storeboot(path, "gc")
 
 
+def opens(pid: int, file: Path) -> bool:
+    """Return whether a process has a file open; it opens and closes others meanwhile."""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if each.readlink() == file.resolve():
+                return True
+    return False
+
+
 def test_interrupted(path: Path) -> None:
     """Ctrl-C, while a command waits for a lock."""
-    with (path.parent / "state" / "lock").open("w") as lock:
+    file = path.parent / "state" / "lock"
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        child = subprocess.Popen(
-            [STOREBOOT, "-v", "gc", "-c", path], stderr=subprocess.PIPE, text=True
-        )
-        while not Path(f"/proc/{child.pid}/fd").exists():
-            pass
-        while not any(
-            os.path.realpath(each) == os.path.realpath(lock.name)
-            for each in Path(f"/proc/{child.pid}/fd").iterdir()
-        ):
-            assert child.poll() is None
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=60)
+        words = [str(STOREBOOT), "gc", "-c", str(path)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
+            while not opens(child.pid, file):
+                assert child.poll() is None
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=60)
     assert (child.returncode, said.splitlines()[-1]) == (130, "interrupted")
 
 
