@@ -1,1 +1,1 @@
-"""Benchmarks: each group measures storeboot against peers, and writes rows to results.json."""
+"""Measures storeboot against peers, by groups; each group writes rows to results.json."""

@@ -1,4 +1,4 @@
-"""`python -m bench GROUP`: measure one group of rows against peers."""
+"""Measures one group of rows against peers: `python -m bench GROUP`."""
 
 from __future__ import annotations
 

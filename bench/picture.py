@@ -1,4 +1,4 @@
-"""`python -m bench.picture`: results.json as the picture and the table of the README."""
+"""Draws results.json as the picture and the tables of the README: `python -m bench.picture`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read() -> Rows:
 
 
 def table(rows: Rows) -> str:
-    """What crosses the wire and what stays in memory, by way; Markdown."""
+    """Return a Markdown table of what crosses the wire and what stays in memory, by way."""
     lines = [
         "| how the store gets to the machine | round trips | over NFS | over HTTP | memory |",
         "|---|--:|--:|--:|--:|",
@@ -53,7 +53,7 @@ def table(rows: Rows) -> str:
 
 
 def times(rows: Rows) -> str:
-    """Seconds by round-trip time; Markdown."""
+    """Return a Markdown table of seconds by round-trip time."""
     heads = (
         "added round trip", "NFSv4 `ro` from NFS-Ganesha", "storeboot, second boot",
         "closure as squashfs in the initrd",
@@ -73,7 +73,7 @@ def times(rows: Rows) -> str:
 
 
 def picture(rows: Rows) -> str:
-    """Two groups of bars: round trips of a boot, and seconds with longer and longer wires."""
+    """Return two groups of bars: round trips of a boot, and seconds with longer and longer wires."""
     trips = [
         (_plain(_WAYS[name]), float(rows[f"boot.rpcs.{name}"]["value"]), name in ("first", "second",
          "after_update"), "")
@@ -113,7 +113,7 @@ def _plain(markdown: str) -> str:
 
 
 def with_tables(readme: str, rows: Rows) -> str:
-    """The README with what is between its marks made anew."""
+    """Return the README with new tables between its marks."""
     before, _, rest = readme.partition(BEGIN)
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n{table(rows)}\n{times(rows)}\n{END}{after}"

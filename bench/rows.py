@@ -1,4 +1,4 @@
-"""Rows of results, and the file that they end up in."""
+"""Defines the rows of results, and writes them to their file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ratio(
     inverse: bool = False,
     **detail: object,
 ) -> Row:
-    """Our side over theirs, pair by pair; the median and the range.
+    """Return our side divided by theirs, pair by pair: the median and the range.
 
     `inverse` is for what is spent, such as seconds: theirs over ours, so that more is better.
     """
@@ -64,7 +64,7 @@ def share(
     against: str,
     **detail: object,
 ) -> Row:
-    """Our part of what theirs spends, pair by pair: less is better; the median and the range."""
+    """Return what we spend divided by what they spend, pair by pair: less is better."""
     pairs = sorted(a / b for a, b in zip(ours, theirs, strict=True))
     sides = {"ours": _rounded(ours), "theirs": _rounded(theirs)}
     spread = (round(pairs[0], 3), round(pairs[-1], 3))
@@ -77,7 +77,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def write(rows: Sequence[Row]) -> None:
-    """Rows of other groups, measured earlier, stay."""
+    """Write rows to the file; keep those of other groups, which were measured earlier."""
     kept: dict[str, object] = {}
     if RESULTS.exists():
         kept = {row["id"]: row for row in json.loads(RESULTS.read_text())["rows"]}

@@ -1,4 +1,4 @@
-"""Boots of one system, on one emulated machine, by every way to give it its store."""
+"""Measures boots of one system on one emulated machine, by every way to give it its store."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Bench:
         self, way: Way, *, wire: Wire | None = None, learn: bool = False,
         updated: bool = False,
     ) -> Seen:  # fmt: skip
-        """Boot; what the server learns is there for the next boot of the same way."""
+        """Boot once; what the server learns is there for the next boot of the same way."""
         built = self.updated if updated else self.built
         directory = self.directory / way.name
         directory.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ class Bench:
 
 
 def counts() -> list[Row]:
-    """Counts of every way with Linux 6.12, memory, and what the server spends; some nine minutes."""
+    """Count round trips, bytes and memory of every way with Linux 6.12. Takes about nine minutes."""
     with _bench("trixie") as (bench, seed):
         seen = _count(bench, seed)
         squashfs = ways.squashfs(bench.built.store, bench.view.paths, bench.directory)
@@ -74,7 +74,7 @@ def counts() -> list[Row]:
 
 
 def times() -> list[Row]:
-    """Seconds in alternating boots with longer and longer wires, and counts with Linux 6.1."""
+    """Measure seconds in alternating boots with longer and longer wires; count with Linux 6.1."""
     rows = []
     with _bench("bookworm") as (bench, seed):
         rows += _rows(_count(bench, seed), KERNELS["bookworm"])
@@ -94,7 +94,7 @@ def times() -> list[Row]:
 
 
 def storm() -> list[Row]:
-    """Boots a minute when machines start together; some five minutes."""
+    """Measure boots a minute when machines start together. Takes about five minutes."""
     with _bench("trixie") as (bench, _seed):
         bench.go(PACK, learn=True)
         recordings = {name: bench.directory / f"recording-{name}" for name in ("seed", "pack")}
@@ -145,7 +145,7 @@ def _compare(took: dict[str, list[Seen]], milliseconds: int, target: float) -> l
 
 @contextmanager
 def _bench(suite: Suite) -> Iterator[tuple[Bench, Way]]:
-    """Systems, a directory and NFS-Ganesha, with the seed's way to its export."""
+    """Provide systems, a directory and NFS-Ganesha, with the seed's way to its export."""
     built, updated = (systems.demo(suite, edition) for edition in (1, 2))
     with TemporaryDirectory(prefix="storeboot-bench-") as place:
         directory = Path(place)
@@ -187,7 +187,7 @@ def _rows(seen: dict[str, Seen], suffix: str) -> list[Row]:
 
 
 def _preparing(bench: Bench) -> list[Row]:
-    """Seconds from a system that is built to one that can be booted."""
+    """Return the seconds from a system that is built to one that can be booted."""
     spec = TrialSpec(bench.built.store, bench.built.toplevel, bench.directory / "preparing")
     config = trial_config(spec)
     known = StateDirectory(bench.directory / PACK.name / "state").hot_lists.get(

@@ -1,4 +1,4 @@
-"""A relay that keeps what comes back from a server for some time, as a longer wire would.
+"""Relays connections, and delays what comes back from a server, as a longer wire would.
 
 `python -m bench.boot.delay MILLISECONDS RECORD LISTEN:PORT=SERVER:PORT …`, in a process of its own.
 RECORD is a directory for what is said on each connection (N.up and N.down), or `-`.
@@ -32,7 +32,7 @@ def relayed(
     routes: dict[tuple[str, int], tuple[str, int]],
     record: Path | None = None,
 ) -> Iterator[None]:
-    """From each place to each server."""
+    """Relay from each place to each server."""
     words = [
         f"{here[0]}:{here[1]}={there[0]}:{there[1]}" for here, there in routes.items()
     ]  # fmt: skip
@@ -48,7 +48,7 @@ def relayed(
 
 
 def round_trip(port: int) -> float:
-    """Milliseconds that an NFS server's NULL takes through whatever listens there."""
+    """Return the milliseconds that an NFS server's NULL takes through whatever listens there."""
     connection = Connection(port)
     took = []
     for _ in range(20):

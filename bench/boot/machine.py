@@ -1,4 +1,4 @@
-"""One boot of one way: what crossed the wire, what it cost in memory, how long it took."""
+"""Boots once in one way: measures what crosses the wire, the memory it takes, and the time."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ class Seen:
 
     @property
     def held(self) -> int:
-        """Memory that image, page cache and tmpfs take."""
+        """Return the memory that image, page cache and tmpfs take, in bytes."""
         return self.memory["Cached"] + self.memory["Buffers"]
 
 
 async def boot(
     way: Way, built: DemoSystem, directory: Path, *, wire: Wire | None = None, learn: bool = False
 ) -> Seen:
-    """Boot once, power off hard. `learn`: wait until the server knows what this boot has read."""
+    """Boot once, power off hard; return what was seen.
+
+    `learn`: wait until the server knows what this boot has read."""
     spec = TrialSpec(store=built.store, system=built.toplevel, directory=directory, mode=way.mode)
     kvm = await qemu.kvm_works(directory)
     with _between(trial_config(spec), wire or Wire()) as config:
@@ -83,7 +85,7 @@ async def boot(
 
 @contextmanager
 def _between(config: Config, wire: Wire) -> Iterator[Config]:
-    """The server's configuration, behind a relay on the ports that the machine is told."""
+    """Return the server's configuration behind a relay on the ports that the machine is told."""
     if not wire.milliseconds and wire.record is None:
         yield config
         return
@@ -102,7 +104,7 @@ def _know_nothing(config: Config, built: DemoSystem) -> None:
 
 
 def _change_initrds(running: server.Server, way: Way) -> None:
-    """Each is kept as it was built, and a copy with the way's changes behind it is served."""
+    """Serve a copy of each initrd with the way's changes behind it, and keep the one that was built."""
     ready = running.service.inventory.systems.ready
     for key, assignment in list(ready.items()):
         data = assignment.initrd.path.read_bytes()
@@ -143,7 +145,7 @@ def _meminfo(account: str) -> dict[str, int]:
 
 
 def _wire_bytes(account: str) -> int:
-    """Sums of mountstats' fifth and sixth column: bytes sent and received, by operation."""
+    """Return the sums of mountstats' fifth and sixth column: bytes sent and received."""
     total = 0
     inside = False
     for line in account.splitlines():

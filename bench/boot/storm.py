@@ -1,4 +1,4 @@
-"""A power cut is over: many machines at once, each saying again what one machine has said.
+"""Measures many machines that start at once, as after a power cut, each a replay of one machine.
 
 NFS is replayed from a recorded boot. Over HTTP both fetch script, kernel and initrd from storeboot;
 what begins a boot, its pack and its events are of storeboot's machines alone.
@@ -42,7 +42,7 @@ class Side:
 
 
 def side(name: str, recording: Path, port: int, path: str = "") -> Side:
-    """From what a relay has recorded."""
+    """Return a way to boot, from what a relay has recorded."""
     data, calls = replayable(recording)
     trace = recording.with_suffix(".trace")
     trace.write_bytes(data)
@@ -51,7 +51,7 @@ def side(name: str, recording: Path, port: int, path: str = "") -> Side:
 
 @contextmanager
 def serving(built: DemoSystem, state: Path, count: int) -> Iterator[peers.Peer]:
-    """`storeboot serve` for so many hosts, with what it has learned of their system."""
+    """Run `storeboot serve` for so many hosts, with what it has learned of their system."""
     configuration = state.with_name("storm.toml")
     hosts = "".join(
         f'[hosts.m{number}]\nmac = ["{_mac(number)}"]\nsystem = "{built.toplevel}"\n'
@@ -81,7 +81,7 @@ at_once = 10000
 
 
 def boots_per_minute(way: Side, count: int, replay: Path) -> float:
-    """All machines start at once; over when the last one is up."""
+    """Start all machines at once; return boots a minute when the last one is up."""
     sessions = [""] * count
     if way.path:
         data = V4(way.port, way.path).sessions(count)
@@ -133,7 +133,7 @@ class _Machine:
         subprocess.run(argv, check=True)
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """A request on a connection of its own, as busybox makes it; files are not kept."""
+        """Make a request on a connection of its own, as busybox does; files are not kept."""
         connection = HTTPConnection(ADDRESS, peers.HTTP, timeout=300)
         connection.request(method, path, body, self._headers)
         response = connection.getresponse()
@@ -158,7 +158,7 @@ def _word(pattern: str, text: str) -> str:
 
 
 def _until_http_answers() -> None:
-    """Systems are made ready between the NFS port and the HTTP port."""
+    """Wait until HTTP answers: the server prepares systems after NFS, and before HTTP."""
     _retry(lambda: HTTPConnection(ADDRESS, peers.HTTP, timeout=5).connect())
 
 

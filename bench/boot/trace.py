@@ -1,4 +1,4 @@
-"""What a machine said in NFS and was told, recorded on its way and made fit to be said again."""
+"""Turns a recorded NFS conversation of a machine into one that can be replayed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Call:
 
 
 def records(file: Path) -> Iterator[bytes]:
-    """RPC records of one direction of a connection."""
+    """Yield the RPC records of one direction of a connection."""
     data = file.read_bytes()
     at, record = 0, b""
     while at + 4 <= len(data):
@@ -41,7 +41,7 @@ def records(file: Path) -> Iterator[bytes]:
 
 
 def replayable(directory: Path) -> tuple[bytes, int]:
-    """The trace that `replay.c` reads, from a relay's recording, and its number of calls.
+    """Return a relay's recording in the form that `replay.c` reads, and its number of calls.
 
     The server is one whose stateids begin like its session ids, as NFS-Ganesha's do: so they are
     found in replies without knowing every operation's results.
@@ -57,7 +57,7 @@ def replayable(directory: Path) -> tuple[bytes, int]:
 
 
 def _call(record: bytes, reply: bytes | None) -> Call | None:
-    """None for what a replay does by itself: mounting, sessions, and what was not answered."""
+    """Return a call, or None if the replay makes it itself (mount, sessions) or if it has no reply."""
     if reply is None or record[12:16] != struct.pack(">I", _NFS):
         return None
     if record[16:20] == struct.pack(">I", 3):
@@ -68,7 +68,7 @@ def _call(record: bytes, reply: bytes | None) -> Call | None:
 
 
 def _numbered(calls: list[Call]) -> bytes:
-    """Every stateid that a reply has brought gets a number, and each use of it names that."""
+    """Number every stateid that a reply contains; return the calls, with these numbers in them."""
     numbers: dict[bytes, int] = {}
     out = []
     for call in calls:
@@ -96,7 +96,7 @@ def _places(places: list[tuple[int, int]]) -> bytes:
 
 
 def _operations(record: bytes) -> int:
-    """Offset of the first operation of a COMPOUND call."""
+    """Return the offset of the first operation of a COMPOUND call."""
     at = 24
     for _ in range(2):  # credential and verifier
         at += 8 + (int.from_bytes(record[at + 4 : at + 8]) + 3 & ~3)
@@ -105,7 +105,7 @@ def _operations(record: bytes) -> int:
 
 
 def _first(record: bytes) -> int:
-    """The first operation of a call, -1 for what is no COMPOUND."""
+    """Return the first operation of a call, or -1 if it is no COMPOUND."""
     if record[12:16] != struct.pack(">I", 100003) or record[20:24] != struct.pack(">I", 1):
         return -1
     at = _operations(record)
@@ -118,7 +118,7 @@ def _completes(record: bytes) -> bool:
 
 
 def _opens(call: Call) -> bool:
-    """Whether OPEN comes after SEQUENCE and PUTFH."""
+    """Return whether OPEN follows SEQUENCE and PUTFH."""
     if not call.sequence:
         return False
     at = call.operations + 4 + 32 + 4

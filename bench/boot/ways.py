@@ -1,4 +1,4 @@
-"""The ways to give a diskless machine its store, each as a change to one and the same initrd.
+"""Defines the ways to give a diskless machine its store, each as a change to the same initrd.
 
 The changes are functions of `initrd/scripts/store.sh`, written anew in an archive that the kernel
 unpacks over the initrd's own.
@@ -61,14 +61,14 @@ _CPIO = """mv /nix/store/* "$SYSROOT/nix/.ro-store/" || fail "cannot move the st
 
 
 def seed(version: str, port: int | None = None, path: str = "/view/$(fact token)") -> Way:
-    """NFSv4 with `ro` and nothing else; of our server unless a port is given."""
+    """Return the way of NFSv4 with `ro` and nothing else, from our server unless a port is given."""
     own = "$(fact nfs_port)" if port is None else str(port)
     functions = _SEED.format(version=version, port=own, path=path)
     return Way("seed.ours" if port is None else "seed", functions=functions)
 
 
 def squashfs(store: Store, paths: tuple[str, ...], directory: Path) -> Way:
-    """The closure as a squashfs in the initrd, as nixpkgs' netboot has it."""
+    """Return the way of a squashfs of the closure in the initrd, as nixpkgs' netboot has it."""
     image = closure_squashfs(store, paths, directory / "nix-store.squashfs")
     archive = directory / "squashfs.cpio"
     with archive.open("wb") as stream:
@@ -78,7 +78,7 @@ def squashfs(store: Store, paths: tuple[str, ...], directory: Path) -> Way:
 
 
 def closure_squashfs(store: Store, paths: tuple[str, ...], image: Path) -> Path:
-    """By mksquashfs as nixpkgs calls it (make-squashfs.nix, netboot.squashfsCompression)."""
+    """Make the squashfs as nixpkgs does (make-squashfs.nix, netboot.squashfsCompression)."""
     places: list[Path] = [store.directory / StorePath(path).base_name for path in paths]
     argv: list[str | Path] = [
         "mksquashfs", *places, image, "-no-hardlinks", "-keep-as-directory", "-all-root",
@@ -89,7 +89,7 @@ def closure_squashfs(store: Store, paths: tuple[str, ...], image: Path) -> Path:
 
 
 def unpacked(store: Store, paths: tuple[str, ...], directory: Path) -> Way:
-    """The closure as a compressed cpio archive, as nix-netboot-serve has it."""
+    """Return the way of a compressed cpio archive of the closure, as nix-netboot-serve has it."""
     archive = directory / "closure.cpio.zst"
     root = store.directory.parents[1]
     names = "".join(f"{name}\0" for name in _names(root, paths))
@@ -101,7 +101,7 @@ def unpacked(store: Store, paths: tuple[str, ...], directory: Path) -> Way:
 
 
 def _names(root: Path, paths: tuple[str, ...]) -> Iterator[str]:
-    """Parents first, below the directory that has `nix/store`."""
+    """Yield the names below the directory that has `nix/store`, parents first."""
     yield from ("nix", "nix/store")
     found = ["find", *(path.lstrip("/") for path in paths), "-print0"]
     done = subprocess.run(found, cwd=root, check=True, stdout=subprocess.PIPE)
@@ -109,7 +109,7 @@ def _names(root: Path, paths: tuple[str, ...]) -> Iterator[str]:
 
 
 def extra(way: Way) -> bytes:
-    """What is appended to the initrd: the way's functions, and an agent that gives account."""
+    """Return what is appended to the initrd: the way's functions, and an agent that reports."""
     store = (SCRIPTS / "store.sh").read_text() + way.functions
     agent = (SCRIPTS / "agent.sh").read_text()
     asked = "        report multi-user\n"

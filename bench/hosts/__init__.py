@@ -1,4 +1,4 @@
-"""How the commands and the boot service grow with hosts and generations.
+"""Measures how commands and boot service slow down with more hosts and generations.
 
 No peer keeps such a list; what a deployment costs is held against Nix's own time for it.
 """
@@ -35,7 +35,7 @@ ASKED = 500
 
 
 def measure() -> list[Row]:
-    """Some ten minutes, most of it ten thousand deployments."""
+    """Measure all rows. Takes about ten minutes, most of them for ten thousand deployments."""
     built = [systems.micro(edition) for edition in (1, 2)]
     toplevels = [each.toplevel for each in built]
     return [row for size in SIZES for row in _measure(built[0].store, toplevels, size)]
@@ -84,7 +84,7 @@ def _row(identity: str, values: list[float], unit: str, target: float | None) ->
 
 
 def _add_generations(config: Config, systems: list[StorePath]) -> None:
-    """Links as nix-env makes them; that it made them is measured above."""
+    """Add generations as links like those of nix-env, which is measured above."""
     for directory in (config.server.state_directory / "profiles").iterdir():
         for number in range(2, GENERATIONS + 1):
             link = directory / f"system-{number}-link"
@@ -92,7 +92,7 @@ def _add_generations(config: Config, systems: list[StorePath]) -> None:
 
 
 async def _ask(config: Config, size: int) -> list[float]:
-    """Milliseconds of `GET /boot`, over HTTP, one at a time."""
+    """Return the milliseconds of `GET /boot` over HTTP, one at a time."""
     times = []
     # None of them comes up, and none is to wait for its turn.
     config = config.model_copy(update={"boots": BootsSection(at_once=100_000)})
@@ -109,7 +109,7 @@ async def _ask(config: Config, size: int) -> list[float]:
 
 
 def _alone(profile: Profile, system: StorePath) -> float:
-    """What nix-env takes for one generation."""
+    """Return the seconds that nix-env takes for one generation."""
     return _seconds(lambda: profile.set(system))
 
 

@@ -1,4 +1,4 @@
-"""NFS requests a second, bytes a second, CPU and memory, against NFS-Ganesha in the same run."""
+"""Measures NFS requests and bytes a second, CPU and memory, against NFS-Ganesha in the same run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AGAINST = "NFS-Ganesha 4.3, FSAL_VFS"
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What one load came to."""
+    """The results of one load."""
 
     rate: float  # replies a second
     megabytes: float  # a second
@@ -61,7 +61,7 @@ class Load:
         self, peer: Peer, client: V3 | V4, calls: Sequence[bytes], connections: int,
         outstanding: int, seconds: float = SECONDS,
     ) -> Played:  # fmt: skip
-        """Exit code and replies are checked: a wrong answer ends the measurement."""
+        """Play a load; return its results. A wrong answer ends the measurement."""
         file, sessions = self._directory / "calls", self._directory / "sessions"
         framed = b"".join(struct.pack(">I", len(each)) + each for each in calls)
         file.write_bytes(struct.pack(">II", len(calls), client.sequence_offset) + framed)
@@ -79,7 +79,7 @@ class Load:
 
 
 def measure() -> list[Row]:
-    """All rows of the group; some five minutes."""
+    """Measure all rows of the group. Takes about five minutes."""
     rows: list[Row] = []
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="storeboot-bench-")))
@@ -95,7 +95,7 @@ def measure() -> list[Row]:
 
 
 def memory() -> list[Row]:
-    """Resident memory, with the inodes of one closure and of five; some three minutes."""
+    """Measure resident memory with the inodes of one closure and of five. Takes three minutes."""
     rows: list[Row] = []
     for name, target, paths in (("rss_mb", 200, tree.PATHS), ("rss_500k_mb", 220, 5 * tree.PATHS)):
         with TemporaryDirectory(prefix="storeboot-bench-") as made:
@@ -149,7 +149,7 @@ Side = tuple[Peer, V3 | V4, list[bytes]]
 def _pairs(
     load: Load, us: Side, them: Side, connections: int, outstanding: int
 ) -> tuple[list[Played], list[Played]]:
-    """Alternating measurements; each side is warm after a first one that does not count."""
+    """Measure both sides by turns; a first measurement of each, to warm it up, does not count."""
     sides: tuple[list[Played], list[Played]] = ([], [])
     for peer, client, calls in (us, them):
         load.play(peer, client, calls, connections, outstanding, 0.5)
@@ -163,7 +163,7 @@ def _pairs(
 def _null(
     load: Load, client: V3 | V4, calls: list[bytes], connections: int, outstanding: int, size: int
 ) -> float:
-    """What the generator reaches when the server does nothing: requests a second."""
+    """Return the requests a second that the generator reaches when the server does nothing."""
     with peers.null(load.program, size) as peer:
         return round(load.play(peer, client, calls, connections, outstanding).rate)
 
@@ -173,7 +173,7 @@ def _rates(played: list[Played]) -> list[float]:
 
 
 def _questions(peer: Peer, version: str) -> Questions:
-    """What machines ask of a closure: find it, look at it, may I, read it."""
+    """Return what machines ask of a closure: LOOKUP, GETATTR, ACCESS and READ."""
     path = peer.path if version == "3" or peer.name == "storeboot" else "/store"
     client = V3(peer.port, peer.mount_port, path) if version == "3" else V4(peer.port, path)
     metadata: list[bytes] = []
@@ -193,7 +193,7 @@ def _questions(peer: Peer, version: str) -> Questions:
 
 
 def _memory(name: str, target: float, directory: Path, view: bytes, load: Load, paths: int) -> Row:
-    """All inodes asked for, by 100 clients, who are all still there."""
+    """Measure memory after 100 clients, all still connected, have asked for all inodes."""
     with peers.ours(directory, view, len(_cores())) as peer:
         client = V3(peer.port, peer.mount_port, peer.path)
         empty = peer.resident()

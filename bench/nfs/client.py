@@ -1,4 +1,4 @@
-"""A small blocking NFS client: walks a tree and keeps the calls that a load is made of."""
+"""Walks a tree as a small blocking NFS client, and keeps the calls that make up a load."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHANNEL = words(0, 1049620, 1049480, 7584, 8, 64, 0)
 
 
 def is_served(port: int) -> bool:
-    """Whether an NFS server answers a NULL there."""
+    """Return whether an NFS server answers a NULL there."""
     try:
         with Connection(port) as connection:
             connection.send(call(NFS, 3, Proc.NULL))
@@ -82,7 +82,7 @@ class V3:
         return _call(NFS, 3, Proc.READ, opaque(handle) + _position(offset, count))
 
     def sessions(self, _count: int) -> bytes:
-        """NFSv3 has none."""
+        """Return no sessions: NFSv3 has none."""
         return b""
 
 
@@ -129,7 +129,7 @@ class V4:
         return _of_handle(handle, op(Op.READ, bytes(16) + _position(offset, count)))
 
     def sessions(self, count: int) -> bytes:
-        """New sessions of new clients, each from the address that the load uses it from."""
+        """Return new sessions of new clients, each from the address from which the load uses it."""
         made = []
         for number in range(count):
             with Connection(self._port, f"127.0.1.{1 + number}") as connection:
@@ -142,12 +142,12 @@ def _compound(*ops: bytes) -> bytes:
 
 
 def _ask(connection: Connection, *ops: bytes) -> Reader:
-    """The results behind the status."""
+    """Make a call; return the results behind the status."""
     return expect_ok(connection.send(_compound(*ops)))
 
 
 def _of_handle(handle: bytes, *ops: bytes) -> bytes:
-    """Operations on a handle, in a session to be put in."""
+    """Return a call with operations on a handle; its session is filled in later."""
     return _compound(op(Op.SEQUENCE, bytes(32)), op(Op.PUTFH, opaque(handle)), *ops)
 
 

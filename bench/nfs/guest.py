@@ -1,4 +1,4 @@
-"""The Linux client in a virtual machine, against us and NFS-Ganesha over the same tree."""
+"""Measures the Linux client in a virtual machine, against us and NFS-Ganesha over the same tree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Results = dict[tuple[str, str, str], list[float]]
 
 
 def measure() -> list[Row]:
-    """Seconds of Ganesha's over ours: higher is better."""
+    """Measure Ganesha's seconds divided by ours: higher is better."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="storeboot-bench-")))
         print("making a store of 100,000 inodes", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The servers that are measured, one behind the other, over one and the same tree."""
+"""Runs the servers that are measured, one after the other, over the same tree."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Peer:
     path: str  # to mount
 
     def processes(self) -> list[int]:
-        """Its process and all below it."""
+        """Return its process and all below it."""
         found, children = [self.pid], {self.pid}
         while children:
             children = {pid for parent in children for pid in _children(parent)}
@@ -47,7 +47,7 @@ class Peer:
         return total / _TICKS
 
     def resident(self) -> int:
-        """Bytes; pages that processes share count for each of them."""
+        """Return its resident bytes; pages that processes share count for each of them."""
         words = (Path(f"/proc/{pid}/statm").read_text().split() for pid in self.processes())
         return sum(int(word[1]) for word in words) * _PAGE
 
@@ -62,7 +62,7 @@ def _children(parent: int) -> list[int]:
 
 @contextmanager
 def ours(directory: Path, view: bytes, workers: int) -> Iterator[Peer]:
-    """`storeboot serve` as users run it, but for the systems it would build initrds for."""
+    """Run `storeboot serve` as users do, except that it builds no initrds."""
     token = HandleCodec(StateDirectory(directory / "state").server_key.get()).encode_token(
         MountToken(view, bytes(8))
     )
@@ -91,7 +91,7 @@ system = "/nix/store/{"0" * 32}-nixos-system-bench-1"
 
 @contextmanager
 def ganesha(directory: Path, work: Path | None = None) -> Iterator[Peer]:
-    """NFS-Ganesha with its settings for a read-only export; NFSv3 wants rpcbind to be there.
+    """Run NFS-Ganesha with its settings for a read-only export; NFSv3 needs rpcbind.
 
     `directory` has `nix/store`; `work` is for what the server writes.
     """
@@ -130,7 +130,7 @@ def null(load: Path, reply_bytes: int) -> Iterator[Peer]:
 
 @contextmanager
 def started(argv: list[str], port: int | None, stderr: int | None = None) -> Iterator[int]:
-    """A server that answers on its port; stopped at the end, and by its own process id."""
+    """Start a server, wait until it answers on its port, and stop it at the end, by its process id."""
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=stderr) as process:
         try:
             _await(process, port)

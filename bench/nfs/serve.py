@@ -1,4 +1,4 @@
-"""`storeboot serve` over a prepared state: its host's system is not looked at and not built for."""
+"""Runs `storeboot serve` over a prepared state, without preparing its host's system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store to measure on: as many inodes as a NixOS closure has, and files to read."""
+"""Makes a store to measure on: as many inodes as a NixOS closure has, and files to read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE_NUMBER = 10**6  # in its name, behind those of all packages
 
 
 def make(directory: Path, count: int = PATHS) -> bytes:
-    """Fill `directory` with a store and a state that has one view of it all; the view's id."""
+    """Fill `directory` with a store and a state that has one view of it all; return the view's id."""
     store = directory / "nix" / "store"
     store.mkdir(parents=True)
     names = [_name(number, f"package-{number}") for number in range(count)]

@@ -1,4 +1,4 @@
-"""Which protocol a machine should boot with: whole boots over each, counted on the server.
+"""Measures which protocol machines should boot with: whole boots over each, counted by the server.
 
 And which lease: a short one makes clients hand back what they do not use just now, a long one lets
 them wait longer between two attempts to connect.
@@ -32,7 +32,7 @@ Calls = Counter[tuple[int, int, int]]
 
 
 def boots() -> list[Row]:
-    """Half an hour on an emulated machine."""
+    """Measure whole boots over each protocol. Takes half an hour on an emulated machine."""
     rows = []
     suites: tuple[tuple[Suite, str], ...] = (("trixie", "6.12"), ("bookworm", "6.1"))
     for suite, kernel in suites:
@@ -42,13 +42,13 @@ def boots() -> list[Row]:
 
 
 def leases() -> list[Row]:
-    """Half an hour as well, mostly of waiting."""
+    """Measure short and long leases. Takes half an hour, mostly of waiting."""
     built = systems.micro()
     return [row for lease in LEASES for row in asyncio.run(_lease(built, lease))]
 
 
 async def _boots(built: DemoSystem, kernel: str) -> list[Row]:
-    """By turns, so that a slow hour of this machine is everybody's."""
+    """Boot over each protocol by turns, so that a slow hour of this machine affects all of them."""
     sides: dict[NfsVersion, list[tuple[float, int, Calls]]] = {"3": [], "4.2": []}
     for _ in range(BOOTS):
         for version, done in sides.items():
@@ -73,7 +73,7 @@ async def _boots(built: DemoSystem, kernel: str) -> list[Row]:
 
 
 async def _lease(built: DemoSystem, lease: int) -> list[Row]:
-    """How long a machine waits for a server that came back; what it says when it is idle."""
+    """Measure how long a machine waits for a server that came back, and what it sends when idle."""
     async with _machine(built, "4.2", lease) as (machine, spec):
         boot = await machine.reach("multi-user", 900)
         stall = await _outage(machine, spec, boot)
@@ -95,7 +95,7 @@ async def _lease(built: DemoSystem, lease: int) -> list[Row]:
 
 
 async def _outage(machine: Trial, spec: TrialSpec, boot: Boot) -> float:
-    """Seconds from the server's return until the machine, which wants to read, is heard."""
+    """Return the seconds from the server's return until the machine, which wants to read, calls."""
     config, nfs = machine.service.config.nfs, machine.server.nfs
     await nfs.stop()
     reading = asyncio.create_task(verify(spec, machine, boot, _say))

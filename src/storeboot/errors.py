@@ -1,4 +1,6 @@
-"""What the operator can act on: one line that names the thing, one that says what to do."""
+"""Defines errors that an operator can act on.
+
+One line names the thing, and one says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named points at which a test can kill the process, to see what is left behind."""
+"""Names points at which a test can kill the process, to see what is left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEADLY = os.environ.get("STOREBOOT_DIE_AT", "")
 
 
 def reach(point: str) -> None:
-    """Passes, unless STOREBOOT_DIE_AT names this point: then like kill -9."""
+    """Do nothing, or die as by kill -9 if STOREBOOT_DIE_AT names this point."""
     assert point in POINTS
     if point == _DEADLY:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The one place that writes files.
+"""Writes files: nothing else in the program does.
 
 A file appears under its name only when it is whole: it is written under another name in the same
 directory, `.NAME.UNIQUE.partial`, and renamed. Two kinds of files are told apart:
@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import secrets
 import shutil
 import threading
@@ -36,6 +37,7 @@ SECRET_MODE = 0o600
 # These errors pass. Any other error would occur again at the next try.
 PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 _SUFFIX = ".partial"
+_ROOM = 1 << 16  # bytes; SQLite needs 32 KiB beside its file to open it
 _REMEMBERED = 4096  # files that were found right
 _LIBC = ctypes.CDLL(None, use_errno=True)  # os has no syncfs
 
@@ -48,10 +50,10 @@ def write(path: Path, data: bytes | str, mode: int = FILE_MODE, *, durable: bool
 
 @contextmanager
 def publish(path: Path, mode: int = FILE_MODE, *, durable: bool = True) -> Iterator[Path]:
-    """A file that somebody else writes: a stream, or another program.
+    """Let somebody else, such as another program, write a file, and put it in its place.
 
-    Yields the name to write to, an empty file; it gets its own name when the block ends without an
-    exception, and is removed otherwise.
+    Yields the path of an empty file to write to. The file gets its own name when the block ends
+    without an exception, and is removed otherwise.
     """
     with _partial(path, mode) as place:
         yield place
@@ -63,7 +65,7 @@ def publish(path: Path, mode: int = FILE_MODE, *, durable: bool = True) -> Itera
 
 
 def link_new(path: Path, data: bytes | str, mode: int = SECRET_MODE) -> bool:
-    """Put a file in its place unless there is one already; whether this one was put there.
+    """Put a file in its place unless there is one already; return whether it was put there.
 
     It is durable. When this returns, the file under that name is on disk, whoever wrote it.
     """
@@ -106,7 +108,7 @@ def make_directory(path: Path, mode: int = DIRECTORY_MODE, *, durable: bool = Tr
 
 
 def remove(path: Path, *, durable: bool = True) -> bool:
-    """Remove a file or a symlink if it is there; whether it was."""
+    """Remove a file or a symlink if it is there; return whether it was."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -125,7 +127,7 @@ def remove_tree(path: Path, *, durable: bool = False) -> None:
 
 
 def touch(path: Path, mode: int = FILE_MODE) -> None:
-    """Set a file's times to now, without a sync. If it is not there it is made, durably."""
+    """Set a file's times to now, without a sync; make it, durably, if it is not there."""
     try:
         os.utime(path)
     except FileNotFoundError:
@@ -133,7 +135,7 @@ def touch(path: Path, mode: int = FILE_MODE) -> None:
 
 
 def restrict(path: Path, mode: int) -> None:
-    """Take those permissions away that `mode` does not have, where this user may do so."""
+    """Remove the permissions that `mode` does not have, if this user may do so."""
     with suppress(FileNotFoundError, PermissionError):
         has = path.stat().st_mode & 0o7777
         if has & ~mode:
@@ -167,17 +169,80 @@ def sync_file_system(path: Path) -> None:
 
 @contextmanager
 def reported(what: str, hint: str | None = None) -> Iterator[None]:
-    """What a disk refuses becomes an error that an operator can act on."""
+    """Turn what a disk refuses into an error that an operator can act on.
+
+    `hint` is for errors whose cure does not follow from the error itself.
+    """
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        place = f"{error.filename}: " if error.filename else ""
-        raise StorebootError(f"{what}: {place}{reason}", hint) from None
+        raise StorebootError(f"{what}: {described(error)}", cure(error) or hint) from None
+
+
+def described(error: OSError) -> str:
+    """Return which file an error is about, and the error."""
+    place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
+def refusal(path: Path) -> OSError | None:
+    """Return why a file and others beside it cannot be written, or None if they can.
+
+    This writes nothing that stays: a full disk shows by a small file that has no name. It does not
+    open the file, because closing it would end this process' locks on it (fcntl(2)).
+    """
+    place = path if os.access(path, os.F_OK) else path.parent
+    try:
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            return OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        if not os.access(place, os.W_OK):
+            return OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, SECRET_MODE)
+        try:
+            os.posix_fallocate(descriptor, 0, _ROOM)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):  # a file system without such files
+            return None
+        return OSError(error.errno, error.strerror, str(path))
+    return None
+
+
+def cure(error: OSError) -> str | None:
+    """Return what an operator can do about an error, or None if that depends on the case."""
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    where = f"the disk of {place.parent}" if place is not None else "the disk"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room on {where} and try again; what was not finished was not done"
+    if error.errno == errno.EROFS:
+        return f"mount {where} writable; dmesg says why if the kernel has made it read-only"
+    if isinstance(error, PermissionError) and place is not None:
+        return _who_may(place)
+    return None
+
+
+def _who_may(place: Path) -> str | None:
+    """Return which user has access to a file: the owner of what is closed to this one."""
+    for part in (place, *place.parents):
+        with suppress(OSError):
+            owner = part.lstat().st_uid
+            if owner == os.geteuid():
+                return f"look at the permissions of {part}: ls -ld {part}"
+            name = _user(owner)
+            return f"run the command as {name}, who owns {part}: sudo -u {name} storeboot …"
+    return None
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove what killed processes have left half written in a directory; returns their names."""
+    """Remove what killed processes have left half-written in a directory; return those files."""
     swept = []
     for place in sorted(directory.glob(f".*{_SUFFIX}")) if directory.is_dir() else ():
         with suppress(OSError):
@@ -194,12 +259,12 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether this is a file that is being written, or was when its writer was killed."""
+    """Return whether a file is being written, or was when its writer was killed."""
     return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -216,7 +281,7 @@ class Checked:
         self._guard = threading.Lock()
 
     def match(self, path: Path, size: int, checksum: str) -> bool:
-        """Whether the file is there with this size and this SHA-256 in hexadecimal digits."""
+        """Return whether the file is there with this size and SHA-256 (in hexadecimal digits)."""
         try:
             if path.stat().st_size != size:
                 return False
@@ -225,13 +290,13 @@ class Checked:
         return self.holds(path, checksum, lambda file: sha256(file) == checksum)
 
     def same(self, copy: Path, source: Path) -> bool:
-        """Whether a copy is there, and is what its source is."""
+        """Return whether a copy is there, and has the same content as its source."""
         state = source.stat()
         what = f"{source} {state.st_ino} {state.st_size} {state.st_mtime_ns}"
         return self.holds(copy, what, lambda file: sha256(file) == sha256(source))
 
     def holds(self, path: Path, what: str, check: Callable[[Path], bool]) -> bool:
-        """Whether the file is there and `check`, which reads it, says yes. `what` is its name."""
+        """Return whether the file is there and passes `check`, which reads it and `what` names."""
         try:
             state = path.stat()
             seen = (what, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
@@ -255,8 +320,9 @@ checked = Checked()  # by this process
 
 @contextmanager
 def _partial(path: Path, mode: int) -> Iterator[Path]:
-    """An empty file beside `path`, locked while it is written; it is gone when the block ends,
-    unless it was renamed."""
+    """Make an empty file beside `path`, and lock it while it is written.
+
+    Yields its path, and removes it when the block ends, unless it was renamed."""
     place, descriptor = _begin(path, mode)
     try:
         yield place

@@ -1,4 +1,4 @@
-"""What is found before a boot, and how rules find it.
+"""Defines what can be found before a boot, and how rules find it.
 
 A rule is a function that reads a system or this server, and yields a finding each time it applies.
 The id of its findings is its name, with "-" for "_".
@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """Message and cure in one line."""
+        """Return message and cure in one line."""
         return f"{self.message}: {self.cure}"
 
 

@@ -1,4 +1,4 @@
-"""Logging is set up here and nowhere else: readable lines on a terminal, JSON elsewhere."""
+"""Sets up logging, here and nowhere else: readable lines on a terminal, JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 import structlog
 
 
-def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
-    """All log lines go to stderr; results are the commands' own, on stdout.
+def set_up(*, verbose: bool = False, quiet: bool = False, silent: bool = False) -> None:
+    """Send all log lines to stderr; results are the commands' own, on stdout.
 
-    `quiet` is for commands that tell their progress themselves; `verbose` goes before it.
+    `quiet` is for commands that report their progress themselves; `verbose` takes precedence over
+    it. `silent` drops every line.
     """
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    if silent:
+        level = logging.CRITICAL  # nothing of ours is that severe
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=True)
         if sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""The one place that starts other programs."""
+"""Starts other programs: nothing else in the program does."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def run(
     hint: str | None = None,
     seconds: float = SECONDS,
 ) -> str:
-    """Standard output of a program that must succeed; its stdin is closed unless given.
+    """Run a program that must succeed; return its standard output.
 
-    `seconds` is how long it may take. After that it is killed with all that it has started.
+    Its standard input is empty unless `stdin` is given. After `seconds` it is killed with all that
+    it has started.
     """
     words = [os.fspath(word) for word in argv]
     log.debug("process.run", command=shlex.join(words))
@@ -70,9 +71,9 @@ def feed(
     hint: str | None = None,
     stall: float = STALL_SECONDS,
 ) -> None:
-    """Write to a program that must succeed.
+    """Run a program that must succeed, and write the pieces to it.
 
-    `stall` is for how many seconds it may take nothing, and may run on after the last piece.
+    It may take nothing for at most `stall` seconds, and run as long after the last piece.
     """
     words = [os.fspath(word) for word in argv]
     log.debug("process.feed", command=shlex.join(words))
@@ -103,7 +104,7 @@ def _popen(
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A program in a process group of its own."""
+    """Start a program in a process group of its own, and return it."""
     try:
         return subprocess.Popen(
             words,
@@ -121,7 +122,7 @@ def _popen(
 
 
 def _write_all(child: subprocess.Popen[bytes], pieces: Iterable[bytes], stall: float) -> None:
-    """TimeoutExpired when nothing was taken for `stall` seconds."""
+    """Write all pieces; raise TimeoutExpired if none of them is taken for `stall` seconds."""
     assert child.stdin is not None
     descriptor = child.stdin.fileno()
     os.set_blocking(descriptor, False)
@@ -177,7 +178,7 @@ def _failure(
 
 
 def find_program(name: str, hint: str) -> Path:
-    """Where a program is; an error that says how to get it where it is not."""
+    """Return where a program is; raise CommandError with the hint if it is not installed."""
     found = shutil.which(name)
     if found is None:
         raise CommandError(f"program {name!r} is not installed", hint)
@@ -201,7 +202,10 @@ class Child:
         pass_fds: tuple[int, ...] = (),
         cwd: Path | None = None,
     ) -> Child:
-        """Output of both kinds goes to the file `output`, to `lines`, or else to our own stderr."""
+        """Start a program, and return it.
+
+        Its standard output and error go to the file `output` or, if `piped`, to `lines`; otherwise
+        to our own stderr."""
         words = [os.fspath(word) for word in argv]
         log.debug("process.start", command=shlex.join(words))
         with output.open("wb") if output is not None else nullcontext(sys.stderr) as stream:
@@ -228,7 +232,7 @@ class Child:
         return self._process.returncode
 
     async def lines(self) -> AsyncIterator[str]:
-        """What it says from here on, if it was started `piped`; to the end of it."""
+        """Yield each line of its output from now on, until it ends, if it was started `piped`."""
         assert self._process.stdout is not None
         while True:
             try:
@@ -247,7 +251,7 @@ class Child:
         return await self._process.wait()
 
     async def stop(self, patience: float = 10.0) -> None:
-        """End it. `patience` is for how many seconds it is asked before it is killed."""
+        """Ask it to end, and kill it if it has not ended after `patience` seconds."""
         if self._process.returncode is not None:
             return
         with suppress(ProcessLookupError):
@@ -260,7 +264,7 @@ class Child:
             await self._wait_for_end()
 
     def _kill(self) -> None:
-        """All of its session: what it has started goes with it."""
+        """Kill its whole session, with everything that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -1,4 +1,6 @@
-"""What systemd is told (sd_notify(3)) and gives (sd_listen_fds(3)); nothing without it."""
+"""Talks to systemd: sends it messages (sd_notify(3)), and takes its sockets (sd_listen_fds(3)).
+
+Without systemd nothing happens."""
 
 from __future__ import annotations
 
@@ -37,12 +39,15 @@ def sd_notify(message: str, seconds: float = 5.0) -> None:
 
 
 def reloading() -> None:
-    """A reload begins; READY=1 ends it (Type=notify-reload)."""
+    """Tell systemd that a reload begins; READY=1 ends it (Type=notify-reload)."""
     sd_notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
 
 def watchdog_seconds() -> float | None:
-    """Within which systemd wants a sign of life (sd_watchdog_enabled(3)); None if it wants none."""
+    """Return the seconds within which systemd wants a sign of life, or None.
+
+    See sd_watchdog_enabled(3).
+    """
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
@@ -50,7 +55,7 @@ def watchdog_seconds() -> float | None:
 
 
 async def keep_awake(started: asyncio.Event) -> None:
-    """Tell systemd that the loop runs, three times within what it allows; until it is cancelled.
+    """Tell systemd that the loop runs, three times in each of its periods, until cancelled.
 
     Until `started` is set this also keeps a slow start from being ended (EXTEND_TIMEOUT_USEC of
     sd_notify(3)). Set it with READY=1: from then on the same words would put the watchdog off.
@@ -69,7 +74,7 @@ async def keep_awake(started: asyncio.Event) -> None:
 
 
 def dnsmasq_socket() -> Path | None:
-    """Where a unit of storeboot's runs dnsmasq for the server, if one does."""
+    """Return the socket of the unit that runs dnsmasq for the server, or None if no unit does."""
     path = os.environ.get("STOREBOOT_DNSMASQ", "")
     return Path(path) if path else None
 
@@ -78,7 +83,7 @@ _FIRST_FD = 3
 
 
 def listen_fds() -> dict[str, list[socket.socket]]:
-    """Listening sockets that systemd has bound, by their FileDescriptorName.
+    """Return the listening sockets that systemd has bound, by their FileDescriptorName.
 
     They stay open while the process restarts, so that clients wait instead of being refused.
     """

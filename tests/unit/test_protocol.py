@@ -167,7 +167,7 @@ def test_the_initrds_shell_writes_no_unit_of_its_own() -> None:
 
 def test_stages_that_documents_and_the_machine_test_name() -> None:
     page = (ROOT / "docs/how-to/diagnose.md").read_text()
-    rows = re.findall(r"^\| (`.*?`)", page[page.index("| last stage |") :], re.M)
+    rows = re.findall(r"^\| (`.*?`)", page, re.M)
     named = {word for row in rows for word in re.findall(r"`([^`]+)`", row)}
     assert {Stage.BEGIN, Stage.SILENT, *Condition} <= named <= {*Stage, *Condition, NEVER}
     awaited = re.findall(r'stage\\": \\"([^"\\]+)', (ROOT / "nix/tests/boot.nix").read_text())

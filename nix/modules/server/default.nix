@@ -62,7 +62,7 @@ in
       type = lib.types.path;
       readOnly = true;
       default = pkgs.runCommand "storeboot.toml" { source = toml; } ''
-        ${lib.getExe cfg.package} serve --dry-run --config $source
+        ${lib.getExe cfg.package} serve --dry-run --no-files --config $source
         cp $source $out
       '';
       defaultText = "built from the other options";

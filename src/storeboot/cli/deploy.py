@@ -13,7 +13,12 @@ import click
 from storeboot import config
 from storeboot.boot.times import clock
 from storeboot.cli.health import live_of, server_health
-from storeboot.cli.names import complete_hosts, complete_targets
+from storeboot.cli.names import (
+    complete_generations,
+    complete_hosts,
+    complete_systems,
+    complete_targets,
+)
 from storeboot.cli.options import config_option, json_option, say, wait_for_server_option
 from storeboot.cli.tables import print_table
 from storeboot.deploy import actions, overview
@@ -77,22 +82,22 @@ class _Options:
 
 @click.command(short_help="Deploy a system to a host or a group.")
 @click.argument("target", metavar="HOST|GROUP", shell_complete=complete_targets)
-@click.argument("system")
+@click.argument("system", shell_complete=complete_systems)
 @config_option
 @click.option("--test", "testing", is_flag=True,
               help="Test the system in one boot. If it does not reach multi-user, the host reverts "
                    "to its old generation.")  # fmt: skip
-@click.option("--timeout", type=click.IntRange(min=10), default=actions.TEST_SECONDS,
-              show_default=True,
+@click.option("--timeout", type=click.IntRange(min=10, max=actions.MAX_TEST_SECONDS),
+              default=actions.TEST_SECONDS, show_default=True,
               help="Maximum seconds from the beginning of the boot that tests it to "
                    "multi-user.")  # fmt: skip
 @click.option("--auto-confirm", is_flag=True,
               help="Keep the generation as soon as its test has passed, without `storeboot "
                    "confirm`.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(min=1),
+@click.option("--batch", type=click.IntRange(min=1, max=actions.MAX_HOSTS),
               help="Roll the system out as machines boot. At most this many test it at the same "
                    "time.")  # fmt: skip
-@click.option("--max-failures", type=click.IntRange(min=1),
+@click.option("--max-failures", type=click.IntRange(min=1, max=actions.MAX_HOSTS),
               help="Stop the rollout when this many machines have failed. Default: 1.",
               )  # fmt: skip
 @click.option("--reboot", is_flag=True,
@@ -166,7 +171,7 @@ def confirm(host: str, config_path: Path, dry_run: bool) -> None:
 @click.command(short_help="Return a host to an older generation.")
 @click.argument("host", shell_complete=complete_hosts)
 @config_option
-@click.option("--generation", "number", type=int,
+@click.option("--generation", "number", type=int, shell_complete=complete_generations,
               help="Generation to return to. Default: the one before the next boot's.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 def rollback(host: str, config_path: Path, number: int | None, dry_run: bool) -> None:

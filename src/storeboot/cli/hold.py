@@ -10,7 +10,6 @@ import click
 from storeboot import config
 from storeboot.cli.names import complete_targets
 from storeboot.cli.options import config_option, say
-from storeboot.cli.tables import plain
 from storeboot.deploy.inventory import opened
 
 
@@ -30,7 +29,7 @@ def hold(target: str, reason: str, config_path: Path) -> None:
     with opened(config.load(config_path)) as inventory:
         for host in inventory.registry.of(target):
             inventory.rollouts.hold(host.name, reason, time.time())
-            say(plain(f"{host.name} is held: {reason}"))
+            say(f"{host.name} is held: {reason}")
 
 
 @click.command(short_help="End a hold.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +13,12 @@ import click
 
 from storeboot import config
 from storeboot.boot.times import clock
-from storeboot.cli.names import complete_hosts
+from storeboot.cli.names import complete_groups, complete_hosts, complete_systems
 from storeboot.cli.options import config_option, json_option, say
-from storeboot.cli.settings import complete_settings, given, read_csv, setting_options
+from storeboot.cli.settings import complete_settings, given, named, setting_options
+from storeboot.cli.table_files import HostTable, read_csv
 from storeboot.cli.tables import plain, print_table
-from storeboot.config import BootSettings, settings_of
+from storeboot.config import MAC, BootSettings, settings_of
 from storeboot.deploy.inventory import Inventory, opened
 from storeboot.errors import StorebootError
 from storeboot.hosts.host import AmbiguousMachineError, Host, Machine
@@ -46,10 +48,12 @@ def host() -> None:
 @host.command(short_help="Add a host, or many from a CSV file.")
 @click.argument("name", required=False)
 @setting_options
-@click.option("--system", help="System to deploy to the host at once.")
-@click.option("--csv", "table", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+@click.option("--system", shell_complete=complete_systems,
+              help="System to deploy to the host at once.")  # fmt: skip
+@click.option("--csv", "table", type=click.Path(path_type=Path, readable=False),
               help="Add every host in a CSV file with a column `name` and columns for any "
-                   "settings. Separate several values of one setting by spaces.")  # fmt: skip
+                   "settings. Separate several values of one setting by spaces; put a value with "
+                   "spaces in quotes. A serial or label without quotes is one value.")  # fmt: skip
 @config_option
 @click.option("--dry-run", is_flag=True, help="Check the settings, and add nothing.")
 def add(
@@ -65,14 +69,22 @@ def add(
     """
     if (name is None) == (table is None):
         raise click.UsageError("give either NAME or --csv FILE")
-    rows = read_csv(table) if table is not None else {str(name): given(values)}
-    with opened(config.load(config_path)) as inventory:
-        sections = {key: read_section(key, row) for key, row in rows.items()}
-        inventory.registry.add_all(sections, time.time(), dry_run=dry_run)
-        for key in sections:
+    settings = given(values)
+    if table is not None and settings:
+        raise click.UsageError("with --csv FILE, settings are columns of the file")
+    loaded = config.load(config_path)
+    if table is not None:
+        found = read_csv(table)
+    else:
+        found = HostTable({str(name): read_section(str(name), settings)}, None)
+    with opened(loaded) as inventory:
+        inventory.registry.add_all(
+            found.sections, time.time(), places=found.places, dry_run=dry_run
+        )
+        for key in found.sections:
             say(f"{'would add' if dry_run else 'added'} {key}")
         if system is not None and not dry_run:
-            _deploy(inventory, list(sections), system)
+            _deploy(inventory, list(found.sections), system)
 
 
 def _deploy(inventory: Inventory, names: list[str], system: str) -> None:
@@ -141,8 +153,10 @@ def _list_unknown(inventory: Inventory, as_json: bool) -> None:
 @host.command(short_help="Make an unknown machine a host.")
 @click.argument("mac")
 @click.argument("name")
-@click.option("--group", help="Group whose settings the host inherits.")
-@click.option("--system", help="System to deploy to the host at once.")
+@click.option("--group", shell_complete=complete_groups,
+              help="Group whose settings the host inherits.")  # fmt: skip
+@click.option("--system", shell_complete=complete_systems,
+              help="System to deploy to the host at once.")  # fmt: skip
 @config_option
 @click.option("--dry-run", is_flag=True, help="Check the settings, and add nothing.")
 def adopt(
@@ -213,14 +227,23 @@ def set_(
     """Change settings of NAME. An option replaces the setting's old value; other settings stay
     as they are.
     """
-    gone = {key.replace("-", "_") for key in unset}
+    gone, settings = named(unset), given(values)
+    if not gone and not settings:
+        raise StorebootError(
+            f"nothing to change in host {name!r}", "give a setting, such as --group, or --unset"
+        )
     with opened(config.load(config_path)) as inventory:
+        inventory.registry.require_added(name)
         section = inventory.registry.added(name)
         old = section.model_dump(exclude_unset=True) if section is not None else {}
         kept = {key: value for key, value in old.items() if key not in gone}
-        changed = read_section(name, {**kept, **given(values)})
-        inventory.registry.change(name, changed, time.time(), dry_run=dry_run)
-    if dry_run:
+        changed = read_section(name, {**kept, **settings})
+        same = changed.model_dump(exclude_unset=True) == old
+        if not same:
+            inventory.registry.change(name, changed, time.time(), dry_run=dry_run)
+    if same:
+        say(f"{name} has these settings already: nothing to change")
+    elif dry_run:
         say(f"would change {name}")
     else:
         say(f"changed {name}; the change applies from its next boot")
@@ -256,8 +279,15 @@ def remove(name: str, config_path: Path, dry_run: bool) -> None:
 def whois(
     mac: str, uuid: str, serial: str, label: tuple[str, ...], config_path: Path, as_json: bool
 ) -> None:
-    """Show which host a machine is, which matchers decide that, and what it would boot."""
+    """Show which host a machine is, which matchers decide that, and what it would boot.
+
+    The exit status is 1 if it is no host.
+    """
     machine = Machine.from_words(mac, uuid, serial, label)
+    if not machine.matchers and not machine.shared:
+        raise click.UsageError("give at least one of --mac, --uuid, --serial and --label")
+    if machine.mac and MAC.fullmatch(machine.mac) is None:
+        raise StorebootError(f"{mac!r} is not a MAC address", "write it like 52:54:00:12:34:56")
     with opened(config.load(config_path)) as inventory:
         try:
             known = inventory.registry.find(machine)
@@ -271,11 +301,11 @@ def whois(
         document = {"host": known.name if known else None, "because": because, "ignored": ignored,
                     "system": str(system) if system else None}  # fmt: skip
         click.echo(json.dumps(document, indent=2))
-        return
+        sys.exit(0 if known is not None else 1)
     for value in ignored:
         click.echo(f"{plain(value)!r} is ignored: many boards have it")
     if known is None:
         click.echo(_UNKNOWN[policy.unknown].format(policy=policy))
-    else:
-        why = ", ".join(because)
-        click.echo(plain(f"{known.name}, because of {why}; it boots {system or 'nothing'}"))
+        sys.exit(1)
+    why = ", ".join(because)
+    click.echo(plain(f"{known.name}, because of {why}; it boots {system or 'nothing'}"))

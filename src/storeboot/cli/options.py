@@ -6,23 +6,26 @@ from pathlib import Path
 
 import click
 
+from storeboot.cli.names import complete_networks
+from storeboot.cli.tables import plain
 from storeboot.config import DEFAULT_PATH, Config
 
 config_option = click.option(
     "-c",
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_PATH,
     show_default=True,
     help="The configuration file.",
 )
+ID = click.IntRange(min=1, max=2**63 - 1)  # what SQL calls a big integer
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def say(text: str) -> None:
-    """Print progress on stderr."""
-    click.echo(text, err=True)
+    """Print progress on stderr. The text may contain anything that a machine or a person wrote."""
+    click.echo(plain(text), err=True)
 
 
 wait_for_server_option = click.option(
@@ -33,7 +36,9 @@ wait_for_server_option = click.option(
 
 
 network_option = click.option(
-    "--network", help="Use the server's address on this network of the configuration."
+    "--network",
+    shell_complete=complete_networks,
+    help="Use the server's address on this network of the configuration.",
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from storeboot import config
+from storeboot.cli.names import complete_systems
 from storeboot.cli.options import config_option, json_option, say
 from storeboot.cli.tables import mebibytes, print_table
 from storeboot.deploy.inventory import opened
@@ -26,7 +27,7 @@ def pack() -> None:
 
 
 @pack.command(short_help="Build the pack of a system.")
-@click.argument("system")
+@click.argument("system", shell_complete=complete_systems)
 @config_option
 @json_option
 def build(system: str, config_path: Path, as_json: bool) -> None:
@@ -46,7 +47,7 @@ def _described(made: Pack) -> str:
 
 
 @pack.command(short_help="Show the hot files of a system.")
-@click.argument("system")
+@click.argument("system", shell_complete=complete_systems)
 @config_option
 @json_option
 def show(system: str, config_path: Path, as_json: bool) -> None:

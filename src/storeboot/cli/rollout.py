@@ -11,7 +11,8 @@ import click
 
 from storeboot import config
 from storeboot.boot.times import clock, duration
-from storeboot.cli.options import config_option, json_option, say, wait_for_server_option
+from storeboot.cli.names import complete_rollouts
+from storeboot.cli.options import ID, config_option, json_option, say, wait_for_server_option
 from storeboot.cli.tables import plain, print_table
 from storeboot.deploy import following
 from storeboot.deploy.inventory import opened
@@ -49,7 +50,7 @@ def list_(config_path: Path, as_json: bool) -> None:
 
 
 @rollout.command(short_help="Show the hosts of a rollout.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 @json_option
 def show(number: int, config_path: Path, as_json: bool) -> None:
@@ -75,7 +76,7 @@ def show(number: int, config_path: Path, as_json: bool) -> None:
 
 
 @rollout.command(short_help="Stop a rollout.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 def stop(number: int, config_path: Path) -> None:
     """Stop the rollout ID: no other host gets the system. Tests that have begun still finish."""
@@ -85,7 +86,7 @@ def stop(number: int, config_path: Path) -> None:
 
 
 @rollout.command("follow", short_help="Watch a rollout until it ends.")
-@click.argument("number", metavar="ID", type=int)
+@click.argument("number", metavar="ID", type=ID, shell_complete=complete_rollouts)
 @config_option
 @wait_for_server_option
 def follow_(number: int, config_path: Path, wait_for_server: bool) -> None:

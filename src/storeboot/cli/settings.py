@@ -1,15 +1,14 @@
-"""Host settings as options of `storeboot host` and columns of a CSV file, from the schema."""
+"""Makes host settings options of `storeboot host`, from the schema."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
-from pathlib import Path
+import difflib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
+from storeboot.cli.names import complete_groups
 from storeboot.config import BootSettings, HostSection, Setting, settings_of
 from storeboot.errors import StorebootError
 
@@ -34,14 +33,44 @@ def _option(setting: Setting) -> Callable[[Callable[..., None]], Callable[..., N
         name,
         setting.name,
         type=click.Choice(setting.choices) if setting.choices else str,
+        shell_complete=complete_groups if setting.name == "group" else None,
         multiple=setting.several,
         help=f"{text} May be repeated." if setting.several else text,
     )
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a command was given."""
-    return {name: value for name, value in values.items() if value not in (None, "", ())}
+    """Return the settings that a command was given; raise StorebootError if one of them is empty.
+
+    An empty value is a variable of a shell that was not set more often than it is meant.
+    """
+    settings = settings_of(HostSection)
+    for name, value in values.items():
+        if value == "" or (isinstance(value, tuple) and "" in value):
+            raise StorebootError(
+                f"--{settings[name].option} is empty",
+                "leave it out; storeboot host set NAME --unset takes a setting away",
+            )
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def named(words: Iterable[str]) -> set[str]:
+    """Return the settings that `--unset` names, by option or by setting; raise StorebootError for
+    others."""
+    settings = settings_of(HostSection)
+    options = {each.option: name for name, each in settings.items()}
+    found = set()
+    for word in words:
+        name = options.get(word, word.replace("-", "_"))
+        if name not in settings:
+            alike = difflib.get_close_matches(word, options, n=1)
+            known = ", ".join(sorted(options))
+            raise StorebootError(
+                f"there is no setting {word!r}",
+                f"did you mean {alike[0]}?" if alike else f"there are {known}",
+            )
+        found.add(name)
+    return found
 
 
 def complete_settings(
@@ -50,36 +79,3 @@ def complete_settings(
     """Complete the settings that `--unset` accepts."""
     names = (name.replace("_", "-") for name in settings_of(HostSection))
     return sorted(name for name in names if name.startswith(incomplete))
-
-
-def read_csv(table: Path) -> dict[str, dict[str, object]]:
-    """Return the hosts of a CSV file by name, each with the settings in its row.
-
-    Several values of one setting are separated by blanks. Raises StorebootError if the file is not
-    such a table. Columns are checked together with the settings.
-    """
-    rows: dict[str, dict[str, object]] = {}
-    hint = "the first line names the columns, and one of them is `name`"
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        lines = list(enumerate(csv.DictReader(io.StringIO(text), strict=True), 2))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StorebootError(f"cannot read {table}: {error}", hint) from None
-    for line, row in lines:
-        if None in row:
-            raise StorebootError(f"{table} line {line}: more fields than columns", hint)
-        name = (row.pop("name", "") or "").strip()
-        if not name or name in rows:
-            fault = f"{name!r} occurs twice" if name else "the host has no name"
-            raise StorebootError(f"{table} line {line}: {fault}", hint)
-        rows[name] = _row(row)
-    return rows
-
-
-def _row(row: dict[str, str]) -> dict[str, object]:
-    several = {name for name, setting in settings_of(HostSection).items() if setting.several}
-    return {
-        name: value.split() if name in several else value.strip()
-        for name, value in row.items()
-        if value and value.strip()
-    }

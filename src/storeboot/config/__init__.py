@@ -1,7 +1,7 @@
 """The configuration file and its schema."""
 
 from storeboot.config.fields import Setting, settings_of, told
-from storeboot.config.file import DEFAULT_PATH, Config, check_host, faults, load
+from storeboot.config.file import DEFAULT_PATH, Config, check_host, load
 from storeboot.config.matchers import (
     LABEL,
     MAC,
@@ -13,6 +13,7 @@ from storeboot.config.matchers import (
     normal_uuid,
     spellings,
 )
+from storeboot.config.messages import faults, listed
 from storeboot.config.sections import (
     AgentSection,
     BootsSection,
@@ -35,6 +36,7 @@ from storeboot.config.settings import (
     SettingsSection,
     merged,
 )
+from storeboot.config.text import read_text
 
 __all__ = [
     "DEFAULT_PATH",
@@ -63,12 +65,14 @@ __all__ = [
     "check_host",
     "faults",
     "is_shared",
+    "listed",
     "load",
     "merged",
     "normal_label",
     "normal_mac",
     "normal_serial",
     "normal_uuid",
+    "read_text",
     "settings_of",
     "spellings",
     "told",

@@ -1,4 +1,4 @@
-"""What the schema says of a host setting, for everything that is made from it.
+"""Reads from the schema what a host setting is, for everything that is derived from it.
 
 Options and CSV columns of the commands, the answer to a machine, the example file, the NixOS
 options and the reference read the fields of `settings.py` through this.
@@ -18,7 +18,7 @@ from storeboot.config.section import Section
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How a setting is used; part of its field's annotation."""
+    """Says how a setting is used; part of its field's annotation."""
 
     answered: bool = False  # the machine is told it when its boot begins, by the field's name
     joined: bool = False  # the layers' values follow each other; else the innermost one counts
@@ -41,18 +41,18 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Its option on a command line, without the dashes in front."""
+        """Return its option on a command line, without the dashes in front."""
         return self.use.option or self.name.replace("_", "-")
 
     @property
     def summary(self) -> str:
-        """The first sentence of its description."""
+        """Return the first sentence of its description."""
         return self.description.partition(". ")[0].rstrip(".") + "."
 
 
 @cache
 def settings_of(section: type[Section]) -> dict[str, Setting]:
-    """A section's settings by name, in the order of its fields."""
+    """Return a section's settings by name, in the order of its fields."""
     return {name: _setting(name, field) for name, field in section.model_fields.items()}
 
 
@@ -75,7 +75,7 @@ def _setting(name: str, field: FieldInfo) -> Setting:
 
 
 def _bare(annotation: Any) -> Any:
-    """A type without None and without what only validation needs."""
+    """Return a type without None and without what only validation needs."""
     while True:
         if get_origin(annotation) in (Union, UnionType):
             annotation = next(each for each in get_args(annotation) if each is not type(None))
@@ -86,7 +86,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def told(value: object) -> str:
-    """A setting as the machine's scripts read it: one word, "" for none, `:` between several."""
+    """Return a setting as scripts read it: one word, "" for none, `:` between several values."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

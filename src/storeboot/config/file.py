@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from storeboot.config.matchers import spellings
-from storeboot.config.section import Section
+from storeboot.config.messages import faults, listed
+from storeboot.config.section import DIRECTORY, Section
 from storeboot.config.sections import (
     AgentSection,
     BootsSection,
@@ -26,9 +28,13 @@ from storeboot.config.sections import (
     StoreSection,
 )
 from storeboot.config.settings import HOST_NAME, HostSection, SettingsSection
+from storeboot.config.text import read_text
 from storeboot.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storeboot/storeboot.toml")
+ALIAS_PORT = 2049  # at which a system's own initrd looks for nfs.alias
+_ANY = "0.0.0.0"
+_AT_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)")
 
 
 class Config(Section):
@@ -72,6 +78,19 @@ class Config(Section):
                 raise ValueError(f'network {name!r} has no range, which dhcp.mode = "full" needs')
         return self
 
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        http, nfs = set(self.listening(self.http)), set(self.listening(self.nfs))
+        if _ANY not in http | nfs and not http & nfs:
+            return self
+        if self.http.port == self.nfs.port:
+            raise ValueError(
+                f"http.port and nfs.port are both {self.http.port}: give one of them another port"
+            )
+        if self.nfs.alias and self.http.port == ALIAS_PORT:
+            raise ValueError(f"http.port is {ALIAS_PORT}, which nfs.alias needs: give another port")
+        return self
+
     def listening(self, section: HttpSection | NfsSection) -> tuple[str, ...]:
         """Return the addresses to bind."""
         if not self.networks or "listen" in section.model_fields_set:
@@ -108,30 +127,35 @@ def check_host(name: str, host: HostSection, groups: Mapping[str, SettingsSectio
 
 
 def load(path: Path) -> Config:
-    """Read and check the file; one ConfigError lists all faults, each with its place."""
-    hint = f"see docs/reference/configuration.md; the file is {path}"
+    """Read and check the file; return the configuration.
+
+    Raises ConfigError with all faults, each with its place. Relative paths in the file are relative
+    to the directory that it is in.
+    """
+    document = _parse(path, read_text(path))
     try:
-        document = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", _missing_hint(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}", hint) from None
-    try:
-        return Config.model_validate(document)
+        return Config.model_validate(document, context={DIRECTORY: path.absolute().parent})
     except ValidationError as error:
-        raise ConfigError(f"{path} has {faults(error)}", hint) from None
+        raise ConfigError(
+            listed(str(path), faults(error, Config)),
+            "docs/reference/configuration.md has all settings",
+        ) from None
 
 
-def faults(error: ValidationError) -> str:
-    """List all faults, one per line, each with its place."""
-    lines = (
-        f"\n  {'.'.join(str(part) for part in fault['loc']) or '(file)'}: "
-        f"{fault['msg'].removeprefix('Value error, ')}"
-        for fault in error.errors()
-    )
-    count = error.error_count()
-    return f"{count} fault{'s' if count > 1 else ''}:{''.join(lines)}"
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        place, reason = str(path), str(error)
+        found = _AT_LINE.fullmatch(reason)
+        if found is not None:
+            place, reason = f"{path} line {found[2]}", _with_line(found[1], text, int(found[2]))
+        raise ConfigError(
+            f"{place} is not TOML: {reason}", "see docs/reference/storeboot.example.toml"
+        ) from None
 
 
-def _missing_hint(path: Path) -> str:
-    return f"write {path}, or name another file with --config"
+def _with_line(reason: str, text: str, number: int) -> str:
+    lines = text.split("\n")
+    line = lines[number - 1].strip()[:80] if number <= len(lines) else ""
+    return f"{reason}: {line}" if line else reason

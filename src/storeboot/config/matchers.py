@@ -122,7 +122,7 @@ def spellings(matcher: str) -> tuple[str, ...]:
 
 
 def is_shared(matcher: str) -> bool:
-    """Whether a UUID or serial number is one that boards of many kinds have."""
+    """Return whether a UUID or serial number is one that boards of many kinds have."""
     if matcher.strip().lower() in _ADDRESS_OF_NONE:
         return True
     plain = "".join(filter(str.isalnum, matcher.lower()))

@@ -1,4 +1,4 @@
-"""The sections of the server: where it listens, what it keeps, how machines find it."""
+"""Defines the sections of the server: where it listens, what it keeps, how machines find it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from storeboot.config.section import Section, ipv4
+from storeboot.config.section import Place, Program, Section, anchored, ipv4, own_ipv4
 from storeboot.config.settings import NfsVersion
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@:-]{1,15}")
@@ -27,19 +27,19 @@ class ServerSection(Section):
         examples=["192.168.1.1"],
         description="IPv4 address at which machines reach this server.",
     )
-    state_directory: Path = Field(
+    state_directory: Place = Field(
         default=Path("/var/lib/storeboot"),
         description="Directory for the database, keys, initrds, packs, views and reports.",
     )
 
     @field_validator("address")
     @classmethod
-    def _isipv4(cls, value: str) -> str:
-        return ipv4(value)
+    def _is_own(cls, value: str) -> str:
+        return own_ipv4(value)
 
 
 class StoreSection(Section):
-    root: Path = Field(
+    root: Place = Field(
         default=Path("/"), description="Root of the Nix store, as for `nix --store`."
     )
 
@@ -53,14 +53,34 @@ class DatabaseSection(Section):
         "directory.",
     )
 
+    @field_validator("url")
+    @classmethod
+    def _is_anchored(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Let a file of SQLite be relative to the configuration file, as other paths are."""
+        driver, _, place = (value or "").partition("://")
+        if not driver.startswith("sqlite"):
+            return value
+        if place in ("", "/", "/:memory:"):
+            raise ValueError(f"{value!r} keeps nothing: name a file, or leave it out")
+        return f"{driver}:///{anchored(Path(place.removeprefix('/')), info)}"
 
-class HttpSection(Section):
+
+class ListeningSection(Section):
+    """A section with an address to listen on."""
+
     listen: str = Field(default="0.0.0.0", description=_LISTEN)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_ipv4(cls, value: str) -> str:
+        return ipv4(value)
+
+
+class HttpSection(ListeningSection):
     port: Port = Field(default=8080, description="TCP port for HTTP.")
 
 
-class NfsSection(Section):
-    listen: str = Field(default="0.0.0.0", description=_LISTEN)
+class NfsSection(ListeningSection):
     port: Port = Field(default=2049, description="TCP port for NFS and MOUNT.")
     version: NfsVersion = Field(default="3", description="NFS version that machines mount with.")
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
@@ -99,7 +119,7 @@ class DhcpSection(Section):
     port: Port = Field(
         default=67, description="UDP port of the DHCP server. The clients' port is one higher."
     )
-    dnsmasq: Path | None = Field(
+    dnsmasq: Program | None = Field(
         default=None,
         examples=["/usr/sbin/dnsmasq"],
         description="The dnsmasq program. If unset: the one on PATH.",
@@ -110,7 +130,7 @@ class DhcpSection(Section):
         description="User that runs dnsmasq if the server runs as root and no unit runs dnsmasq. "
         "If unset: dnsmasq, or nobody if there is no such user.",
     )
-    raspberry_firmware: Path | None = Field(
+    raspberry_firmware: Place | None = Field(
         default=None,
         examples=["/srv/raspberrypi/boot"],
         description="Directory with the firmware of Raspberry Pis: start4.elf, fixup4.dat and so "
@@ -124,7 +144,7 @@ class DhcpSection(Section):
         "that storeboot knows. Boards are also recognised by option 97, and by the serial and MAC "
         "address of their host.",
     )
-    ipxe: dict[str, Path] = Field(
+    ipxe: dict[str, Place] = Field(
         default={},
         examples=[{"ia32": "/srv/ipxe/ipxe32.efi", "arm64": "/srv/ipxe/ipxe-arm64.efi"}],
         description="iPXE programs by kind of firmware (bios, x64, ia32, arm64, riscv64), to use "
@@ -184,33 +204,37 @@ class NetworkSection(Section):
             own = None
         if own is None or "/" not in value:
             raise ValueError(f"{value!r} is not of the form 10.1.0.1/24")
+        own_ipv4(str(own.ip))
+        ends = (own.network.network_address, own.network.broadcast_address)
+        if own.network.num_addresses > 2 and own.ip in ends:
+            raise ValueError(f"{value!r} is the network itself: give the server's address on it")
         return str(own)
 
     @field_validator("router")
     @classmethod
     def _router(cls, value: str | None) -> str | None:
-        return ipv4(value) if value is not None else None
+        return own_ipv4(value) if value is not None else None
 
     @field_validator("dns")
     @classmethod
     def _dns(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(ipv4, values))
+        return tuple(map(own_ipv4, values))
 
     @model_validator(mode="after")
     def _range_is_inside(self) -> Self:
         if self.range is not None:
-            first, last = (IPv4Address(ipv4(word)) for word in self.range)
+            first, last = (IPv4Address(own_ipv4(word)) for word in self.range)
             if first not in self.subnet or last not in self.subnet or first > last:
                 raise ValueError(f"range {first} to {last} is not inside {self.subnet}")
         return self
 
     @property
     def own(self) -> str:
-        """The server's address on it."""
+        """Return the server's address on this network."""
         return str(IPv4Interface(self.address).ip)
 
     def has(self, addresses: Iterable[str]) -> bool:
-        """Whether one of these is of this network."""
+        """Return whether one of the addresses is on this network."""
         return any(IPv4Address(address) in self.subnet for address in addresses)
 
     @property
@@ -219,12 +243,12 @@ class NetworkSection(Section):
 
 
 class InitrdSection(Section):
-    busybox: Path | None = Field(
+    busybox: Place | None = Field(
         default=None,
         examples=["/nix/store/…-busybox-static/bin/busybox"],
         description="A static busybox. If unset: the one on PATH.",
     )
-    busyboxes: dict[str, Path] = Field(
+    busyboxes: dict[str, Place] = Field(
         default={},
         examples=[{"aarch64": "/srv/arm64/busybox"}],
         description="Static busyboxes for machines whose processor differs from the server's, by "

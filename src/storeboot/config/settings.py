@@ -1,4 +1,4 @@
-"""Host settings: how a machine boots, and which machine it is.
+"""Defines the host settings: how a machine boots, and which machine it is.
 
 A setting is one field here; CONTRIBUTING.md says how to add one.
 """
@@ -23,7 +23,7 @@ from storeboot.config.matchers import (
     normal_uuid,
     spellings,
 )
-from storeboot.config.section import Section, ipv4
+from storeboot.config.section import Section, own_ipv4
 from storeboot.protocol import ipxe
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -33,7 +33,7 @@ _NOT_PERSISTENT = ("/nix", "/etc", "/proc", "/sys", "/dev", "/run", "/bin", "/tm
 
 
 def _matching(pattern: str, fault: str) -> AfterValidator:
-    """Text must match the whole pattern; `fault` continues the sentence that begins with it."""
+    """Return a check that text matches the whole pattern; `fault` says what the text is not."""
 
     def check(value: str) -> str:
         if re.fullmatch(pattern, value) is None:
@@ -44,7 +44,7 @@ def _matching(pattern: str, fault: str) -> AfterValidator:
 
 
 def _kept(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Directories, each once."""
+    """Return directories, each once; raise ValueError for one that cannot be kept."""
     for value in values:
         top = "/" + value.lstrip("/").partition("/")[0]
         if _DIRECTORY.fullmatch(value) is None or top in _NOT_PERSISTENT:
@@ -181,7 +181,7 @@ class BootSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _null_sets_nothing(cls, values: Any) -> Any:
-        """Rows of the database may have it."""
+        """Drop settings that are null, as rows of the database may have them."""
         if not isinstance(values, dict):
             return values
         return {name: value for name, value in values.items() if value is not None}
@@ -259,7 +259,7 @@ class HostSection(SettingsSection):
     @field_validator("address")
     @classmethod
     def _are_ipv4(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(ipv4, values))
+        return tuple(map(own_ipv4, values))
 
     @field_validator("uuid")
     @classmethod
@@ -307,7 +307,7 @@ def _own(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def merged(layers: Iterable[SettingsSection]) -> dict[str, Any]:
-    """What layers set together, the outermost one first; an empty list sets nothing."""
+    """Merge layers, the outermost one first; return what they set. An empty list sets nothing."""
     settings = settings_of(SettingsSection)
     found: dict[str, Any] = {}
     for layer in layers:

@@ -19,6 +19,8 @@ from storeboot.protocol.orders import Order
 
 Progress = Callable[[str], None]
 TEST_SECONDS = 600
+MAX_TEST_SECONDS = 86400  # nobody waits longer for a boot
+MAX_HOSTS = 1_000_000
 BATCH = 5
 MAX_FAILURES = 1
 

@@ -25,6 +25,7 @@ from storeboot.deploy.deployments import Deployments
 from storeboot.deploy.inventory import Inventory
 from storeboot.deploy.state import StateDirectory
 from storeboot.deploy.systems import Systems
+from storeboot.deploy.tidying import sweep
 from storeboot.errors import CommandError, StorebootError
 from storeboot.hosts.boots import Boot
 from storeboot.hosts.host import Host
@@ -115,6 +116,7 @@ def collect(
     plan = plan_collection(inventory.systems, decided())
     if dry_run:
         return Collection(plan, None)
+    sweep(inventory.state.path)
     plan = carry_out(inventory.deployments, plan, decided)
     progress(f"asking Nix which of {len(plan.candidates)} paths are dead")
     return Collection(plan, delete_paths(inventory.state, inventory.systems.store, plan))

@@ -28,6 +28,7 @@ other names are left alone.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from storeboot.deploy.reports import Reports
 from storeboot.deploy.server_key import ServerKey
 from storeboot.deploy.serving import Serving
 from storeboot.deploy.views import ViewRecord, Views
+from storeboot.errors import StorebootError
 
 __all__ = ["StateDirectory", "ViewRecord", "make_state_directory"]
 
@@ -81,10 +83,15 @@ class StateDirectory:
 
 def make_state_directory(path: Path) -> StateDirectory:
     """Create the directories that do not exist yet, and return the state directory."""
-    with files.reported(
-        "cannot write to the state directory",
-        "set server.state_directory to one that this user may write",
-    ):
+    other = "set server.state_directory to one that this user may write"
+    try:
         for name in _DIRECTORIES:
             files.make_directory(path / name)
+    except OSError as error:
+        cure = files.cure(error)
+        if cure is None or not os.path.lexists(path):
+            cure = f"{cure}, or {other}" if cure is not None else other
+        raise StorebootError(
+            f"cannot write to the state directory: {files.described(error)}", cure
+        ) from None
     return StateDirectory(path)

@@ -35,13 +35,21 @@ def tidy(state: Path) -> None:
     Removes what killed processes have left half-written, removes permissions that older versions
     gave, and logs what does not belong here.
     """
-    places = [state, *(state / name for name in sorted(_DIRECTORIES))]
-    for place in (*places, *(state / "reports").iterdir()):
-        for left in files.sweep(place):
-            log.info("state.swept", file=str(left))
+    sweep(state)
     for stray in _strays(state):
         log.warning("state.stray", file=str(stray), reason="it is none of ours, and left alone")
     _restrict(state)
+
+
+def sweep(state: Path) -> list[Path]:
+    """Remove what killed processes have left half-written; return the files that were removed."""
+    places = [state, *(state / name for name in sorted(_DIRECTORIES))]
+    reports = state / "reports"
+    boots = sorted(reports.iterdir()) if reports.is_dir() else []
+    swept = [left for place in (*places, *boots) for left in files.sweep(place)]
+    for left in swept:
+        log.info("state.swept", file=str(left))
+    return swept
 
 
 def restrict_database(state: Path) -> None:

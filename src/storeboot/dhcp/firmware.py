@@ -90,17 +90,22 @@ def is_there(program: Path) -> bool:
     return os.access(program, os.R_OK) and program.is_file()
 
 
-def find_programs(given: dict[str, Path]) -> dict[str, Path]:
-    """Return the iPXE of each kind that has one, by the name under which it is served.
-
-    `given` is the setting `dhcp.ipxe`, which takes precedence over the distribution's programs.
-    """
+def require_kinds(given: dict[str, Path]) -> None:
+    """Raise ConfigError if the setting `dhcp.ipxe` names a kind of firmware that does not exist."""
     known = {firmware.name for firmware in FIRMWARE if not firmware.http}
     unknown = sorted(given.keys() - known)
     if unknown:
         raise ConfigError(
             f"dhcp.ipxe has no firmware {unknown[0]!r}", f"there are: {', '.join(sorted(known))}"
         )
+
+
+def find_programs(given: dict[str, Path]) -> dict[str, Path]:
+    """Return the iPXE of each kind that has one, by the name under which it is served.
+
+    `given` is the setting `dhcp.ipxe`, which takes precedence over the distribution's programs.
+    """
+    require_kinds(given)
     found: dict[str, Path] = {}
     for firmware in FIRMWARE:
         if firmware.http:

@@ -33,6 +33,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from storeboot import files
 from storeboot.config import Config
 from storeboot.errors import ConfigError, StorebootError
 from storeboot.hosts.deadlines import Deadlines
@@ -113,8 +114,23 @@ class Database:
             if current != HEAD:
                 self._migrate()
         except _AWAY as error:
-            raise StorebootError(f"cannot use the database: {_reason(error)}", _HINT) from None
+            raise StorebootError(*self._unusable(_reason(error))) from None
         self._opened = True
+
+    def _unusable(self, reason: str) -> tuple[str, str]:
+        """Return why the database cannot be used, and the cure.
+
+        SQLite has few words for what a disk refuses: a full one is a "disk I/O error". So the file
+        system is asked.
+        """
+        place = self._engine.url.database
+        if self._kind != "sqlite" or place is None:
+            return f"cannot use the database: {reason}", _HINT
+        refused = files.refusal(Path(place))
+        if refused is not None:
+            reason = files.described(refused)
+        cure = files.cure(refused) if refused is not None else None
+        return f"cannot use the database: {reason}", cure or f"look at {place} and its disk: dmesg"
 
     def _migrate(self) -> None:
         # Imported here because importing alembic takes as long as a whole command.

@@ -21,7 +21,7 @@ from storeboot.config import (
     spellings,
     told,
 )
-from storeboot.errors import ConfigError
+from storeboot.errors import ConfigError, StoreError
 from storeboot.hosts import words
 from storeboot.nix.store import StorePath
 
@@ -101,7 +101,7 @@ class Host(BootSettings):
         system = settings.pop("system", None)
         host = cls(
             name=name,
-            system=StorePath.from_arg(system) if system else None,
+            system=_toplevel(name, system) if system else None,
             matchers=frozenset(section.matchers),
             macs=section.mac,
             addresses=section.address,
@@ -164,6 +164,14 @@ class Host(BootSettings):
 
     def matches(self, machine: Machine) -> bool:
         return not self.matchers.isdisjoint(machine.matchers)
+
+
+def _toplevel(host: str, text: str) -> StorePath:
+    """Return the store path that a host's `system` names."""
+    try:
+        return StorePath.from_arg(text)
+    except StoreError as error:
+        raise StoreError(f"host {host}: {error.message}", error.hint) from None
 
 
 class AmbiguousMachineError(Exception):

@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy import Connection, delete, insert, select
 
-from storeboot.config import LABEL, Config, HostSection, check_host, faults, spellings
+from storeboot.config import LABEL, Config, HostSection, check_host, faults, listed, spellings
 from storeboot.errors import StorebootError
 from storeboot.hosts.database import Database, DatabaseAwayError
 from storeboot.hosts.host import MAX_BASE, AmbiguousMachineError, Host, Machine
@@ -216,20 +216,38 @@ class Registry:
             self._database.memory.note_host(name, settings)
 
     def add_all(
-        self, sections: dict[str, HostSection], now: float, *, dry_run: bool = False
+        self,
+        sections: dict[str, HostSection],
+        now: float,
+        *,
+        places: Mapping[str, str] | None = None,
+        dry_run: bool = False,
     ) -> None:
-        """Add all of these hosts or none. If two clash, the error names both."""
+        """Add all of these hosts or none. If two clash, the error names both.
+
+        `places` says where each host was written, for the error.
+        """
         with self._database.connect() as connection, connection.begin() as transaction:
             for name, section in sections.items():
-                if name in self._declared or _exists(connection, name):
-                    where = "declared in the configuration" if name in self._declared else "there"
-                    raise StorebootError(
-                        f"host {name!r} is {where} already", "change it there, or take another name"
-                    )
-                self._insert(connection, name, section, now)
+                try:
+                    self._add(connection, name, section, now)
+                except DatabaseAwayError:
+                    raise
+                except StorebootError as error:
+                    if places is None:
+                        raise
+                    raise StorebootError(f"{places[name]}: {error.message}", error.hint) from None
             if dry_run:
                 transaction.rollback()
         self._reread(sections)
+
+    def _add(self, connection: Connection, name: str, section: HostSection, now: float) -> None:
+        if name in self._declared or _exists(connection, name):
+            where = "declared in the configuration" if name in self._declared else "there"
+            raise StorebootError(
+                f"host {name!r} is {where} already", "change it there, or take another name"
+            )
+        self._insert(connection, name, section, now)
 
     def change(self, name: str, section: HostSection, now: float, *, dry_run: bool = False) -> None:
         self.require_added(name)
@@ -293,14 +311,21 @@ class Registry:
         return Host.from_config(name, section, self._config, declared=False)
 
 
-def read_section(name: str, values: dict[str, object]) -> HostSection:
-    """Check settings as typed; raise StorebootError with everything that is wrong with them."""
+class SettingsError(StorebootError):
+    """Settings of a host are wrong."""
+
+    def __init__(self, name: str, faults: list[str]) -> None:
+        hint = "docs/reference/configuration.md has all settings"
+        super().__init__(listed(f"host {name!r}", faults), hint)
+        self.faults = faults
+
+
+def read_section(name: str, values: Mapping[str, object]) -> HostSection:
+    """Check settings as typed; raise SettingsError with everything that is wrong with them."""
     try:
         return HostSection.model_validate(values)
     except ValidationError as error:
-        raise StorebootError(
-            f"host {name!r} has {faults(error)}", "docs/reference/configuration.md has all settings"
-        ) from None
+        raise SettingsError(name, faults(error, HostSection)) from None
 
 
 def _section(name: str, settings: str) -> HostSection:

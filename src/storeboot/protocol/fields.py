@@ -1,4 +1,4 @@
-"""The fields of messages that are lines of `name=value`."""
+"""Defines the fields of messages that consist of lines of `name=value`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a machine mounts its store over NFS (nfs(5)).
+"""Defines how a machine mounts its store over NFS (nfs(5)).
 
 All is said to the kernel itself, since neither initrd has a mount helper or rpcbind. Not `noacl`:
 over NFSv3 without ACLs overlayfs refuses every user but root (EOPNOTSUPP).

@@ -1,4 +1,4 @@
-"""What the server asks a running machine to do."""
+"""Defines what the server can ask a running machine to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine reports of its own store when it is asked to."""
+"""Defines what a machine reports about its own store when it is asked to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of a boot: what the timeline of a host is made of."""
+"""Defines the stages of a boot, of which the timeline of a host consists."""
 
 from __future__ import annotations
 

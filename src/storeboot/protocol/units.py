@@ -53,13 +53,13 @@ class Unit:
 
     @property
     def unit(self) -> dict[str, str]:
-        """The section [Unit], without the description."""
+        """Return the section [Unit], without the description."""
         # Else it would wait for what a shutdown stops.
         return {"DefaultDependencies": "no", "ConditionPathExists": EVENTS, **self.relations}
 
     @property
     def service(self) -> dict[str, str]:
-        """The section [Service]."""
+        """Return the section [Service]."""
         end = {} if self.seconds is None else {"TimeoutStartSec": str(self.seconds)}
         # The shell in RAM: that of the system may hang with the store.
         tell = f"{DIRECTORY}/bin/sh -c 'echo {self.line} >{EVENTS}'"

@@ -1,4 +1,4 @@
-"""A word of the protocol."""
+"""Defines what a word of the protocol is."""
 
 from __future__ import annotations
 
