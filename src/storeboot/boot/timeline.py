@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storeboot.hosts.boot import Boot, Event
-from storeboot.protocol.stages import NOTES, OF_FIRMWARE, Stage
+from storeboot.protocol.stages import CONCLUSIONS, EXPLAINED, NOTES, OF_FIRMWARE, Stage
 
 _MEANINGS: dict[str, str] = {stage: stage.meaning for stage in Stage}
 
@@ -39,11 +39,16 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Return the stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen or event.stage == Stage.REFUSED:
+        if event.stage == Stage.REFUSED or (event.stage in seen and not _is_newer(event)):
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
     return sorted(seen.values(), key=lambda step: step.at)
+
+
+def _is_newer(event: Event) -> bool:
+    """Return whether an event replaces the one before of its stage: how far it is, how often."""
+    return event.stage in CONCLUSIONS
 
 
 def state(events: Iterable[Event]) -> State:
@@ -52,7 +57,7 @@ def state(events: Iterable[Event]) -> State:
     last = max(passed, key=lambda event: event.at, default=None)
     if last is None:
         return State("never", None)
-    failure = last.detail.partition("\n")[0] if last.stage in (Stage.FAILED, Stage.SILENT) else ""
+    failure = last.detail.partition("\n")[0] if last.stage in EXPLAINED else ""
     return State(last.stage, last.at, failure)
 
 

@@ -57,7 +57,14 @@ class Stage(StrEnum):
     FAILED = "failed", "the initrd gave up; the detail says why", Source.INITRD
     PLAIN = "plain", "the machine boots without its pack; the detail says why", Source.INITRD
     REFUSED = "refused", "the machine did not carry out an order; the detail says why", Source.AGENT
-    SILENT = "silent", "mode native: the machine has been silent for too long", Source.NFS
+    SILENT = (
+        "silent",
+        "nothing has come from the machine for too long; the detail says what is missing",
+        Source.NFS,
+        Source.SERVER,
+    )
+    DOWNLOAD = "download", "a file is on its way; the detail says how far it is", Source.SERVER
+    LOOP = "loop", "the boot begins again and again; the detail says how often", Source.SERVER
 
 
 # Before the boot script.
@@ -66,5 +73,9 @@ OF_FIRMWARE = frozenset({Stage.ADDRESS, Stage.FIRMWARE})
 NOTES = frozenset({Stage.REFUSED, Stage.PLAIN})
 # These decide something: a test, a lease, an order.
 DECISIVE = frozenset({Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.REFUSED})
-# Stages that a request may name; SILENT is the server's own conclusion.
-SAYABLE = frozenset(Stage) - {Stage.SILENT}
+# Their details say more than their names: the state of a host is told by them.
+EXPLAINED = frozenset({Stage.FAILED, Stage.SILENT, Stage.DOWNLOAD, Stage.LOOP})
+# What the server concludes by itself.
+CONCLUSIONS = frozenset({Stage.SILENT, Stage.DOWNLOAD, Stage.LOOP})
+# Stages that a request may name.
+SAYABLE = frozenset(Stage) - CONCLUSIONS

@@ -5,7 +5,7 @@ The service does not know whether a request came over HTTP, from dnsmasq or from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from storeboot.service.assigning import Progress, assign
 from storeboot.service.beginning import Beginnings
 from storeboot.service.bookkeeping import Bookkeeping
 from storeboot.service.current import Current
+from storeboot.service.downloads import Arrived, Part
+from storeboot.service.fetching import Fetch, Fetching
 from storeboot.service.happenings import Happenings
 from storeboot.service.ipxe import IpxePrograms
 from storeboot.service.known_boots import KnownBoots
@@ -37,6 +39,7 @@ from storeboot.service.proofs import is_agent
 from storeboot.service.questions import order_of
 from storeboot.service.refusals import BusyError
 from storeboot.service.reporting import Reporting, Upload
+from storeboot.service.rounds import Rounds
 from storeboot.service.scripts import Scripts
 from storeboot.service.turns import Turns
 from storeboot.service.upkeep import Health, Upkeep
@@ -63,8 +66,10 @@ class BootService:
     known: KnownBoots
     happenings: Happenings
     changed: Changes  # notified whenever something has happened
+    rounds: Rounds
     scripts: Scripts
     files: ViewFiles
+    fetching: Fetching
     programs: IpxePrograms
     beginnings: Beginnings
     answers: Answers
@@ -112,6 +117,7 @@ class BootService:
         assigned = await self.work.making.run(RELOAD_SECONDS, assign, inventory)
         if assigned.failure is not None:  # the faults of each host are logged already
             log.error("reload.no_host_can_boot", reason=assigned.failure.message)
+        inventory.state.given.take_over(self.state.given)
         self.current.use(assigned)
         await self.changed.tell()
 
@@ -141,19 +147,26 @@ class BootService:
         """Return the iPXE program that firmware knows by this name, or None."""
         return self.programs.file(name)
 
-    async def kernel(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
-        """Return a view's kernel for the named host, or None if the view is not kept."""
-        file = await self.files.kernel(view)
-        if file is not None and is_fetched:
-            await self.files.fetched(view, host, Stage.KERNEL, self.clock)
-        return file
+    async def kernel(self, view: str) -> Path | None:
+        """Return a view's kernel, or None if the view is not kept."""
+        return await self.files.kernel(view)
 
-    async def initrd(self, view: str, host: str, *, is_fetched: bool) -> Path | None:
+    async def initrd(self, view: str, host: str) -> Path | None:
         """Return a view's initrd for the named host, or None if the view is not kept."""
-        file = await self.files.initrd(view, host)
-        if file is not None and is_fetched:
-            await self.files.fetched(view, host, Stage.INITRD, self.clock)
-        return file
+        return await self.files.initrd(view, host)
+
+    async def sends(
+        self, fetch: Fetch, arrived: Arrived
+    ) -> Callable[[Part | None], Awaitable[None]] | None:
+        """Note that a kernel or an initrd begins to be sent; see `Fetching.begins`.
+
+        Returns what to call when the answer has ended, with the part of the file that was in it, or
+        None if no known host fetches it.
+        """
+        download = await self.fetching.begins(fetch, arrived, self.clock)
+        if download is None:
+            return None
+        return lambda part: self.fetching.ends(download, arrived, part, self.clock)
 
     async def pack(self, view: str, name: str) -> Path | None:
         return await self.files.pack(view, name)
@@ -241,23 +254,33 @@ class BootService:
     # What others observe of machines.
 
     async def saw(self, seen: Seen) -> None:
-        """Record what dnsmasq has seen of a machine on its way to iPXE."""
+        """Record what dnsmasq has seen of a machine on its way to iPXE; what was recorded a short
+        while ago is only counted."""
         try:
-            host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+            if seen.mac:
+                host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+            else:
+                host = self.registry.at(seen.address)
         except (AmbiguousMachineError, BusyError):
             return
-        if host is not None:
-            detail = words.line(seen.detail, MAX_SEEN)
-            event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+        if host is None:
+            return
+        detail = words.line(seen.detail, MAX_SEEN)
+        event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+        if not seen.again:
             await self.happenings.tell(event)
+            return
+        for loop in self.rounds.count(event):
+            await self.happenings.tell(loop)
 
     # The recurring work, and the server's health.
 
     async def look_at_native(self) -> None:
-        """Record the progress of boots that do not report it themselves."""
-        async with aclosing(self.native.look(self.clock())) as found:
-            async for event in found:
-                await self.happenings.tell(event)
+        """Record the progress of downloads, and of boots that do not report it themselves."""
+        for look in (self.fetching.look, self.native.look):
+            async with aclosing(look(self.clock())) as found:
+                async for event in found:
+                    await self.happenings.tell(event)
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
         """Prepare all systems; raise TimeoutError after `seconds`."""

@@ -13,6 +13,7 @@ from storeboot.errors import StorebootError
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import Host
 from storeboot.service import choosing
+from storeboot.service.alias import Alias
 from storeboot.service.asked import Asked
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
@@ -33,15 +34,16 @@ class Answer:
 
 
 class Scripts:
-    """Writes scripts. Asking for one changes nothing except whose turn it is."""
+    """Writes scripts. Asking for one changes whose turn it is, and what the alias shows."""
 
     def __init__(
-        self, current: Current, work: Work, turns: Turns, assignments: Assignments
+        self, current: Current, work: Work, turns: Turns, assignments: Assignments, alias: Alias
     ) -> None:
         self._current = current
         self._work = work
         self._turns = turns
         self._assignments = assignments
+        self._alias = alias
 
     async def entry(self, local: str) -> str:
         """Return the script that identifies a machine; `local` is the server address it asked."""
@@ -86,9 +88,11 @@ class Scripts:
         query = asked.query if host.menu is None and not asked.choice else None
         seal = ticket(host.name, asked.machine.mac, inventory.systems.key)
         try:
-            return Answer(plan.script(self._url(asked), seal, query), host)
+            text = plan.script(self._url(asked), seal, query)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
+        await self._alias.gives(host, plan.view, asked.address, now)
+        return Answer(text, host)
 
     async def _offer(self, host: Host, now: float) -> None:
         """Let a rollout give the host its system. If that fails or takes too long, nothing

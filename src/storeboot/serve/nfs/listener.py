@@ -44,6 +44,8 @@ class Backend(Protocol):
 
     async def reads(self, address: str) -> set[bytes]: ...
 
+    async def silence(self, address: str) -> float | None: ...
+
     async def stop(self) -> None: ...
 
 
@@ -55,15 +57,18 @@ class NfsListener:
         make_backend: Callable[[Callable[[Peer], None]], Backend],
         alias_of: Callable[[str], bytes | None] = lambda _address: None,
         on_alias: Callable[[str], None] = lambda _address: None,
+        on_mount: Callable[[str], None] = lambda _address: None,
     ) -> None:
         """`alias_of` returns the view that an address may mount without a token, or None.
 
-        `on_alias` is called for each connection from such an address.
+        `on_alias` is called for each connection from such an address, and `on_mount` once the
+        connection has shown that its view is mounted.
         """
         self.backend = make_backend(self.left)
         self.admission = Admission(self.backend.room)
         self._alias_of = alias_of
         self._on_alias = on_alias
+        self._on_mount = on_mount
         self._sockets: list[socket.socket] = []
         self._naming: dict[Peer, asyncio.Task[None]] = {}  # peers whose alias is looked up
         self._threads = ThreadPoolExecutor(LOOKUPS, "nfs-alias")
@@ -104,6 +109,11 @@ class NfsListener:
     async def reads(self, address: str) -> set[bytes]:
         """Return the files that an address has read since the last call."""
         return await self.backend.reads(address)
+
+    async def silence(self, address: str) -> float | None:
+        """Return for how many seconds nothing came from an address that has mounted, or None if it
+        holds no connection."""
+        return await self.backend.silence(address)
 
     def left(self, peer: Peer) -> None:
         """Note that the peer's connection has ended."""
@@ -162,6 +172,8 @@ class NfsListener:
 
     def _proved(self, peer: Peer) -> None:
         self._make_room(self.admission.prove(peer))
+        if peer.alias is not None:
+            self._on_mount(peer.address)
 
     def _make_room(self, victim: Peer | None) -> None:
         """Close a connection in favour of another one, unless there is none to close."""
