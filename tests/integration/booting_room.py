@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +23,9 @@ OWN, OTHER = "127.0.0.9", "127.0.0.8"
 class Room:
     """A server, its commands, and machines that boot from it."""
 
-    def __init__(self, path: Path, running: server.Server, http: aiohttp.ClientSession) -> None:
+    def __init__(self, path: Path, running: server.Server) -> None:
         self.path = path
         self.running = running
-        self._http = http
 
     async def run(self, *words: object) -> str:
         return await asyncio.to_thread(storeboot, self.path, *words)
@@ -68,8 +68,8 @@ async def asking(running: server.Server, address: str) -> AsyncIterator[aiohttp.
 
 @asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[Room]:
-    async with (
-        server.running(configuration.load(path)) as running,
-        aiohttp.ClientSession(running.service.url) as http,
-    ):
-        yield Room(path, running, http)
+    """The alias has a port of its own besides NFS' one, here any that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as alias:
+        given = {"alias": [alias.dup()]}
+        async with server.running(configuration.load(path), given=given) as running:
+            yield Room(path, running)
