@@ -18,6 +18,7 @@ from network.serving import MAC, Served, What, served, settings
 from storeboot import config
 from storeboot.deploy.inventory import opened
 from storeboot.nix.store import Store
+from storeboot.serve.dnsmasq.supervisor import COUNT_SECONDS
 
 pytestmark = [needs_root, pytest.mark.timeout(300)]
 PXE = "PXEClient:Arch:{:05}:UNDI:002001".format
@@ -208,6 +209,22 @@ def test_machines_on_their_way_are_on_the_timeline(full: Served, client: Namespa
     for _ in range(5):  # who says the same again and again is not written down each time
         client.ask("eth0", mac=MAC, kind=3, options=request)
     assert recorded(full) == before
+
+
+def test_a_loop_of_firmware_is_named_where_only_its_transfers_are_seen(
+    small: What, tmp_path: Path
+) -> None:
+    """Another server gives out the addresses, and this one's are not those of the host."""
+    toml = settings(tmp_path, small, mode="tftp")
+    with bridged("10.77.0.1/24") as server, served(server, toml) as running:
+        with attached(server) as machine:
+            machine.ip(f"link set eth0 address {MAC}")
+            machine.ip("addr add 10.77.0.93/24 dev eth0")
+            for _ in range(3):
+                machine.ask("eth0", server="10.77.0.1", get="ia32.efi")
+                running.wait(COUNT_SECONDS + 0.5)  # what comes sooner is the same round
+        running.until(lambda: "asked for iPXE 3 times" in running.command("timeline", "lab1"), 60)
+        assert "boot.loop" in running.log.read_text()
 
 
 def test_a_second_dhcp_server_on_the_port_is_an_error(small: What, tmp_path: Path) -> None:

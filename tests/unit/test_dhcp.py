@@ -16,6 +16,7 @@ from storeboot.dhcp.firmware import ARCHITECTURES, FIRMWARE, find_programs
 from storeboot.dhcp.journal import Journal, Seen
 from storeboot.errors import ConfigError
 from storeboot.hosts.boots import Boot, Event
+from storeboot.serve.dnsmasq.neighbours import neighbour
 from storeboot.service.ipxe import IpxePrograms
 
 MAC = "52:54:00:00:00:01"
@@ -206,6 +207,38 @@ def test_every_number_of_a_firmware_is_a_registered_one() -> None:
 def test_a_prefix_is_three_bytes(words: str) -> None:
     with pytest.raises(ValidationError, match="is not the beginning of a MAC address"):
         DhcpSection.model_validate({"raspberry_prefixes": [words]})
+
+
+def test_a_transfer_is_told_where_another_server_gives_out_addresses() -> None:
+    """Beside it, the second answer has the machine's address. Without DHCP only TFTP is seen."""
+    proxy = f"""\
+dnsmasq-dhcp[9]: 80 vendor class: PXEClient:Arch:00007:UNDI:003016
+dnsmasq-dhcp[9]: 80 PXE(eth1) {MAC} proxy
+dnsmasq-dhcp[9]: 81 vendor class: PXEClient:Arch:00007:UNDI:003016
+dnsmasq-dhcp[9]: 81 PXE(eth1) 10.1.0.55 {MAC} proxy
+dnsmasq-tftp[9]: sent /var/lib/storeboot/dhcp/tftp/x64.efi to 10.1.0.55
+dnsmasq-tftp[9]: sent /var/lib/storeboot/dhcp/tftp/bios.0 to 10.1.0.56
+"""
+    journal = Journal(strangers=True)
+    seen = [found for line in proxy.splitlines() if (found := journal.line(line)) is not None]
+    assert seen[1:] == [
+        Seen(MAC, "address", "10.1.0.55 PXEClient:Arch:00007:UNDI:003016"),
+        Seen(MAC, "firmware", "x64.efi"),
+        Seen("", "firmware", "bios.0", address="10.1.0.56"),
+    ]
+
+
+def test_the_kernel_knows_whose_an_address_is(tmp_path: Path) -> None:
+    table = tmp_path / "arp"
+    table.write_text(
+        "IP address       HW type     Flags       HW address            Mask     Device\n"
+        f"10.1.0.56        0x1         0x2         {MAC}     *        eth1\n"
+        "10.1.0.57        0x1         0x0         00:00:00:00:00:00     *        eth1\n"
+    )
+    assert neighbour("10.1.0.56", table) == MAC
+    assert neighbour("10.1.0.57", table) == ""
+    assert neighbour("10.1.0.5", table) == ""
+    assert neighbour("10.1.0.56", tmp_path / "none") == ""
 
 
 def test_what_firmware_does_belongs_to_the_boot_that_follows() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from storeboot.hosts.boot import Event
 from storeboot.hosts.host import Host
 from storeboot.service.happenings import Happening
@@ -12,6 +14,7 @@ from storeboot.service.native import (
     MAX_REFUSED,
     NO_MOUNT,
     NO_READ,
+    SILENT,
     NativeBoots,
     NativeWatch,
 )
@@ -29,14 +32,24 @@ class Seen:
     events: list[Event] = field(default_factory=list)
     files: set[bytes] = field(default_factory=set)
     spoke_at: float = 0.0
+    quiet: float | Exception | None = NO_READ  # seconds without a word from its TCP
 
     def __post_init__(self) -> None:
-        self.watch = NativeWatch(self.boots, self.reads, self.known, self.has_spoken)
+        self.watch = NativeWatch(self.boots, self.reads, self.known, self.has_spoken, self.silence)
 
     async def reads(self, address: str) -> set[bytes]:
         assert address == ADDRESS
         taken, self.files = self.files, set()
         return taken
+
+    async def nothing_read(self, _address: str) -> set[bytes]:
+        return set()
+
+    async def silence(self, address: str) -> float | None:
+        assert address in self.host.addresses
+        if isinstance(self.quiet, Exception):
+            raise self.quiet
+        return self.quiet
 
     async def known(self, host: str) -> Host | None:
         return self.host if host == self.host.name else None
@@ -60,8 +73,8 @@ async def test_a_boot_that_goes_well() -> None:
     seen = Seen()
     await seen.hear("server", "initrd", 100)
     await seen.look(102)
-    seen.boots.connected("192.168.1.99", 104)
-    seen.boots.connected(ADDRESS, 105)
+    seen.boots.mounted("192.168.1.99", 104)
+    seen.boots.mounted(ADDRESS, 105)
     seen.files.add(b"a/init")
     await seen.look(107)
     await seen.look(107 + 2 * NO_READ)
@@ -73,7 +86,7 @@ async def test_what_was_read_before_does_not_count() -> None:
     await seen.hear("server", "initrd", 100)
     seen.files.add(b"a/of-the-boot-before")
     await seen.look(102)
-    seen.boots.connected(ADDRESS, 105)
+    seen.boots.mounted(ADDRESS, 105)
     await seen.look(107)
     assert seen.stages == [("mount", 105)]
 
@@ -81,7 +94,7 @@ async def test_what_was_read_before_does_not_count() -> None:
 async def test_silence_after_the_mount_is_told_once_and_names_the_option() -> None:
     seen = Seen()
     await seen.hear("server", "initrd", 100)
-    seen.boots.connected(ADDRESS, 105)
+    seen.boots.mounted(ADDRESS, 105)
     for now in (106, 105 + NO_READ, 106 + NO_READ, 200 + NO_READ):
         await seen.look(now)
     assert seen.stages == [("mount", 105), ("silent", 106 + NO_READ)]
@@ -100,10 +113,55 @@ async def test_a_store_that_is_never_mounted() -> None:
     assert "boot.initrd.network.enable" in seen.events[0].detail
 
 
+@pytest.mark.parametrize(
+    ("quiet", "named", "not_named"),
+    [
+        (SILENT, "flushBeforeStage2 must be false", "requires-mounts-for"),
+        (SILENT - 1, "x-systemd.requires-mounts-for=", "must be false"),
+        (None, "closed its connection", "flushBeforeStage2"),
+        (TimeoutError(), "One of these:", "its network answers"),
+    ],
+)
+async def test_what_reads_nothing_has_a_reason_only_as_far_as_its_network_tells(
+    quiet: float | Exception | None, named: str, not_named: str
+) -> None:
+    seen = Seen(quiet=quiet)
+    await seen.hear("server", "initrd", 100)
+    seen.boots.mounted(ADDRESS, 105)
+    await seen.look(106 + NO_READ)
+    detail = seen.events[-1].detail
+    assert named in detail
+    assert not_named not in detail
+
+
+async def test_a_virtual_machine_whose_tcp_ends_in_its_emulator() -> None:
+    """It answers whatever the machine inside does, so it proves nothing."""
+    address = "127.0.0.1"
+    seen = Seen(HOST.model_copy(update={"addresses": (address,)}), quiet=0.0)
+    await seen.hear("server", "initrd", 100)
+    seen.boots.mounted(address, 105)
+    seen.watch = NativeWatch(
+        seen.boots, seen.nothing_read, seen.known, seen.has_spoken, seen.silence
+    )
+    await seen.look(106 + NO_READ)
+    assert "One of these: boot.initrd.network.flushBeforeStage2" in seen.events[-1].detail
+
+
+async def test_a_machine_that_connects_and_mounts_nothing() -> None:
+    """Its mount was refused, or it only asked which programs are there."""
+    seen = Seen()
+    await seen.hear("server", "initrd", 100)
+    seen.boots.connected(ADDRESS)
+    await seen.look(101 + NO_MOUNT)
+    assert seen.stages == [("silent", 101 + NO_MOUNT)]
+    assert "mounted nothing" in seen.events[0].detail
+    assert "flushBeforeStage2" not in seen.events[0].detail
+
+
 async def test_a_machine_that_speaks_is_not_watched() -> None:
     seen = Seen()
     await seen.hear("server", "initrd", 100)
-    seen.boots.connected(ADDRESS, 105)
+    seen.boots.mounted(ADDRESS, 105)
     await seen.hear("agent", "agent", 150)
     await seen.look(200)
     assert seen.stages == [("mount", 105)]

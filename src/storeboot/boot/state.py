@@ -19,7 +19,7 @@ from typing import Self
 from storeboot.boot.times import clock, duration
 from storeboot.hosts.boot import Boot, Event
 from storeboot.hosts.refusals import Refusal
-from storeboot.protocol.stages import NOTES, OF_UNITS, Source, Stage
+from storeboot.protocol.stages import EXPLAINED, NOTES, OF_UNITS, Source, Stage
 
 SILENT_HEARTBEATS = 6  # that many in a row are missing: one or two get lost on any network
 # A boot that has been in one stage for longer is stalled. The initrd waits 60 s for a link and 90 s
@@ -132,12 +132,13 @@ class MachineState:
                 before = f"; before that {self.reason}" if self.reason else ""
                 return f"no sign of life for {self._ago(self.seen_at)} ({self._seen}){before}"
             case Condition.STALLED:
-                # The server's own complaint about a boot in mode native names the stage itself.
-                said = self.reason if self.stage == Stage.SILENT else f"{meaning}{why}"
-                place = "" if self.stage == Stage.SILENT else f" in {self.stage}"
+                said = self.reason if self.stage in EXPLAINED else f"{meaning}{why}"
+                place = "" if self.stage in EXPLAINED else f" in {self.stage}"
                 return f"stalled{place} for {self._ago(self.since)}: {said} ({self._seen})"
             case Condition.FAILED:
                 return self.reason or meaning
+            case Condition.BOOTING if self.stage in EXPLAINED:
+                return self.reason
             case Condition.EMERGENCY:
                 return f"the machine is in {self.reason}"
             case Condition.DEGRADED:
@@ -237,7 +238,7 @@ def _condition(
     by_agent = last.source == Source.AGENT
     boot = evidence.boot
     match last.stage:
-        case Stage.SILENT:  # the server's own watch of boots that report nothing
+        case Stage.SILENT | Stage.LOOP:  # the server's own watch of boots that do not go on
             return Condition.STALLED, reason
         case Stage.NO_STORE:
             return Condition.FAILED, reason
@@ -260,7 +261,7 @@ def _condition(
             pass
     limit = SLOW_SECONDS if last.stage in _SLOW else STALL_SECONDS
     stalled = listening.quiet(last.at) >= limit
-    said = reason if last.stage == Stage.WAITING else ""
+    said = reason if last.stage in (Stage.WAITING, Stage.DOWNLOAD) else ""
     return (Condition.STALLED if stalled else Condition.BOOTING), said
 
 

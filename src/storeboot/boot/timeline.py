@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storeboot.hosts.boot import Boot, Event
-from storeboot.protocol.stages import OF_FIRMWARE, Stage
+from storeboot.protocol.stages import CONCLUSIONS, OF_FIRMWARE, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,16 @@ def steps(events: Iterable[Event], start: float | None = None) -> list[Step]:
     """Return the stages in the order in which they were passed, each once."""
     seen: dict[str, Step] = {}
     for event in events:
-        if event.stage in seen or event.stage == Stage.REFUSED:
+        if event.stage == Stage.REFUSED or (event.stage in seen and not _is_newer(event)):
             continue
         start = event.at if start is None else start
         seen[event.stage] = Step(event.stage, event.at, event.at - start, event.detail)
     return sorted(seen.values(), key=lambda step: step.at)
+
+
+def _is_newer(event: Event) -> bool:
+    """Return whether an event replaces the one before of its stage: how far it is, how often."""
+    return event.stage in CONCLUSIONS
 
 
 def last_boot(events: Iterable[Event], boot: Boot | None) -> list[Event]:

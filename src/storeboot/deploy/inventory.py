@@ -79,6 +79,7 @@ class Inventory:
         self.rollouts.forget(host)
         self.deployments.forget(host)
         files.remove(self.state.host_key(host))
+        self.state.given.forget(host)
 
     def leases(self, now: float) -> list[Boot]:
         """Return the boots that hold their views, including those that are not recorded yet.

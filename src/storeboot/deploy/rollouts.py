@@ -54,6 +54,7 @@ class Rollouts:
         system = StorePath(rollout.system)
         chosen = list(hosts)
         for host in chosen:
+            self.tests.require_agent(host, system)
             self.deployments.prepare(host, system, self.url, progress)
         systems = self.deployments.systems
         systems.rooted(system)

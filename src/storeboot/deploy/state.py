@@ -6,6 +6,7 @@ locks/HOST          held exclusively while it is decided what the host boots
 rollouts            held exclusively while rollouts are carried on
 serving             its modification time is when the server was last up
 running             held as long as a server is up
+given/HOST.json     the view that the host was given last, for the alias
 garbage.json        store paths that a collection has given up but not deleted yet
 storeboot.sqlite    added hosts, boots and events
 memory.json         what the server has to know while its database is unreachable
@@ -34,6 +35,7 @@ from pathlib import Path
 
 from storeboot import files
 from storeboot.deploy.garbage import Garbage
+from storeboot.deploy.given import GivenViews
 from storeboot.deploy.host_profiles import HostProfiles
 from storeboot.deploy.hot_lists import HotLists
 from storeboot.deploy.locks import Locks
@@ -68,6 +70,7 @@ class StateDirectory:
         self.hot_lists = HotLists(path / "hot")
         self.reports = Reports(path / "reports")
         self.garbage = Garbage(path / "garbage.json")
+        self.given = GivenViews(path / "given")
         self.initrds = path / "initrds"
         self.packs = path / "packs"
 

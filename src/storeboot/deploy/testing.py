@@ -17,6 +17,9 @@ from storeboot.hosts.probations import Probation, Probations, Standing
 from storeboot.nix.store import StorePath
 from storeboot.protocol.stages import Stage
 
+AGENT_UNIT = "etc/systemd/system/storeboot-agent.service"  # nix/modules/client/agent.nix
+AGAIN = "the machine booted again before it reached multi-user"
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationTests:
@@ -63,8 +66,10 @@ class GenerationTests:
     def fallback(self, host: Host, system: StorePath) -> int:
         """Return the generation that the host reverts to if a test of the system fails.
 
-        Raises StorebootError if there is none, or if it is this system.
+        Raises StorebootError if there is none, if it is this system, or if nobody would tell
+        whether this system comes up.
         """
+        self.require_agent(host, system)
         other = self.probations.open(host.name)
         previous = other.previous if other else self.deployments.profile(host.name).current_number()
         if previous is None:
@@ -77,6 +82,24 @@ class GenerationTests:
                 f"host {host.name!r} already boots {system}", "there is nothing to test"
             )
         return previous
+
+    def require_agent(self, host: Host, system: StorePath) -> None:
+        """Raise StorebootError if the host boots the system without an agent.
+
+        In mode native the system must bring the agent itself. Without it a machine that has come up
+        looks like one that hangs.
+        """
+        if host.mode != "native":
+            return
+        systems = self.deployments.systems
+        systems.store.require(system)
+        if systems.store.follow(systems.booted(host, system), AGENT_UNIT) is None:
+            raise StorebootError(
+                f"host {host.name!r} cannot test {system}: its mode is native, and the system has "
+                f"no storeboot-agent.service that would tell whether it comes up",
+                "set storeboot.client.enable and storeboot.client.native.enable in the system, or "
+                "deploy it without a test",
+            )
 
     def confirm(self, host: Host, *, dry_run: bool = False) -> int:
         """Keep the generation that has passed its test, as the host's next boot; return its
@@ -122,15 +145,40 @@ class GenerationTests:
         probation = self.probations.open(host)
         if probation is None:
             return
-        system = self.deployments.profile(host).system(probation.generation)
-        is_its = system is not None and view in self.deployments.systems.views(system)
+        is_its = self._is_its(probation, view)
         match probation.standing:
             case Standing.PENDING if is_its:
                 self.probations.pass_on(probation, Standing.RUNNING, boot=boot, began_at=now)
+            case Standing.RUNNING if probation.boot is None and is_its:
+                self.probations.pass_on(probation, Standing.RUNNING, boot=boot)
             case Standing.RUNNING if probation.boot != boot:
-                self._fail(probation, "the machine booted again before it reached multi-user")
+                self._fail(probation, AGAIN)
             case _:
                 pass
+
+    def initrd_fetched(self, host: str, view: str, now: float) -> None:
+        """Note that a machine in mode native has fetched the initrd of a view.
+
+        With this the clock of its test starts, because the machine says only in stage 2 that its
+        boot has begun. If it never does, the test fails when its time is over, or as soon as the
+        machine fetches the initrd of another system.
+        """
+        if self.probations.open(host) is None:
+            return
+        with self.deployments.deciding(host):
+            probation = self.probations.open(host)
+            if probation is None:
+                return
+            is_its = self._is_its(probation, view)
+            if probation.standing is Standing.PENDING and is_its:
+                self.probations.pass_on(probation, Standing.RUNNING, began_at=now)
+            elif probation.standing is Standing.RUNNING and probation.boot is None and not is_its:
+                self._fail(probation, AGAIN)
+
+    def _is_its(self, probation: Probation, view: str) -> bool:
+        """Return whether a view is one of the system that is tested."""
+        system = self.deployments.profile(probation.host).system(probation.generation)
+        return system is not None and view in self.deployments.systems.views(system)
 
     def stage_reached(self, host: str, boot: str, stage: str, detail: str) -> bool:
         """Note that a boot has come up, or that it has failed and why.

@@ -23,16 +23,27 @@ STARTED = re.compile(r"started, version (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A machine on its way; `stage` is a stage of the timeline."""
+    """A machine on its way; `stage` is a stage of the timeline.
+
+    `mac` is "" if only its address is known, as it is where another server gives out addresses.
+    """
 
     mac: str
     stage: str
     detail: str = ""
+    address: str = ""
+    again: bool = False  # whether the same was told a short while ago
 
 
 @dataclass(slots=True)
 class Journal:
-    """Combines lines: the sender of a request and its outcome are in different ones."""
+    """Combines lines: the sender of a request and its outcome are in different ones.
+
+    With `strangers`, files that were sent to addresses of which no request was seen are told as
+    well.
+    """
+
+    strangers: bool = False
 
     _kinds: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by transaction
     _macs: OrderedDict[str, str] = field(default_factory=OrderedDict)  # by address
@@ -50,24 +61,28 @@ class Journal:
             remember(self._macs, given[2], given[3])
             return self._of_firmware(given[1], given[3], given[2])
         elif (proxied := _PROXIED.match(said)) is not None:
+            if proxied[2]:
+                remember(self._macs, proxied[2], proxied[3])
             return self._of_firmware(proxied[1], proxied[3], proxied[2] or "")
         elif (ended := _ENDED.match(said)) is not None:
             remember(self._ended, ended[1], said)
         elif (cut := _CUT.match(said)) is not None:
             self._ended.pop(cut[1], None)
         elif (sent := _SENT.match(said)) is not None:
-            return self._of_transfer(sent[1], sent[2])
+            return self._of_transfer(sent[1].rpartition("/")[2].strip(), sent[2])
         return None
 
-    def _of_transfer(self, file: str, address: str) -> Seen | None:
+    def _of_transfer(self, name: str, address: str) -> Seen | None:
         """Leave out what the client has ended itself, as UEFI does once it knows the size.
 
         dnsmasq logs the client's error first and then that it has sent the file, unless a whole
         block was on its way.
         """
-        if self._ended.pop(address, None) is not None or address not in self._macs:
+        if self._ended.pop(address, None) is not None:
             return None
-        return Seen(self._macs[address], Stage.FIRMWARE, file.rpartition("/")[2].strip())
+        if address in self._macs:
+            return Seen(self._macs[address], Stage.FIRMWARE, name)
+        return Seen("", Stage.FIRMWARE, name, address) if self.strangers else None
 
     def _of_firmware(self, transaction: str, mac: str, address: str) -> Seen | None:
         """Leave out systems, which also ask for addresses, and renew them as long as they run."""

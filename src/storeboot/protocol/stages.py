@@ -59,8 +59,15 @@ class Stage(StrEnum):
     FAILED = "failed", "the boot failed; the detail says why", Source.INITRD, Source.AGENT
     PLAIN = "plain", "the machine boots without its pack; the detail says why", Source.INITRD
     REFUSED = "refused", "the machine did not carry out an order; the detail says why", Source.AGENT
-    SILENT = "silent", "mode native: the machine has been silent for too long", Source.NFS
+    SILENT = (
+        "silent",
+        "nothing has come from the machine for too long; the detail says what is missing",
+        Source.NFS,
+        Source.SERVER,
+    )
     NO_STORE = "no-store", "NFS refused to mount the store; the detail says why", Source.NFS
+    DOWNLOAD = "download", "a file is on its way; the detail says how far it is", Source.SERVER
+    LOOP = "loop", "the boot begins again and again; the detail says how often", Source.SERVER
 
 
 # Before the boot script.
@@ -71,5 +78,9 @@ NOTES = frozenset({Stage.REFUSED, Stage.PLAIN})
 OF_UNITS = frozenset({Stage.WAITING, Stage.DEGRADED})
 # These decide something: a test, a lease, an order.
 DECISIVE = frozenset({Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.REFUSED})
-# Stages that a request may name; the others are the server's own conclusions.
-SAYABLE = frozenset(Stage) - {Stage.SILENT, Stage.NO_STORE}
+# What the server concludes by itself.
+CONCLUSIONS = frozenset({Stage.SILENT, Stage.NO_STORE, Stage.DOWNLOAD, Stage.LOOP})
+# Their details say all that there is to say of them.
+EXPLAINED = frozenset({Stage.SILENT, Stage.DOWNLOAD, Stage.LOOP})
+# Stages that a request may name.
+SAYABLE = frozenset(Stage) - CONCLUSIONS

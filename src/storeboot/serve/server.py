@@ -129,8 +129,9 @@ def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]
     current, native = Current(make_inventory(config, database)), NativeBoots()
     nfs = NfsListener(
         lambda on_closed: _backend(current.inventory, on_closed),
-        lambda address: alias_of(current.inventory, address),
-        lambda address: native.connected(address, time.time()),
+        lambda address: alias_of(current.inventory, address, time.time()),
+        native.connected,
+        lambda address: native.mounted(address, time.time()),
         lambda address, refusal: _refused(current.inventory, native, address, refusal),
     )
     service = make_service(
@@ -141,6 +142,7 @@ def _made(config: Config, database: Database) -> tuple[BootService, NfsListener]
         clock=time.time,
         monotonic=time.monotonic,
         reads=nfs.reads,
+        silence=nfs.silence,
         peers=nfs.peers,
     )
     return service, nfs

@@ -28,6 +28,8 @@ from storeboot.service.assigning import Progress, assign
 from storeboot.service.beginning import Beginnings
 from storeboot.service.bookkeeping import Bookkeeping
 from storeboot.service.current import Current
+from storeboot.service.downloads import Arrived, Part
+from storeboot.service.fetching import Fetch, Fetching
 from storeboot.service.happenings import Happenings
 from storeboot.service.ipxe import IpxePrograms
 from storeboot.service.known_boots import KnownBoots
@@ -38,6 +40,7 @@ from storeboot.service.questions import order_of
 from storeboot.service.refusals import BusyError, RefusedError
 from storeboot.service.refusing import Refusing
 from storeboot.service.reporting import Reporting, Upload
+from storeboot.service.rounds import Rounds
 from storeboot.service.scripts import Scripts
 from storeboot.service.turns import Turns
 from storeboot.service.upkeep import Health, Upkeep
@@ -64,8 +67,10 @@ class BootService:
     known: KnownBoots
     happenings: Happenings
     changed: Changes  # notified whenever something has happened
+    rounds: Rounds
     scripts: Scripts
     files: ViewFiles
+    fetching: Fetching
     programs: IpxePrograms
     beginnings: Beginnings
     answers: Answers
@@ -114,6 +119,7 @@ class BootService:
         assigned = await self.work.making.run(RELOAD_SECONDS, assign, inventory)
         if assigned.failure is not None:  # the faults of each host are logged already
             log.error("reload.no_host_can_boot", reason=assigned.failure.message)
+        inventory.state.given.take_over(self.state.given)
         self.current.use(assigned)
         await self.changed.tell()
 
@@ -153,19 +159,26 @@ class BootService:
         """Return the iPXE program that firmware knows by this name, or None."""
         return self.programs.file(name)
 
-    async def kernel(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
-        """Return a view's kernel for the named host, or None if the view is not kept."""
-        file = await self._kept(self.files.kernel(view), view, address)
-        if file is not None and is_fetched:
-            await self.files.fetched(view, host, Stage.KERNEL, self.clock)
-        return file
+    async def kernel(self, view: str, address: str) -> Path | None:
+        """Return a view's kernel, or None if the view is not kept."""
+        return await self._kept(self.files.kernel(view), view, address)
 
-    async def initrd(self, view: str, host: str, address: str, *, is_fetched: bool) -> Path | None:
+    async def initrd(self, view: str, host: str, address: str) -> Path | None:
         """Return a view's initrd for the named host, or None if the view is not kept."""
-        file = await self._kept(self.files.initrd(view, host), view, address)
-        if file is not None and is_fetched:
-            await self.files.fetched(view, host, Stage.INITRD, self.clock)
-        return file
+        return await self._kept(self.files.initrd(view, host), view, address)
+
+    async def sends(
+        self, fetch: Fetch, arrived: Arrived
+    ) -> Callable[[Part | None], Awaitable[None]] | None:
+        """Note that a kernel or an initrd begins to be sent; see `Fetching.begins`.
+
+        Returns what to call when the answer has ended, with the part of the file that was in it, or
+        None if no known host fetches it.
+        """
+        download = await self.fetching.begins(fetch, arrived, self.clock)
+        if download is None:
+            return None
+        return lambda part: self.fetching.ends(download, arrived, part, self.clock)
 
     async def _kept(self, file: Awaitable[Path | None], view: str, address: str) -> Path | None:
         """Return a file of a view, or None; note that a machine does not get it."""
@@ -271,23 +284,33 @@ class BootService:
     # What others observe of machines.
 
     async def saw(self, seen: Seen) -> None:
-        """Record what dnsmasq has seen of a machine on its way to iPXE."""
+        """Record what dnsmasq has seen of a machine on its way to iPXE; what was recorded a short
+        while ago is only counted."""
         try:
-            host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+            if seen.mac:
+                host = await self.ask(self.registry.find, Machine(mac=seen.mac))
+            else:
+                host = self.registry.at(seen.address)
         except (AmbiguousMachineError, BusyError):
             return
-        if host is not None:
-            detail = words.line(seen.detail, MAX_SEEN)
-            event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+        if host is None:
+            return
+        detail = words.line(seen.detail, MAX_SEEN)
+        event = Event(host.name, Source.DHCP, seen.stage, self.clock(), detail=detail)
+        if not seen.again:
             await self.happenings.tell(event)
+            return
+        for loop in self.rounds.count(event):
+            await self.happenings.tell(loop)
 
     # The recurring work, and the server's health.
 
     async def look_at_native(self) -> None:
-        """Record the progress of boots that do not report it themselves."""
-        async with aclosing(self.native.look(self.clock())) as found:
-            async for event in found:
-                await self.happenings.tell(event)
+        """Record the progress of downloads, and of boots that do not report it themselves."""
+        for look in (self.fetching.look, self.native.look):
+            async with aclosing(look(self.clock())) as found:
+                async for event in found:
+                    await self.happenings.tell(event)
 
     async def assign(self, seconds: float, progress: Progress = lambda _text: None) -> None:
         """Prepare all systems; raise TimeoutError after `seconds`."""

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from storeboot.hosts.boot import Event
+from storeboot.protocol.stages import Stage
 
 log = structlog.get_logger()
 # How long a caller waits for an event to be recorded and acted on. An agent carries on after five
@@ -57,6 +58,8 @@ class Journal:
 
     async def heard(self, happening: Happening) -> tuple[()]:
         event = happening.event
+        if event.stage == Stage.LOOP:  # in the log once a minute: `Rounds`
+            return ()
         log.info("boot.event", host=event.host, boot=event.boot, stage=event.stage,
                  detail=event.detail.partition("\n")[0] or None)  # fmt: skip
         return ()

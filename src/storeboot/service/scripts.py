@@ -15,6 +15,7 @@ from storeboot.hosts.boot import Boot
 from storeboot.hosts.database import DatabaseAwayError
 from storeboot.hosts.host import Host
 from storeboot.service import choosing
+from storeboot.service.alias import Alias
 from storeboot.service.asked import Asked
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
@@ -36,7 +37,7 @@ class Answer:
 
 
 class Scripts:
-    """Writes scripts. Asking for one changes nothing except whose turn it is."""
+    """Writes scripts. Asking for one changes whose turn it is, and what the alias shows."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Scripts:
         work: Work,
         turns: Turns,
         assignments: Assignments,
+        alias: Alias,
         latest: Callable[[str], Boot | None],
     ) -> None:
         """`latest` returns a host's newest boot, or None."""
@@ -51,6 +53,7 @@ class Scripts:
         self._work = work
         self._turns = turns
         self._assignments = assignments
+        self._alias = alias
         self._rivals = Rivals(latest)
 
     async def entry(self, local: str) -> str:
@@ -102,9 +105,11 @@ class Scripts:
         query = asked.query if host.menu is None and not asked.choice else None
         seal = ticket(host.name, asked.machine.mac, inventory.systems.key)
         try:
-            return Answer(plan.script(self._url(asked), seal, query), host)
+            text = plan.script(self._url(asked), seal, query)
         except StorebootError as error:
             raise RefusedError(f"host {host.name} cannot boot: {error.message}") from None
+        await self._alias.gives(host, plan.view, asked.address, now)
+        return Answer(text, host)
 
     async def _offer(self, host: Host, now: float) -> None:
         """Let a rollout give the host its system. If that fails or takes too long, nothing

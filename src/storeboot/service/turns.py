@@ -14,7 +14,15 @@ ASKED = 30.0  # the same before it has fetched anything: anyone who knows a MAC 
 PATIENCE = 36  # how often a machine is told to wait, at most; nobody can delay it longer
 # Such a boot needs no place any more: it is up, over, hung, or so far that it reports no more.
 _ON_ITS_OWN = frozenset(
-    {Stage.MULTI_USER, Stage.FAILED, Stage.SHUTDOWN, Stage.SILENT, Stage.NO_STORE, Stage.STAGE_2}
+    {
+        Stage.MULTI_USER,
+        Stage.FAILED,
+        Stage.SHUTDOWN,
+        Stage.SILENT,
+        Stage.NO_STORE,
+        Stage.STAGE_2,
+        Stage.LOOP,
+    }
 )
 
 

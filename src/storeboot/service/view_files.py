@@ -1,21 +1,16 @@
-"""Finds the files of a view for machines to fetch, and records that they were fetched."""
+"""Finds the files of a view for machines to fetch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from storeboot.deploy.state import ViewRecord
 from storeboot.errors import StorebootError
-from storeboot.hosts.boot import Event
 from storeboot.pack.builder import hot_files
-from storeboot.protocol.stages import Source
-from storeboot.service import choosing
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
-from storeboot.service.happenings import Happenings
 from storeboot.service.refusals import UnavailableError
 from storeboot.service.work import MAKE_SECONDS, Work
 
@@ -26,13 +21,10 @@ class ViewFiles:
     """Finds files. Methods return None for a view that is not kept, or a pack that does not
     exist."""
 
-    def __init__(
-        self, current: Current, work: Work, assignments: Assignments, happenings: Happenings
-    ) -> None:
+    def __init__(self, current: Current, work: Work, assignments: Assignments) -> None:
         self._current = current
         self._work = work
         self._assignments = assignments
-        self._happenings = happenings
 
     async def kernel(self, view: str) -> Path | None:
         found = await self._assignments.of_view(view)
@@ -42,11 +34,6 @@ class ViewFiles:
         """Return the initrd for the named host, or any if no host is named."""
         found = await self._assignments.of_view(view, host)
         return found.initrd.path if found is not None else None
-
-    async def fetched(self, view: str, host: str, stage: str, clock: Callable[[], float]) -> None:
-        """Tell the listeners that the host named in the request has fetched a file of the view."""
-        if await self._work.ask(choosing.is_of, self._current.inventory, host, view):
-            await self._happenings.tell(Event(host, Source.SERVER, stage, clock()))
 
     async def pack(self, view: str, name: str) -> Path | None:
         return await self._work.ask(self._current.inventory.systems.packs.file, view, name)

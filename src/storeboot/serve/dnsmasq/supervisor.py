@@ -29,6 +29,7 @@ from storeboot.hosts.host import Host
 from storeboot.protocol.stages import Stage
 from storeboot.serve.dnsmasq import runner
 from storeboot.serve.dnsmasq.link import Link
+from storeboot.serve.dnsmasq.neighbours import neighbour
 from storeboot.serve.dnsmasq.ports import RIGHTS, require_ports, wanted_ports
 from storeboot.serve.dnsmasq.runner import Runner
 from storeboot.serve.dnsmasq.tftp_probe import NAME, TftpProbe
@@ -41,6 +42,7 @@ END_SECONDS = 3.0  # between asking dnsmasq to end and killing it, and again aft
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before the next start
 FAULT_SECONDS = 60.0  # in which one fault is logged once
 QUIET_SECONDS = 30.0  # in which a repeated message from one machine is not passed on again
+COUNT_SECONDS = 2.0  # the same for a message that is only counted
 MAX_HEARD = 4096
 MAX_UNTOLD = 1024  # messages that wait for the witness, as while the database is away
 STEADY = 10.0  # seconds after which a start counts as successful
@@ -209,7 +211,7 @@ class Dnsmasq:
         await child.stop(END_SECONDS)
 
     async def _listen(self, child: Runner) -> None:
-        journal = Journal()
+        journal = Journal(strangers=True)
         faults = Faults(self._quarters.places().tftp, self._programs)
         async for line in child.lines():
             if NAME in line:
@@ -217,22 +219,31 @@ class Dnsmasq:
             self._words.append(line)
             log.debug("dhcp.line", line=line)
             seen = journal.line(line)
-            if seen is not None and self._is_news(seen):
-                with suppress(asyncio.QueueFull):  # dnsmasq would hang at a full pipe
-                    self._news.put_nowait(seen)
+            if seen is not None:
+                self._pass_on(seen)
             fault = faults.line(line)
             if fault is not None and _is_due(self._faults, fault, FAULT_SECONDS):
                 log.warning(fault.event, **dict(fault.about), hint=fault.hint)
             # Lines that already wait are read without a pause, so let other tasks run.
             await asyncio.sleep(0)
 
-    def _is_news(self, seen: Seen) -> bool:
+    def _pass_on(self, seen: Seen) -> None:
+        """Pass a message on to the witness: whether it is new, or to be counted only."""
+        if not seen.mac:
+            seen = replace(seen, mac=neighbour(seen.address))
+        who = seen.mac or seen.address
+        key = (who, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
+        is_news = self._is_due(key, QUIET_SECONDS)
+        if is_news or self._is_due((*key[:2], f"{key[2]}, again"), COUNT_SECONDS):
+            with suppress(asyncio.QueueFull):  # dnsmasq would hang at a full pipe
+                self._news.put_nowait(replace(seen, again=not is_news))
+
+    def _is_due(self, key: tuple[str, str, str], seconds: float) -> bool:
         """Return whether a message is new, or its last copy was passed on long enough ago.
 
-        Each message that is passed on costs the database a row.
+        Each message that is passed on costs the database a question, and a new one a row.
         """
-        key = (seen.mac, seen.stage, seen.detail if seen.stage == Stage.ADDRESS else "")
-        return _is_due(self._heard, key, QUIET_SECONDS)
+        return _is_due(self._heard, key, seconds)
 
     async def _tell_all(self) -> None:
         """Pass messages on to the witness. A separate task, because the witness may wait and

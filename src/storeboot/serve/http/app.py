@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -35,12 +36,14 @@ from storeboot.hosts.host import MAX_WORD, Machine
 from storeboot.hosts.records import MAX_DETAIL
 from storeboot.protocol.fields import BeginField
 from storeboot.protocol.reports import ReportPart
-from storeboot.protocol.stages import SAYABLE, Source
+from storeboot.protocol.stages import SAYABLE, Source, Stage
 from storeboot.serve.http.bodies import Bodies, Body, whole
 from storeboot.serve.http.gate import Gate
+from storeboot.serve.http.sending import SentFile
 from storeboot.serve.http.statuses import one_line, refusals
 from storeboot.service.asked import Asked, Beginning, Early
 from storeboot.service.boot_service import BootService
+from storeboot.service.fetching import Fetch
 from storeboot.service.refusals import RefusedError
 
 MAX_EVENT = 64 << 10  # bytes
@@ -128,18 +131,30 @@ async def firmware(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/views/{view}/kernel")
 async def kernel(request: web.Request) -> web.StreamResponse:
-    view, host, is_fetched = request.match_info["view"], _named_host(request), _is_fetch(request)
-    service, address = request.app[SERVICE], request.remote or ""
-    file = await service.kernel(view, host, address, is_fetched=is_fetched)
-    return _file(file, NOT_KEPT)
+    view, address = request.match_info["view"], request.remote or ""
+    return _sent(request, await request.app[SERVICE].kernel(view, address), Stage.KERNEL)
 
 
 @routes.get("/views/{view}/initrd")
 async def initrd(request: web.Request) -> web.StreamResponse:
-    view, host, is_fetched = request.match_info["view"], _named_host(request), _is_fetch(request)
-    service, address = request.app[SERVICE], request.remote or ""
-    file = await service.initrd(view, host, address, is_fetched=is_fetched)
-    return _file(file, NOT_KEPT)
+    view, address = request.match_info["view"], request.remote or ""
+    file = await request.app[SERVICE].initrd(view, _named_host(request), address)
+    return _sent(request, file, Stage.INITRD)
+
+
+def _sent(request: web.Request, file: Path | None, stage: str) -> web.FileResponse:
+    """Send a file of a view and follow it to its last byte; HEAD only asks about it."""
+    if file is None or request.method != "GET":
+        return _file(file, NOT_KEPT)
+    fetch = Fetch(
+        view=request.match_info["view"],
+        host=_named_host(request),
+        stage=stage,
+        file=file,
+        address=(request.remote or "").removeprefix("::ffff:"),
+        is_anew=request.headers.get("Range", "bytes=0-") == "bytes=0-",
+    )
+    return SentFile(file, partial(request.app[SERVICE].sends, fetch))
 
 
 @routes.get("/views/{view}/pack/{name}")
@@ -187,11 +202,6 @@ def _file(file: Path | None, missing: str) -> web.FileResponse:
     if file is None:
         raise web.HTTPNotFound(reason=missing)
     return web.FileResponse(file)
-
-
-def _is_fetch(request: web.Request) -> bool:
-    """Return whether the file itself is fetched; HEAD only asks about it."""
-    return request.method == "GET"
 
 
 def _named_host(request: web.Request) -> str:

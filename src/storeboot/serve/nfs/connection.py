@@ -20,6 +20,7 @@ from storeboot.nfs.v4.clients import MAX_OPERATIONS, Peer
 from storeboot.nfs.views import Lack, NotLoadedError
 from storeboot.nfs.xdr import FileSlice, Segment
 from storeboot.serve.nfs.file_data import UnreadableError
+from storeboot.serve.tcp import TcpInfo, keep_alive
 
 RECEIVE = 64 << 10  # bytes read from a socket at a time
 QUEUE = 256 << 10  # bytes of waiting replies from which on no more calls are answered
@@ -163,6 +164,21 @@ class Connection:
         if self._reading and not self._heard and now > self._record_since + FIRST_RECORD:
             return RpcError("it connected and said nothing")
         return None
+
+    def silence(self) -> float:
+        """Return for how many seconds the machine has acknowledged nothing; OSError if closed.
+
+        It is the machine's kernel that acknowledges, so its programs may do what they like.
+        """
+        return TcpInfo.of(self._socket).silence
+
+    def asks(self, seconds: int, times: int) -> None:
+        """Let TCP ask a quiet machine every so many seconds whether it is there, and give up after
+        so many questions without an answer: tcp(7), TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT.
+
+        OSError if the connection is closed.
+        """
+        keep_alive(self._socket, seconds, times)
 
     def close(self, reason: Exception | None = None) -> None:
         if self._closed:

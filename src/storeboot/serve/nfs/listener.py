@@ -46,6 +46,8 @@ class Backend(Protocol):
 
     async def reads(self, address: str) -> set[bytes]: ...
 
+    async def silence(self, address: str) -> float | None: ...
+
     async def stop(self) -> None: ...
 
 
@@ -57,18 +59,21 @@ class NfsListener:
         make_backend: Callable[[Callable[[Peer], None]], Backend],
         alias_of: Callable[[str], bytes | Refusal] = lambda _address: Refusal.NO_ALIAS,
         on_alias: Callable[[str], None] = lambda _address: None,
+        on_mount: Callable[[str], None] = lambda _address: None,
         on_refusal: Callable[[str, Refusal], None] = lambda _address, _refusal: None,
     ) -> None:
         """`alias_of` returns the view that an address may mount without a token, or why it may
         mount none.
 
-        `on_alias` is called for each connection from such an address, and `on_refusal` for refused
-        mounts, but once a minute at most for one address and reason.
+        `on_alias` is called for each connection from such an address, and `on_mount` once the
+        connection has shown that its view is mounted. `on_refusal` is called for refused mounts,
+        but once a minute at most for one address and reason.
         """
         self.backend = make_backend(self.left)
         self.admission = Admission(self.backend.room)
         self._alias_of = alias_of
         self._on_alias = on_alias
+        self._on_mount = on_mount
         self._on_refusal = on_refusal
         self._rarely = Rarely()
         self._sockets: list[socket.socket] = []
@@ -111,6 +116,11 @@ class NfsListener:
     async def reads(self, address: str) -> set[bytes]:
         """Return the files that an address has read since the last call."""
         return await self.backend.reads(address)
+
+    async def silence(self, address: str) -> float | None:
+        """Return for how many seconds nothing came from an address that has mounted, or None if it
+        holds no connection."""
+        return await self.backend.silence(address)
 
     def left(self, peer: Peer) -> None:
         """Note that the peer's connection has ended."""
@@ -169,6 +179,8 @@ class NfsListener:
 
     def _proved(self, peer: Peer) -> None:
         self._make_room(self.admission.prove(peer))
+        if peer.alias is not None:
+            self._on_mount(peer.address)
 
     def _refuse(self, peer: Peer, refusal: Refusal) -> None:
         """Tell of a refused mount. A peer whose alias is not known has to connect again."""

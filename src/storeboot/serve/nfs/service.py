@@ -8,6 +8,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from typing_extensions import override
@@ -29,6 +30,7 @@ from storeboot.serve.nfs.open_files import OpenFiles
 from storeboot.serve.nfs.reads import Reads
 from storeboot.serve.nfs.store_reader import StoreReader
 from storeboot.serve.nfs.store_tree import StoreTree
+from storeboot.serve.tcp import keep_alive
 
 log = structlog.get_logger()
 
@@ -37,7 +39,9 @@ UNREADABLE = 30.0  # seconds until a place that could not be read is tried again
 VIEW_TRIES = 4  # further tries to read a view
 VIEW_PAUSE = 1.0  # seconds before each of them
 STRANGER = 60.0  # seconds in which a peer must show that it belongs to a boot
-KEEPALIVE = 60  # seconds of silence after which TCP probes a peer
+KEEPALIVE, GIVE_UP = 60, 5  # seconds of silence after which TCP probes a peer, and how often
+SOON, LATER = 3, 100  # the same while somebody wants to know whether it is there
+WANTED = 30.0  # seconds for which that goes on
 SWEEP = 1.0  # seconds between two checks for overdue connections
 # Bytes that the kernel accepts for one connection before it can send them. If this were less than
 # the largest reply, each such reply would cost several wakeups.
@@ -77,6 +81,7 @@ class NfsService:
         self._told: dict[tuple[str, ...], None] = {}
         self._unreadable: dict[tuple[bytes, bytes], tuple[Status, float]] = {}
         self._broken: set[bytes] = set()  # store paths with parts that could not be read
+        self._asked: dict[Connection, float] = {}  # those whose peers are probed soon, since when
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
@@ -240,6 +245,24 @@ class NfsService:
     def take_reads(self, address: str) -> set[bytes]:
         return self._reads.take(address)
 
+    async def silence(self, address: str) -> float | None:
+        """Return for how many seconds nothing came from an address that has mounted, or None if it
+        holds no connection."""
+        return self.take_silence(address)
+
+    def take_silence(self, address: str) -> float | None:
+        """Return the same. For a while from now, TCP asks such a machine every few seconds whether
+        it is there, so the answer to the next call tells whether its network works."""
+        found: list[float] = []
+        for peer, (connection, _since) in self._by_peer.items():
+            if peer.address == address and peer.proven:
+                with suppress(OSError):
+                    if connection not in self._asked:  # each of these calls makes TCP ask at once
+                        connection.asks(SOON, LATER)
+                    self._asked[connection] = asyncio.get_running_loop().time()
+                    found.append(connection.silence())
+        return min(found, default=None)
+
     def descriptor(self, data: FileSlice, peer: Peer) -> int:
         self._reads.note(peer.address, data.store_path, data.relative)
         try:
@@ -250,6 +273,7 @@ class NfsService:
     def closed(self, connection: Connection, reason: Exception | None) -> None:
         peer = connection.peer
         self.connections.discard(connection)
+        self._asked.pop(connection, None)
         self._by_peer.pop(peer, None)
         self.programs.leave(peer)
         self._on_closed(peer)
@@ -311,6 +335,10 @@ class NfsService:
         for peer, (connection, since) in list(self._by_peer.items()):
             if not peer.proven and now > since + STRANGER:
                 connection.close(RpcError("it has shown neither a mount token nor a filehandle"))
+        for connection in [each for each, since in self._asked.items() if now > since + WANTED]:
+            del self._asked[connection]
+            with suppress(OSError):
+                connection.asks(KEEPALIVE, GIVE_UP)
         self._sweeper = loop.call_later(SWEEP, self._sweep) if self.connections else None
 
 
@@ -348,7 +376,4 @@ def _set_options(connection: socket.socket) -> None:
     """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5)
+    keep_alive(connection, KEEPALIVE, GIVE_UP)

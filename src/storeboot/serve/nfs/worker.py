@@ -83,6 +83,8 @@ class Worker:
             answer["calls"] = [[*key, count] for key, count in counts]
         elif words["what"] == "reads":
             descriptor = _in_memory(self._service.take_reads(words["address"]))
+        elif words["what"] == "silence":
+            answer["silence"] = self._service.take_silence(words["address"])
         self._channel.say(answer, descriptor)
 
     def _proved(self, peer: Peer) -> None:

@@ -176,6 +176,15 @@ class NfsWorkers:
             found |= answer.get("reads", set())
         return found
 
+    async def silence(self, address: str) -> float | None:
+        """Return for how many seconds nothing came from an address that has mounted, or None if it
+        holds no connection."""
+        answers = await self._ask({"what": "silence", "address": address})
+        found = [answer["silence"] for answer in answers if answer.get("silence") is not None]
+        if not found and len(answers) < len(self._workers):
+            raise TimeoutError("a worker does not answer")
+        return min(found, default=None)
+
     async def _ask(self, question: Words) -> list[Answer]:
         """Ask all workers; return the answers that come in time."""
         loop = asyncio.get_running_loop()
