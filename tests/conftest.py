@@ -23,8 +23,11 @@ GROUPS = {
     "tests/integration/test_postgresql.py": "postgresql",
     "tests/reliability/test_power_cuts.py": "power",
     "tests/e2e/test_native.py": "port 2049",
+    "tests/e2e/test_alias.py": "port 2049",
     "tests/integration/test_nfs_workers.py": "port 2049",
     "tests/integration/test_refusals.py": "port 2049",
+    "tests/integration/test_alias.py": "port 2049",
+    "tests/integration/test_native.py": "port 2049",
     "tests/e2e/test_systems.py::test_the_demo_command": "demo",
     "tests/integration/test_cli.py::test_demo__": "demo",
 }

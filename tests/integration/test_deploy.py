@@ -206,7 +206,7 @@ def test_a_declared_system_is_deployed_once_for_each_change(config: Config, tmp_
 async def test_csv_files_that_are_none_are_refused(path: Path, tmp_path: Path) -> None:
     for data, said in (
         (b"name,mac\nlab2,52:54:00:00:00:02,more\n", "line 2: more fields than columns"),
-        (b"name,mac\nlab2,\xff\n", "cannot read"),
+        (b"name,mac\nlab2,\xff\n", "line 2: not UTF-8"),
         (b"name,mac\n,52:54:00:00:00:02\n", "line 2: the host has no name"),
         (b"name,serial\nlab2,S\nlab2,T\n", "line 3: 'lab2' occurs twice"),
     ):
