@@ -19,7 +19,7 @@ from storeboot.service.asked import Asked
 from storeboot.service.assignments import Assignments
 from storeboot.service.current import Current
 from storeboot.service.refusals import BusyError, RefusedError
-from storeboot.service.rivals import Rival, Rivals
+from storeboot.service.rivals import Rivals
 from storeboot.service.turns import Turns
 from storeboot.service.work import Work
 
@@ -66,11 +66,12 @@ class Scripts:
         host = await self._work.ask(choosing.find, inventory, asked, now)
         if host is None:
             return Answer(await self._work.ask(choosing.hosts_menu, inventory, asked))
-        rival = await self._work.ask(self._rival, host, asked, now)
-        if rival is not None and not rival.is_late(asked.waited * script.PAUSE):
+        beat = inventory.config.agent.heartbeat
+        rival = await self._work.ask(self._rivals.of, host, asked.machine, beat, now)
+        if rival is not None and rival.runs:
+            if rival.is_late(asked.waited * script.PAUSE):
+                raise RefusedError(f"{rival}; {rival.cure}")
             return Answer(self._wait(asked, str(rival)))
-        if rival is not None:
-            raise RefusedError(f"{rival}; {rival.cure}")
         places = self._turns.of(host)
         if not places.admit(host.name, now, asked.waited):
             count = len(places.heard)
@@ -83,12 +84,6 @@ class Scripts:
         except BusyError as error:
             places.leaves(host.name)
             return Answer(self._wait(asked, str(error)))
-
-    def _rival(self, host: Host, asked: Asked, now: float) -> Rival | None:
-        """Return the machine that runs as the host meanwhile, or None."""
-        heartbeat = self._current.inventory.config.agent.heartbeat
-        rival = self._rivals.of(host, asked.machine, heartbeat, now)
-        return rival if rival is not None and rival.runs else None
 
     def _wait(self, asked: Asked, reason: str) -> str:
         query = f"{asked.query}&waited={asked.waited + 1}"
