@@ -75,11 +75,6 @@ class Rivals:
         self._say(rival, machine, now)
         return rival
 
-    def running(self, host: Host, machine: Machine, heartbeat: int, now: float) -> Rival | None:
-        """Return the rival if it counts as running, or None."""
-        rival = self.of(host, machine, heartbeat, now)
-        return rival if rival is not None and rival.runs else None
-
     def _say(self, rival: Rival, machine: Machine, now: float) -> None:
         what = (rival.host, rival.mac, machine.mac)
         if now < self._said.get(what, 0.0) + SAY_SECONDS:

@@ -69,12 +69,12 @@ class Scripts:
         host = await self._work.ask(choosing.find, inventory, asked, now)
         if host is None:
             return Answer(await self._work.ask(choosing.hosts_menu, inventory, asked))
-        heartbeat = inventory.config.agent.heartbeat
-        rival = await self._work.ask(self._rivals.running, host, asked.machine, heartbeat, now)
-        if rival is not None and not rival.is_late(asked.waited * script.PAUSE):
+        beat = inventory.config.agent.heartbeat
+        rival = await self._work.ask(self._rivals.of, host, asked.machine, beat, now)
+        if rival is not None and rival.runs:
+            if rival.is_late(asked.waited * script.PAUSE):
+                raise RefusedError(f"{rival}; {rival.cure}")
             return Answer(self._wait(asked, str(rival)))
-        if rival is not None:
-            raise RefusedError(f"{rival}; {rival.cure}")
         places = self._turns.of(host)
         if not places.admit(host.name, now, asked.waited):
             count = len(places.heard)
