@@ -208,7 +208,7 @@ async def test_csv_files_that_are_none_are_refused(path: Path, tmp_path: Path) -
         (b"name,mac\nlab2,52:54:00:00:00:02,more\n", "line 2: more fields than columns"),
         (b"name,mac\nlab2,\xff\n", "line 2: not UTF-8"),
         (b"name,mac\n,52:54:00:00:00:02\n", "line 2: the host has no name"),
-        (b"name,serial\nlab2,S\nlab2,T\n", "line 3: 'lab2' occurs twice"),
+        (b"name,serial\nlab2,S1\nlab2,T2\n", "line 3: 'lab2' is already on line 2"),
     ):
         (tmp_path / "hosts.csv").write_bytes(data)
         assert said in await fails(
