@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from integration.daemons import Served, serving, until
 from integration.servers import MAC, as_toml, make_config
+from storeboot import files
 from storeboot.config import Config
 from storeboot.nix.store import StorePath
 from storeboot.process import run
@@ -144,6 +145,38 @@ async def report(served: Served, boot: dict[str, str]) -> tuple[int, bytes]:
     headers = {"Authorization": f"Bearer {boot['key']}"}
     url = f"/boots/{boot['boot']}/reports/facts"
     return await served.post(url, data=b"x" * 100_000, headers=headers)
+
+
+@pytest.mark.timeout(180)
+async def test_a_report_for_which_the_room_ends_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    disk = Full(tmp_path / "state")
+    with mounted(disk):
+        lab = Lab(tmp_path, disk)
+        async with serving(lab.config, lab.path) as served:
+            boot = await served.boot("lab1", MAC, lab.system, "0")
+            reports = disk.place / "reports"
+            before = set(reports.rglob("*"))
+            rest = [bytes(256 << 10)] * 3
+
+            async def is_written() -> bool:
+                return any(files.is_partial(each) for each in reports.rglob("*"))
+
+            async def is_as_before() -> bool:
+                return set(reports.rglob("*")) == before
+
+            async def body() -> AsyncIterator[bytes]:
+                yield b"x"
+                await until(is_written)
+                await asyncio.to_thread(disk.fail)
+                for piece in rest:
+                    yield piece
+
+            size = 1 + sum(map(len, rest))
+            headers = {"Authorization": f"Bearer {boot['key']}", "Content-Length": str(size)}
+            url = f"/boots/{boot['boot']}/reports/facts"
+            status, reason = await served.post(url, data=body(), headers=headers)
+            assert status == 507, reason
+            await until(is_as_before)  # it is swept after the answer
 
 
 @pytest.mark.timeout(180)

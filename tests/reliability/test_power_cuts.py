@@ -201,3 +201,25 @@ async def test_nothing_is_lost_by_a_hundred_power_cuts(
     number: int, disk: Disk, prepared: tuple[Disk, Known], tmp_path: Path
 ) -> None:
     await cut_power(number, disk, tmp_path, prepared[1])
+
+
+async def test_the_key_of_a_server_that_was_ready_is_kept(
+    disk: Disk, prepared: tuple[Disk, Known], tmp_path: Path
+) -> None:
+    """The tokens and keys of machines hang on it, so it is on disk before the server is ready.
+
+    The cut loses all data that was not synced, and comes when nothing else would sync it.
+    """
+    cut = Cut(0, disk, tmp_path, prepared[1])
+    cut.loss = Loss.DATA
+    room = cut.room
+    try:
+        await asyncio.to_thread(room.forget_everything)
+        cut.known.running, cut.known.next = None, {}
+        async with room.serving():
+            key = (room.state / "server.key").read_bytes()
+            await cut.now()
+        await cut.check()
+        assert (room.state / "server.key").read_bytes() == key
+    finally:
+        await room.kill_all()
