@@ -110,7 +110,8 @@ async def test_a_machine_says_that_it_waits_for_its_pack(
         await trial.reach("multi-user")
         names = [step.stage for step in trial.stages()]
         at = names.index("mount")
-        assert names[at : at + 4] == ["mount", "await-pack", "pack", "overlay"]
+        # Having got it, this kernel finds that it cannot use it: no attributes in its squashfs.
+        assert names[at : at + 4] == ["mount", "await-pack", "plain", "overlay"]
         await trial.power_off(boot)
 
 

@@ -345,7 +345,8 @@ def test_interrupted(path: Path) -> None:
     file = path.parent / "state" / "lock"
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        words = [str(STOREBOOT), "gc", "-c", str(path)]
+        # Whoever started the tests may ignore the signal, and children inherit that.
+        words = ["env", "--default-signal=INT", str(STOREBOOT), "gc", "-c", str(path)]
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as child:
             while not opens(child.pid, file):
                 assert child.poll() is None
