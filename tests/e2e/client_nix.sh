@@ -40,7 +40,7 @@ gc() {
     built=$(readlink -f /tmp/result)
     rm /tmp/result
     nix store gc && [ ! -e "$built" ] && [ -e "$package" ] &&
-        ! ls -A /nix/.rw-store/store | grep -v "^\.links$" | grep -q .
+        ! ls -A /nix/.rw-store/store | grep -vxF -e .links -e .storeboot-trial | grep -q .
 }
 valid() {
     # shellcheck disable=SC2046 # store paths have no white space
