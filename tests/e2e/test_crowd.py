@@ -103,7 +103,7 @@ async def serving(root: Path, workers: int) -> AsyncIterator[tuple[int, str]]:
         await listener.stop()
 
 
-@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
+@pytest.mark.parametrize("suite", [pytest.param("trixie", marks=pytest.mark.machines), "bookworm"])
 async def test_sixteen_processes_finish(suite: Suite, tmp_path: Path) -> None:
     kernel = await asyncio.to_thread(uml_kernel, CACHE, suite)
     await asyncio.to_thread(make_tree, tmp_path / "nix" / "store")

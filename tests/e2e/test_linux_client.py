@@ -65,7 +65,7 @@ def expected(top: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
+@pytest.mark.parametrize("suite", ["trixie", pytest.param("bookworm", marks=pytest.mark.machines)])
 async def test_linux_client(suite: Suite, tmp_path: Path) -> None:
     await asyncio.to_thread(packages, CACHE, suite)
     kernel = await asyncio.to_thread(uml_kernel, CACHE, suite)

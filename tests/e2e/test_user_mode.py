@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
     ("suite", "flavour", "network", "nfs"),
     [
         ("trixie", "systemd", "networkd", "4.2"),
-        ("bookworm", "scripted", "dhcpcd", "3"),
+        pytest.param("bookworm", "scripted", "dhcpcd", "3", marks=pytest.mark.machines),
     ],
 )
 async def test_every_file_of_a_system(
