@@ -85,7 +85,7 @@ async def boot(
 
 @contextmanager
 def _between(config: Config, wire: Wire) -> Iterator[Config]:
-    """Return the server's configuration behind a relay on the ports that the machine is told."""
+    """Return the server's configuration; a relay in front of it has the ports that machines use."""
     if not wire.milliseconds and wire.record is None:
         yield config
         return

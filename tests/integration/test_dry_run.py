@@ -25,7 +25,7 @@ def contents(directory: Path) -> dict[str, tuple[int, int]]:
 
 
 def spoilt(config: Config, directory: Path, case: str) -> StorePath:
-    """A system that is refused, each for a reason that another step finds."""
+    """Make a system that a deployment refuses; each case is found by another step."""
     tree = toplevel_tree(directory / case)
     store = Store(config.store.root)
     (tree / "etc").mkdir()

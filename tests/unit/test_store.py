@@ -145,3 +145,16 @@ def test_what_is_no_store_path_is_said(
 
 def test_dot_dot_stops_at_the_store(store: Store) -> None:
     assert store.follow(StorePath(PATH), "up") is None
+
+
+def test_a_typed_path_in_a_directory_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    absolute = f"/nix/store/{'0' * 32}-x"
+    assert Store(tmp_path).named(absolute).text == absolute
+    with pytest.raises(StoreError, match="directory that does not exist any more"):
+        Store(tmp_path).named("./result")

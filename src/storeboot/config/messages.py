@@ -153,7 +153,7 @@ def _dotted(place: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in the way of TOML, shortened."""
+    """Return a value as TOML writes it, shortened."""
     if isinstance(value, dict):
         return "a table"
     text = json.dumps(value, ensure_ascii=False, default=str)

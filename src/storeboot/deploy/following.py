@@ -116,7 +116,7 @@ class _Watch:
 
 
 def why_still(rollout: Rollout, hosts: Iterable[Waiting], now: float, heartbeat: float) -> str:
-    """Return for which hosts a running rollout waits and why, on one line.
+    """Return, on one line, which hosts a running rollout waits for, and why.
 
     `heartbeat` is in seconds.
     """

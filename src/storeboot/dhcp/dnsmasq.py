@@ -130,7 +130,7 @@ def _common(section: DhcpSection, places: Places) -> Iterator[str]:
 
 
 def _recognised(section: DhcpSection, programs: frozenset[str]) -> Iterator[str]:
-    """Yield tags for what a request says about its sender.
+    """Yield the lines that tag a request by what it says about its sender.
 
     Option 93 counts; without it, what option 60 says of the architecture. BIOS is who says neither:
     before RFC 4578 there was nothing else.

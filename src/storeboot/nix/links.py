@@ -64,7 +64,10 @@ def reach_store(path: str, is_store: Callable[[str], str | None]) -> Traced | st
 
     `is_store` returns the logical form of a path in a store, or None for any other path.
     """
-    pending = str(Path(path).absolute()).split("/")
+    try:
+        pending = str(Path(path).absolute()).split("/")
+    except FileNotFoundError:  # of getcwd(3), which an absolute path does not need
+        return Traced(None, "is relative to a directory that does not exist any more")
     done: list[str] = []
     links = 0
     while True:

@@ -66,7 +66,7 @@ class Download:
             self.arrived, self.moved_at, self.has_stopped = arrived, now, False
 
     def look(self, now: float) -> Event | None:
-        """Return what is to be said of a download that takes long, or has stopped."""
+        """Return the event to report if the download is slow or has stopped, or None."""
         self._look(now)
         if now - self.moved_at > STALLED:
             if self.has_stopped:
